@@ -1,0 +1,1 @@
+//! Octet formats of tieline and their newtypes; no state.

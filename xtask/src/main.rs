@@ -1,0 +1,2 @@
+//! Commands for the people who work on tieline: `cargo xtask …`.
+fn main() {}
