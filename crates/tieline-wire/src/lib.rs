@@ -1,1 +1,49 @@
-//! Octet formats of tieline and their newtypes; no state.
+//! Octet formats of tieline and their newtypes.
+//!
+//! Everything here is a pure function between octets and values: no state, no clock, no IO. Each module is one format with
+//! its diagram; the whole of them is described for other implementers in `docs/wire-format.md`.
+//!
+//! - [`wireguard`] — the four messages of the WireGuard protocol, [`tai64n`] — the timestamp inside the first.
+//! - [`sealed`] — what a sealed packet carries, told by its first four bits.
+//! - [`label`] — MPLS label stack entries. [`associated`] — the associated channel under label 13, with [`stamp`] in it.
+//! - [`control`] — the messages on the control stream. [`ip`] — as much of IP as a line needs.
+//! - [`time`] — the two clocks as one input.
+
+pub mod associated;
+pub mod control;
+pub mod ip;
+pub mod label;
+pub mod sealed;
+pub mod stamp;
+pub mod tai64n;
+pub mod time;
+pub mod wireguard;
+
+/// Why octets are not the value they claim to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Fewer octets than the format needs.
+    #[error("truncated: {needed} octets are needed, {found} are there")]
+    Truncated {
+        /// Octets that the format needs at least.
+        needed: usize,
+        /// Octets that were there.
+        found: usize,
+    },
+    /// More octets than the format has.
+    #[error("{found} octets where the format has {expected}")]
+    Length {
+        /// Octets the format has.
+        expected: usize,
+        /// Octets that were there.
+        found: usize,
+    },
+    /// A field holds a value that the format does not allow.
+    #[error("field `{field}` holds {value}, which the format does not allow")]
+    Field {
+        /// The name of the field in the standard.
+        field: &'static str,
+        /// What it held.
+        value: u64,
+    },
+}
