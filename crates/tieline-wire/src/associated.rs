@@ -1,1 +1,263 @@
-//! associated
+//! The generic associated channel (RFC 5586): what the two ends say to each other beneath all services.
+//!
+//! Under label 13 an associated channel header (§2.1) says which message follows:
+//!
+//! | 4 bits: 0001 | 4: version, 0 | 8: reserved, 0 | 16: channel type |
+//!
+//! The channel types are from the range that IANA leaves for experiments (0x7FF8 to 0x7FFF). A type or version that we do
+//! not know is dropped and counted by the line, never an error towards the peer.
+//!
+//! Hello, 44 octets; longer ones are accepted and the rest ignored, so that the message can grow:
+//!
+//! | 0: lowest version (1) | 1: highest version (1) | 2: flags (2) | 4: instance (8) | 12: stream certificate, SHA-256 (32) |
+//!
+//! Alert, 4 octets:
+//!
+//! | 0: code (2) | 2: zero (2) |
+
+use crate::{
+    ParseError,
+    stamp::{self, ReflectorPacket, SenderPacket},
+};
+
+/// Octets of the associated channel header.
+pub const HEADER_LEN: usize = 4;
+/// Octets of a hello.
+pub const HELLO_LEN: usize = 44;
+/// The longest message of this channel, with its header.
+pub const MESSAGE_LEN_MAX: usize = HEADER_LEN + HELLO_LEN;
+const _: () = assert!(stamp::LEN <= HELLO_LEN);
+
+/// The version of the line protocol spoken by this program, also the only one so far.
+pub const VERSION: u8 = 1;
+
+const ALERT_LEN: usize = 4;
+const TYPE_HELLO: u16 = 0x7ff8;
+const TYPE_STAMP_SENDER: u16 = 0x7ff9;
+const TYPE_STAMP_REFLECTOR: u16 = 0x7ffa;
+const TYPE_ALERT: u16 = 0x7ffb;
+const FLAG_ANSWER_WANTED: u16 = 0x0001;
+
+/// A message of the associated channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// "I am a tieline, and this is who I am since I started."
+    Hello(Hello),
+    /// A measurement packet.
+    StampSender(SenderPacket),
+    /// Its answer.
+    StampReflector(ReflectorPacket),
+    /// Something that the other end's operator should know.
+    Alert(Alert),
+}
+
+/// The first message between two tielines; a plain WireGuard peer never answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The lowest version of the line protocol this end speaks.
+    pub version_min: u8,
+    /// The highest.
+    pub version_max: u8,
+    /// Whether the receiver shall answer with its own hello.
+    pub answer_wanted: bool,
+    /// Drawn at random when the process starts, so that a restart can be told, and one key in two places too.
+    pub instance: u64,
+    /// SHA-256 of the certificate that this instance uses in the stream channel (DER).
+    pub certificate: [u8; 32],
+}
+
+impl Hello {
+    /// The highest version that both ends speak.
+    #[must_use]
+    pub fn common_version(&self, min: u8, max: u8) -> Option<u8> {
+        let highest = self.version_max.min(max);
+        (highest >= self.version_min.max(min)).then_some(highest)
+    }
+}
+
+/// What an end tells the other's operator; codes we do not know survive as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alert {
+    /// The line is being taken down on purpose.
+    Goodbye,
+    /// Your key is in use at two places at once.
+    KeyInUseTwice,
+    /// A code of a later version.
+    Other(u16),
+}
+
+impl Alert {
+    fn code(self) -> u16 {
+        match self {
+            Self::Goodbye => 1,
+            Self::KeyInUseTwice => 2,
+            Self::Other(code) => code,
+        }
+    }
+}
+
+impl Message {
+    /// Reads a message with its associated channel header.
+    ///
+    /// # Errors
+    ///
+    /// `Truncated` if header or message is cut short; `Field` for a first nibble other than 1, a header version other
+    /// than 0, an unknown channel type, or a hello whose highest version is below its lowest.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        let Some((header, body)) = bytes.split_first_chunk::<HEADER_LEN>() else {
+            return Err(ParseError::Truncated { needed: HEADER_LEN, found: bytes.len() });
+        };
+        if header[0] != 0x10 {
+            return Err(ParseError::Field { field: "first nibble and version", value: header[0].into() });
+        }
+        match u16::from_be_bytes([header[2], header[3]]) {
+            TYPE_HELLO => parse_hello(body).map(Self::Hello),
+            TYPE_STAMP_SENDER => SenderPacket::parse(body).map(Self::StampSender),
+            TYPE_STAMP_REFLECTOR => ReflectorPacket::parse(body).map(Self::StampReflector),
+            TYPE_ALERT => parse_alert(body).map(Self::Alert),
+            other => Err(ParseError::Field { field: "channel type", value: other.into() }),
+        }
+    }
+
+    /// The message's octets with its associated channel header, appended to `out`.
+    pub fn emit(&self, out: &mut Vec<u8>) {
+        let (channel_type, body): (u16, &[u8]) = match self {
+            Self::Hello(hello) => (TYPE_HELLO, &emit_hello(hello)),
+            Self::StampSender(packet) => (TYPE_STAMP_SENDER, &packet.emit()),
+            Self::StampReflector(packet) => (TYPE_STAMP_REFLECTOR, &packet.emit()),
+            Self::Alert(alert) => (TYPE_ALERT, &emit_alert(*alert)),
+        };
+        out.extend_from_slice(&[0x10, 0]);
+        out.extend_from_slice(&channel_type.to_be_bytes());
+        out.extend_from_slice(body);
+    }
+}
+
+fn parse_hello(body: &[u8]) -> Result<Hello, ParseError> {
+    let Some(octets) = body.first_chunk::<HELLO_LEN>() else {
+        return Err(ParseError::Truncated { needed: HELLO_LEN, found: body.len() });
+    };
+    let [version_min, version_max, flags_high, flags_low, rest @ ..] = octets;
+    if version_max < version_min {
+        return Err(ParseError::Field { field: "highest version", value: (*version_max).into() });
+    }
+    let mut instance = [0; 8];
+    let mut certificate = [0; 32];
+    instance.copy_from_slice(&rest[..8]);
+    certificate.copy_from_slice(&rest[8..40]);
+    Ok(Hello {
+        version_min: *version_min,
+        version_max: *version_max,
+        answer_wanted: u16::from_be_bytes([*flags_high, *flags_low]) & FLAG_ANSWER_WANTED != 0,
+        instance: u64::from_be_bytes(instance),
+        certificate,
+    })
+}
+
+fn emit_hello(hello: &Hello) -> [u8; HELLO_LEN] {
+    let mut out = [0; HELLO_LEN];
+    out[0] = hello.version_min;
+    out[1] = hello.version_max;
+    let flags = if hello.answer_wanted { FLAG_ANSWER_WANTED } else { 0 };
+    out[2..4].copy_from_slice(&flags.to_be_bytes());
+    out[4..12].copy_from_slice(&hello.instance.to_be_bytes());
+    out[12..44].copy_from_slice(&hello.certificate);
+    out
+}
+
+fn parse_alert(body: &[u8]) -> Result<Alert, ParseError> {
+    let Some([code_high, code_low, ..]) = body.first_chunk::<ALERT_LEN>() else {
+        return Err(ParseError::Truncated { needed: ALERT_LEN, found: body.len() });
+    };
+    Ok(match u16::from_be_bytes([*code_high, *code_low]) {
+        1 => Alert::Goodbye,
+        2 => Alert::KeyInUseTwice,
+        code => Alert::Other(code),
+    })
+}
+
+fn emit_alert(alert: Alert) -> [u8; ALERT_LEN] {
+    let [high, low] = alert.code().to_be_bytes();
+    [high, low, 0, 0]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::stamp::NtpTimestamp;
+
+    fn hello() -> Hello {
+        Hello {
+            version_min: 1,
+            version_max: 2,
+            answer_wanted: true,
+            instance: 0x0102_0304_0506_0708,
+            certificate: [0xcc; 32],
+        }
+    }
+
+    fn emitted(message: Message) -> Vec<u8> {
+        let mut out = Vec::new();
+        message.emit(&mut out);
+        out
+    }
+
+    #[test]
+    fn hello_has_golden_octets() {
+        let bytes = emitted(Message::Hello(hello()));
+        assert_eq!(&bytes[..16], &[0x10, 0, 0x7f, 0xf8, 1, 2, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(&bytes[16..], &[0xcc; 32]);
+        assert_eq!(bytes.len(), MESSAGE_LEN_MAX);
+    }
+
+    #[test]
+    fn every_message_round_trips() {
+        let timestamp = NtpTimestamp::from_wall(UNIX_EPOCH + Duration::from_secs(1));
+        let sender = SenderPacket { sequence: 9, timestamp };
+        let reflector = ReflectorPacket { sequence: 9, timestamp, received: timestamp, sender };
+        for message in [
+            Message::Hello(hello()),
+            Message::StampSender(sender),
+            Message::StampReflector(reflector),
+            Message::Alert(Alert::Goodbye),
+            Message::Alert(Alert::KeyInUseTwice),
+            Message::Alert(Alert::Other(700)),
+        ] {
+            let bytes = emitted(message);
+            assert_eq!(Message::parse(&bytes), Ok(message));
+            for len in 0..bytes.len() {
+                assert!(matches!(Message::parse(&bytes[..len]), Err(ParseError::Truncated { .. })));
+            }
+        }
+    }
+
+    #[test]
+    fn longer_hello_of_a_later_version_is_understood() {
+        let mut bytes = emitted(Message::Hello(hello()));
+        bytes.extend_from_slice(b"more");
+        assert_eq!(Message::parse(&bytes), Ok(Message::Hello(hello())));
+    }
+
+    #[test]
+    fn headers_and_fields_that_stand_for_nothing_are_refused() {
+        let bytes = emitted(Message::Hello(hello()));
+        let refused = |index: usize, value: u8| {
+            let mut bytes = bytes.clone();
+            bytes[index] = value;
+            assert!(matches!(Message::parse(&bytes), Err(ParseError::Field { .. })), "octet {index}");
+        };
+        refused(0, 0x00);
+        refused(0, 0x11);
+        refused(3, 0xff);
+        refused(5, 0);
+    }
+
+    #[test]
+    fn versions_are_negotiated_to_the_highest_common_one() {
+        assert_eq!(hello().common_version(1, 1), Some(1));
+        assert_eq!(hello().common_version(2, 9), Some(2));
+        assert_eq!(hello().common_version(3, 9), None);
+    }
+}
