@@ -1,1 +1,21 @@
-//! tieline-io
+//! The operating system, and nothing above it: sockets, devices, addresses, rights.
+//!
+//! No module here knows a protocol of tieline; every other crate forbids `unsafe`, so what needs it is here, block by
+//! block under a `SAFETY` comment. The modules do not need each other, except that [`tun`] and [`netlink`] together make a
+//! device that carries packets:
+//!
+//! - [`udp`]: one dual-stack socket, received in batches. [`tun`]: a network device whose other side is this process.
+//! - [`netlink`]: links, addresses and routes of the machine. [`sysctl`]: whether it forwards.
+//! - [`wait`]: how a packet thread sleeps until a descriptor or another thread has something for it.
+//! - [`lock`]: one process per line. [`privileges`]: which rights we have, and giving up those we do not need.
+//! - [`namespace`]: network namespaces on threads of their own, for the lab and the demo, without root where possible.
+//!
+//! Linux only.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("tieline needs Linux: TUN devices, netlink, Landlock and seccomp are used as Linux has them");
+
+pub mod netlink;
+pub mod tun;
+pub mod udp;
+pub mod wait;

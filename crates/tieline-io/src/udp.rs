@@ -1,0 +1,480 @@
+//! One UDP socket for both IP versions, received in batches.
+//!
+//! The socket belongs to nobody: `&self` suffices for everything, so one thread may receive while others send. It never
+//! blocks; wait with [`crate::wait`] or hand the descriptor to an event loop.
+//!
+//! An IPv6 wildcard carries IPv4 as well (RFC 3493 §5.3, `IPV6_V6ONLY` off); callers never see that: addresses go in and
+//! come out canonical, IPv4 as IPv4. Where the system has no IPv6 the wildcard falls back to IPv4, and
+//! [`UdpSocket::is_dual_stack`] says so. Datagrams leave with "don't fragment" set where the kernel can, so that path MTU
+//! is found out instead of hidden.
+//!
+//! The kernel may join datagrams of one flow before it hands them over (`UDP_GRO`); [`ReceiveBuffers`] has room for that and
+//! [`Datagrams`] takes them apart again.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Receive buffer asked of the kernel: 50 ms of arrivals at 640 Mbit/s while the receiving thread is away.
+pub const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+
+/// Send buffer asked of the kernel. Small on purpose: a queue that is not ours is a queue without classes.
+pub const SEND_BUFFER_BYTES: usize = 256 << 10;
+
+/// Receive operations that [`UdpSocket::recv_batch`] does with one system call.
+pub const BATCH: usize = 16;
+
+/// Octets of one receive operation: what `UDP_GRO` may hand over at once.
+const SLOT_BYTES: usize = 1 << 16;
+
+/// A UDP socket; IPv4 and IPv6 at once where it is bound to the IPv6 wildcard.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: Socket,
+    state: UdpSocketState,
+    family: Family,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6 { dual_stack: bool },
+}
+
+impl UdpSocket {
+    /// Opens a socket and binds it to `address`; port 0 takes any free one.
+    ///
+    /// `[::]` receives both IP versions, or IPv4 only on a system without IPv6.
+    ///
+    /// # Errors
+    ///
+    /// [`UdpError`] names the address and whose move it is.
+    pub fn bind(address: SocketAddr) -> Result<Self, UdpError> {
+        match Self::bind_exactly(address) {
+            Err(error) if address.ip().is_unspecified() && error.means_no_ipv6() => {
+                Self::bind_exactly(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+            }
+            result => result,
+        }
+    }
+
+    fn bind_exactly(address: SocketAddr) -> Result<Self, UdpError> {
+        let fault = |source| UdpError::new(address, source);
+        let socket =
+            Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)).map_err(fault)?;
+        let family = match address {
+            SocketAddr::V4(_) => Family::V4,
+            SocketAddr::V6(v6) => {
+                let dual_stack = v6.ip().is_unspecified();
+                socket.set_only_v6(!dual_stack).map_err(fault)?;
+                Family::V6 { dual_stack }
+            }
+        };
+        socket.bind(&address.into()).map_err(fault)?;
+        // Sets non-blocking, "don't fragment", and asks for ECN, destination and coalescing.
+        let state = UdpSocketState::new(UdpSockRef::from(&socket)).map_err(fault)?;
+        // The kernel clips what it does not grant (net.core.rmem_max); that is no reason not to run.
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
+        let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
+        Ok(Self { socket, state, family })
+    }
+
+    /// Sends one datagram. An error says that this datagram was not sent, nothing more: the socket stays usable, see
+    /// [`SendFault`].
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said; `Unsupported` if the socket cannot reach that IP version.
+    pub fn send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.transmit(datagram, None, to)
+    }
+
+    /// Sends `datagrams`, a run of datagrams of `segment` octets each (the last may be shorter), all to one address. One
+    /// system call where the kernel segments (`UDP_SEGMENT`), else one per datagram.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send_to`]; some of the run may have been sent before the one that was not.
+    pub fn send_segments(&self, datagrams: &[u8], segment: usize, to: SocketAddr) -> io::Result<()> {
+        let segment = segment.max(1);
+        let at_once = self.state.max_gso_segments().min(SLOT_BYTES / segment).max(1);
+        for run in datagrams.chunks(segment * at_once) {
+            match self.transmit(run, Some(segment), to) {
+                // A driver without segmentation is found out by the first attempt; then one by one.
+                Err(error) if run.len() > segment && self.state.max_gso_segments() == 1 => {
+                    tracing::debug!(%error, "segmentation offload refused");
+                    run.chunks(segment).try_for_each(|one| self.transmit(one, None, to))?;
+                }
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    fn transmit(&self, contents: &[u8], segment_size: Option<usize>, to: SocketAddr) -> io::Result<()> {
+        let destination = self.as_socket_address(to)?;
+        let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+        self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
+    }
+
+    /// The address as this socket must be given it.
+    fn as_socket_address(&self, to: SocketAddr) -> io::Result<SocketAddr> {
+        match (self.family, to) {
+            (Family::V4, SocketAddr::V4(_)) | (Family::V6 { .. }, SocketAddr::V6(_)) => Ok(to),
+            (Family::V6 { dual_stack: true }, SocketAddr::V4(v4)) => {
+                Ok(SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into())
+            }
+            (Family::V4, SocketAddr::V6(_)) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "an IPv6 address cannot be reached from an IPv4 socket",
+            )),
+            (Family::V6 { dual_stack: false }, SocketAddr::V4(_)) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "an IPv4 address cannot be reached from a socket bound to one IPv6 address",
+            )),
+        }
+    }
+
+    /// Receives what has arrived, up to [`BATCH`] operations of the kernel, into `buffers`. The datagrams borrow the
+    /// buffers and may be changed in place.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if nothing is there. Others do not end the socket either.
+    pub fn recv_batch<'b>(&self, buffers: &'b mut ReceiveBuffers) -> io::Result<Datagrams<'b>> {
+        let mut slots = buffers.octets.chunks_mut(SLOT_BYTES);
+        let mut views: [IoSliceMut<'_>; BATCH] =
+            std::array::from_fn(|_| IoSliceMut::new(slots.next().unwrap_or_default()));
+        let count = self.state.recv(UdpSockRef::from(&self.socket), &mut views, &mut buffers.metas)?;
+        Ok(Datagrams {
+            slots: buffers.octets.chunks_mut(SLOT_BYTES).zip(buffers.metas[..count].iter()),
+            rest: &mut [],
+            meta: RecvMeta::default(),
+        })
+    }
+
+    /// The address the socket is bound to, canonical.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let address = self.socket.local_addr()?;
+        address.as_socket().map(canonical).ok_or_else(|| io::Error::other("the socket has no IP address"))
+    }
+
+    /// Whether both IP versions come and go here.
+    #[must_use]
+    pub fn is_dual_stack(&self) -> bool {
+        self.family == Family::V6 { dual_stack: true }
+    }
+
+    /// Whether the network may fragment what we send, because the kernel could not be told otherwise.
+    #[must_use]
+    pub fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Room for one batch, owned by the receiving thread. One MiB of address space, of which the kernel touches what arrives.
+pub struct ReceiveBuffers {
+    octets: Box<[u8]>,
+    metas: [RecvMeta; BATCH],
+}
+
+impl Default for ReceiveBuffers {
+    fn default() -> Self {
+        Self { octets: vec![0; SLOT_BYTES * BATCH].into_boxed_slice(), metas: [RecvMeta::default(); BATCH] }
+    }
+}
+
+/// One datagram that arrived.
+#[derive(Debug)]
+pub struct Datagram<'b> {
+    /// Who sent it; IPv4 as IPv4.
+    pub from: SocketAddr,
+    /// Which of our addresses it was sent to, if the kernel says.
+    pub to: Option<IpAddr>,
+    /// What it carries; may be empty.
+    pub octets: &'b mut [u8],
+}
+
+/// The datagrams of one batch, in the order of arrival.
+pub struct Datagrams<'b> {
+    slots: std::iter::Zip<std::slice::ChunksMut<'b, u8>, std::slice::Iter<'b, RecvMeta>>,
+    rest: &'b mut [u8],
+    meta: RecvMeta,
+}
+
+impl<'b> Iterator for Datagrams<'b> {
+    type Item = Datagram<'b>;
+
+    fn next(&mut self) -> Option<Datagram<'b>> {
+        if self.rest.is_empty() {
+            let (slot, meta) = self.slots.next()?;
+            self.meta = *meta;
+            self.rest = &mut slot[..meta.len.min(SLOT_BYTES)];
+        }
+        let length = self.meta.stride.clamp(1, SLOT_BYTES).min(self.rest.len());
+        let (octets, rest) = std::mem::take(&mut self.rest).split_at_mut(length);
+        self.rest = rest;
+        let to = self.meta.dst_ip.map(|ip| ip.to_canonical());
+        Some(Datagram { from: canonical(self.meta.addr), to, octets })
+    }
+}
+
+/// An IPv4 address that came in IPv6 clothes (`::ffff:192.0.2.1`) as IPv4, every other one as it is.
+#[must_use]
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// What an error of [`UdpSocket::send_to`] means for the sender. None of them ends the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendFault {
+    /// The kernel's buffer is full: wait until writable, or drop.
+    Full,
+    /// There is no way there now (no route, no network, refused, address gone): try later.
+    Unreachable,
+    /// A firewall of this machine forbids it.
+    Forbidden,
+    /// Larger than the path, as far as the kernel knows it.
+    TooLarge,
+    /// This socket does not speak that IP version.
+    WrongFamily,
+    /// Anything else.
+    Other,
+}
+
+impl SendFault {
+    /// Sorts an error of sending by what can be done about it.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none() {
+            return Self::WrongFamily;
+        }
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Self::Full,
+            Some(
+                libc::ECONNREFUSED
+                | libc::ENETUNREACH
+                | libc::EHOSTUNREACH
+                | libc::ENETDOWN
+                | libc::EHOSTDOWN
+                | libc::EADDRNOTAVAIL,
+            ) => Self::Unreachable,
+            Some(libc::EPERM | libc::EACCES) => Self::Forbidden,
+            Some(libc::EMSGSIZE) => Self::TooLarge,
+            Some(libc::EAFNOSUPPORT) => Self::WrongFamily,
+            _ => Self::Other,
+        }
+    }
+
+    /// The name under which it is counted.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Unreachable => "unreachable",
+            Self::Forbidden => "forbidden",
+            Self::TooLarge => "too_large",
+            Self::WrongFamily => "wrong_family",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum UdpError {
+    /// Another socket has the port.
+    #[error("UDP {address} is in use by another program")]
+    InUse {
+        /// Where we wanted to listen.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The port is below `net.ipv4.ip_unprivileged_port_start` and we lack `CAP_NET_BIND_SERVICE`.
+    #[error("listening on UDP {address} is not permitted to this user")]
+    Forbidden {
+        /// Where we wanted to listen.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The address is not one of this machine's.
+    #[error("{address} is not an address of this machine")]
+    NotOurs {
+        /// Where we wanted to listen.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The system lacks that IP version.
+    #[error("this system cannot open a socket for {address}")]
+    NoFamily {
+        /// Where we wanted to listen.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("cannot listen on UDP {address}")]
+    Other {
+        /// Where we wanted to listen.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl UdpError {
+    fn new(address: SocketAddr, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EADDRINUSE) => Self::InUse { address, source },
+            Some(libc::EACCES | libc::EPERM) => Self::Forbidden { address, source },
+            Some(libc::EADDRNOTAVAIL) => Self::NotOurs { address, source },
+            Some(libc::EAFNOSUPPORT) => Self::NoFamily { address, source },
+            _ => Self::Other { address, source },
+        }
+    }
+
+    /// The IPv6 wildcard is refused only where IPv6 is missing or switched off (`disable_ipv6`).
+    fn means_no_ipv6(&self) -> bool {
+        matches!(self, Self::NotOurs { address, .. } | Self::NoFamily { address, .. } if address.is_ipv6())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::wait::wait_readable;
+
+    const LIMIT: Option<Duration> = Some(Duration::from_secs(5));
+
+    fn receive(socket: &UdpSocket, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut buffers = ReceiveBuffers::default();
+        let mut received = Vec::new();
+        while received.len() < count {
+            wait_readable(&[socket.as_fd()], LIMIT).unwrap();
+            let batch = socket.recv_batch(&mut buffers).expect("datagrams within the limit");
+            received.extend(batch.map(|datagram| (datagram.from, datagram.octets.to_vec())));
+        }
+        received
+    }
+
+    fn loopback(socket: &UdpSocket, ip: &str) -> SocketAddr {
+        SocketAddr::new(ip.parse().unwrap(), socket.local_addr().unwrap().port())
+    }
+
+    #[test]
+    fn both_ip_versions_arrive_at_the_wildcard_with_canonical_addresses() {
+        let wildcard = UdpSocket::bind("[::]:0".parse().unwrap()).unwrap();
+        assert!(wildcard.is_dual_stack());
+        for (bind, to) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1")] {
+            let sender = UdpSocket::bind(bind.parse().unwrap()).unwrap();
+            sender.send_to(b"out", loopback(&wildcard, to)).unwrap();
+            let (from, octets) = receive(&wildcard, 1).remove(0);
+            assert_eq!((from, octets.as_slice()), (sender.local_addr().unwrap(), b"out".as_slice()));
+            wildcard.send_to(b"back", from).unwrap();
+            assert_eq!(receive(&sender, 1), [(loopback(&wildcard, to), b"back".to_vec())]);
+        }
+    }
+
+    #[test]
+    fn segments_arrive_one_by_one_in_order_with_their_lengths() {
+        let receiver = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let run: Vec<u8> = (0..100_u8).flat_map(|n| [n; 1200]).chain([200; 7]).collect();
+        sender.send_segments(&run, 1200, receiver.local_addr().unwrap()).unwrap();
+        let received = receive(&receiver, 101);
+        let expected: Vec<Vec<u8>> = run.chunks(1200).map(<[u8]>::to_vec).collect();
+        assert_eq!(received.into_iter().map(|(_, octets)| octets).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn an_empty_datagram_arrives_as_an_empty_datagram() {
+        let receiver = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        sender.send_to(b"", receiver.local_addr().unwrap()).unwrap();
+        sender.send_to(b"x", receiver.local_addr().unwrap()).unwrap();
+        let lengths: Vec<usize> = receive(&receiver, 2).iter().map(|(_, octets)| octets.len()).collect();
+        assert_eq!(lengths, [0, 1]);
+    }
+
+    #[test]
+    fn the_largest_datagram_of_udp_arrives_whole() {
+        let receiver = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let largest = vec![7; 65_507];
+        sender.send_to(&largest, receiver.local_addr().unwrap()).unwrap();
+        assert_eq!(receive(&receiver, 1)[0].1, largest);
+    }
+
+    #[test]
+    fn one_thread_receives_while_others_send_on_the_same_socket() {
+        let socket = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let to = socket.local_addr().unwrap();
+        std::thread::scope(|scope| {
+            for name in 0..4_u8 {
+                let socket = &socket;
+                scope.spawn(move || (0..50).for_each(|_| socket.send_to(&[name], to).unwrap()));
+            }
+            let mut seen = [0; 4];
+            receive(&socket, 200).iter().for_each(|(_, octets)| seen[usize::from(octets[0])] += 1);
+            assert_eq!(seen, [50; 4]);
+        });
+    }
+
+    #[test]
+    fn a_taken_port_and_a_foreign_address_are_told_apart() {
+        let first = UdpSocket::bind("[::]:0".parse().unwrap()).unwrap();
+        let taken = UdpSocket::bind(first.local_addr().unwrap());
+        assert!(matches!(taken, Err(UdpError::InUse { .. })), "{taken:?}");
+        let foreign = UdpSocket::bind("192.0.2.1:0".parse().unwrap());
+        assert!(matches!(foreign, Err(UdpError::NotOurs { .. })), "{foreign:?}");
+    }
+
+    #[test]
+    fn nothing_to_receive_is_would_block() {
+        let socket = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let error = socket.recv_batch(&mut ReceiveBuffers::default()).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn send_faults_are_sorted_by_what_can_be_done() {
+        let v4 = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let fault = |socket: &UdpSocket, octets: &[u8], to: &str| {
+            SendFault::of(&socket.send_to(octets, to.parse().unwrap()).unwrap_err())
+        };
+        assert_eq!(fault(&v4, b"x", "[::1]:9"), SendFault::WrongFamily);
+        assert_eq!(fault(&v4, &[0; 65_508], "127.0.0.1:9"), SendFault::TooLarge);
+        for (number, expected) in [
+            (libc::EAGAIN, SendFault::Full),
+            (libc::ENOBUFS, SendFault::Full),
+            (libc::ENETUNREACH, SendFault::Unreachable),
+            (libc::EHOSTUNREACH, SendFault::Unreachable),
+            (libc::ECONNREFUSED, SendFault::Unreachable),
+            (libc::EPERM, SendFault::Forbidden),
+            (libc::EINVAL, SendFault::Other),
+        ] {
+            assert_eq!(SendFault::of(&io::Error::from_raw_os_error(number)), expected);
+        }
+    }
+}
