@@ -1,0 +1,64 @@
+//! The configuration as the file has it: known keys, right types, places. What the values mean is not looked at.
+
+use super::document::{At, OneOrMany, Table, parse};
+use super::mistake::Mistake;
+use super::problems::Collector;
+use super::{INTERFACE_ADDRESSES_MAX, MTU_MAX, MTU_MIN, PEER_ADDRESSES_MAX, SUBNETS_MAX};
+
+/// Every key of the file; `None` where it is not there, or is wrong and was noted.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) listen: Option<At<String>>,
+    pub(super) offer: Option<At<Vec<At<String>>>>,
+    pub(super) accept: Option<OneOrMany>,
+    pub(super) mtu: Option<At<u16>>,
+    pub(super) address: Option<At<Vec<At<String>>>>,
+    pub(super) device: Option<At<String>>,
+    pub(super) routes: Option<At<bool>>,
+    pub(super) inbox: Option<At<String>>,
+    pub(super) name: Option<At<String>>,
+    pub(super) keepalive_seconds: Option<At<u16>>,
+    pub(super) peer_public_key: Option<At<String>>,
+    pub(super) peer_address: Option<OneOrMany>,
+}
+
+/// Reads the file as far as it can be read; everything else is noted in `problems`.
+pub(super) fn read(text: &str, problems: &mut Collector<'_>) -> Written {
+    let mut file = parse(text, problems);
+    let mut peer: Table<'_> = file.table("peer", "peer.", problems);
+    let written = Written {
+        listen: file.text("listen", problems),
+        offer: file.texts("offer", SUBNETS_MAX, problems),
+        accept: file.text_or_texts("accept", SUBNETS_MAX, problems),
+        mtu: file.number("mtu", MTU_MIN..=MTU_MAX, "octets", problems),
+        address: file.texts("address", INTERFACE_ADDRESSES_MAX, problems),
+        device: file.text("device", problems),
+        routes: file.boolean("routes", problems),
+        inbox: file.text("inbox", problems),
+        name: file.text("name", problems),
+        keepalive_seconds: file.number("keepalive-seconds", 0..=u16::MAX, "seconds", problems),
+        peer_public_key: peer.text("public-key", problems),
+        peer_address: peer.text_or_texts("address", PEER_ADDRESSES_MAX, problems),
+    };
+    file.finish(problems);
+    peer.finish(problems);
+    written
+}
+
+impl Written {
+    /// Notes the keys that do nothing on a bare line: whoever wrote them expects an interface.
+    pub(super) fn check_effect(&self, problems: &mut Collector<'_>) {
+        if self.routes.as_ref().is_none_or(|routes| routes.value) {
+            return;
+        }
+        let places = [
+            self.offer.as_ref().filter(|offer| !offer.value.is_empty()).map(|offer| offer.clone().map(drop)),
+            self.mtu.clone().map(|mtu| mtu.map(drop)),
+            self.address.as_ref().filter(|list| !list.value.is_empty()).map(|list| list.clone().map(drop)),
+            self.device.clone().map(|device| device.map(drop)),
+        ];
+        for place in places.into_iter().flatten() {
+            place.wrong(problems, Mistake::NeedsRoutes);
+        }
+    }
+}
