@@ -15,7 +15,11 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("tieline needs Linux: TUN devices, netlink, Landlock and seccomp are used as Linux has them");
 
+pub mod lock;
+pub mod namespace;
 pub mod netlink;
+pub mod privileges;
+pub mod sysctl;
 pub mod tun;
 pub mod udp;
 pub mod wait;

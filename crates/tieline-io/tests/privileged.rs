@@ -1,3 +1,0 @@
-//! What only a privileged process can try, in namespaces of its own.
-
-fn main() {}

@@ -1,0 +1,259 @@
+//! TUN devices, links, addresses and routes, each test in a network namespace of its own.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tieline_io::namespace::NamespaceThread;
+use tieline_io::netlink::{Netlink, NetlinkError, ROUTE_PROTOCOL, Route};
+use tieline_io::sysctl::{self, IpVersion};
+use tieline_io::tun::{TunDevice, TunError};
+use tieline_io::wait::wait_readable;
+
+use crate::harness::Test;
+
+const LIMIT: Option<Duration> = Some(Duration::from_secs(10));
+const MTU: u16 = 1420;
+
+pub(crate) const TESTS: &[Test] = &[
+    ("a_device_has_the_name_mtu_and_index_it_was_made_with", device_has_what_it_was_made_with),
+    ("a_taken_device_name_is_told_as_such", taken_name_is_told),
+    ("packets_go_out_and_come_in_through_the_device", packets_go_out_and_come_in),
+    ("a_dropped_device_takes_its_addresses_and_routes_along", dropped_device_takes_all_along),
+    ("addresses_are_given_twice_without_harm_and_taken_once", addresses_are_given_and_taken),
+    ("an_ipv6_address_is_usable_at_once", ipv6_address_is_usable_at_once),
+    ("a_route_bears_our_protocol_number_source_and_metric", route_bears_its_marks),
+    ("a_foreign_route_is_not_replaced_and_an_own_one_is", foreign_route_is_not_replaced),
+    ("removing_a_route_of_ours_leaves_a_foreign_one_alone", removing_leaves_foreign_alone),
+    ("a_cable_joins_two_namespaces_and_a_gateway_leads_on", cable_joins_two_namespaces),
+    ("forwarding_is_read_as_it_was_set", forwarding_is_read_as_set),
+    ("what_is_missing_is_not_found", missing_is_not_found),
+];
+
+fn namespace() -> NamespaceThread {
+    NamespaceThread::new("test").unwrap()
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn in_namespace<F: Future<Output = ()>>(job: impl FnOnce(Netlink) -> F + Send + 'static) {
+    namespace().block_on(|| job(Netlink::connect().unwrap())).unwrap();
+}
+
+fn device_has_what_it_was_made_with() {
+    in_namespace(async |netlink| {
+        let device = TunDevice::create("tie%d", MTU).unwrap();
+        assert_eq!(device.name(), "tie0");
+        let link = netlink.link_by_name("tie0").await.unwrap().unwrap();
+        assert_eq!((link.index, link.mtu, link.is_up), (device.index(), MTU.into(), false));
+        netlink.set_link_up(link.index, Some(1300)).await.unwrap();
+        netlink.set_queue_length(link.index, 16).await.unwrap();
+        let link = netlink.links().await.unwrap().into_iter().find(|link| link.name == "tie0").unwrap();
+        assert_eq!((link.mtu, link.is_up, link.is_loopback), (1300, true, false));
+    });
+}
+
+fn taken_name_is_told() {
+    in_namespace(async |netlink| {
+        let _device = TunDevice::create("tie0", MTU).unwrap();
+        let again = TunDevice::create("tie0", MTU);
+        assert!(matches!(again, Err(TunError::NameTaken { .. })), "{again:?}");
+        netlink.add_veth("cable0", "cable1").await.unwrap();
+        let other_kind = TunDevice::create("cable0", MTU);
+        assert!(matches!(other_kind, Err(TunError::NameTaken { .. })), "{other_kind:?}");
+    });
+}
+
+fn packets_go_out_and_come_in() {
+    in_namespace(async |netlink| {
+        let device = TunDevice::create("tie0", MTU).unwrap();
+        netlink.add_address(device.index(), net("192.0.2.1/24")).await.unwrap();
+        netlink.set_link_up(device.index(), None).await.unwrap();
+        let socket = UdpSocket::bind("192.0.2.1:7").unwrap();
+        socket.set_read_timeout(LIMIT).unwrap();
+        socket.send_to(b"payload", "192.0.2.2:7").unwrap();
+        let mut packet = read_udp(&device);
+        assert_eq!(&packet[28..], b"payload");
+        // Sent back with source and destination exchanged, neither checksum changes.
+        let (source, destination) = packet[12..20].split_at_mut(4);
+        source.swap_with_slice(destination);
+        device.write(&packet).unwrap();
+        let mut buffer = [0; 64];
+        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from), (b"payload".as_slice(), "192.0.2.2:7".parse().unwrap()));
+    });
+}
+
+/// The next IPv4 UDP packet from the device; the kernel may send others (router solicitations) before it.
+fn read_udp(device: &TunDevice) -> Vec<u8> {
+    let mut buffer = [0; MTU as usize];
+    loop {
+        assert!(!wait_readable(&[device.as_fd()], LIMIT).unwrap().is_empty(), "no packet in time");
+        let length = device.read(&mut buffer).unwrap();
+        if buffer[0] >> 4 == 4 && buffer[9] == 17 {
+            return buffer[..length].to_vec();
+        }
+    }
+}
+
+fn dropped_device_takes_all_along() {
+    in_namespace(async |netlink| {
+        let before = (netlink.addresses().await.unwrap(), netlink.routes().await.unwrap());
+        let device = TunDevice::create("tie0", MTU).unwrap();
+        netlink.set_link_up(device.index(), None).await.unwrap();
+        netlink.add_address(device.index(), net("192.0.2.1/24")).await.unwrap();
+        netlink.add_address(device.index(), net("2001:db8::1/64")).await.unwrap();
+        netlink.add_route(&Route::through(net("10.2.0.0/16"), device.index())).await.unwrap();
+        netlink.add_route(&Route::through(net("2001:db8:2::/48"), device.index())).await.unwrap();
+        assert_ne!(before, (netlink.addresses().await.unwrap(), netlink.routes().await.unwrap()));
+        drop(device);
+        assert_eq!(before, (netlink.addresses().await.unwrap(), netlink.routes().await.unwrap()));
+        assert_eq!(netlink.link_by_name("tie0").await.unwrap(), None);
+    });
+}
+
+fn addresses_are_given_and_taken() {
+    in_namespace(async |netlink| {
+        let device = TunDevice::create("tie0", MTU).unwrap();
+        for address in [net("192.0.2.1/24"), net("2001:db8::1/64")] {
+            netlink.add_address(device.index(), address).await.unwrap();
+            netlink.add_address(device.index(), address).await.unwrap();
+            let listed = netlink.addresses().await.unwrap();
+            let found: Vec<_> = listed.iter().filter(|entry| entry.network == address).collect();
+            assert_eq!(found.len(), 1, "{listed:?}");
+            assert!(found[0].is_global && found[0].index == device.index());
+            assert!(netlink.remove_address(device.index(), address).await.unwrap());
+            assert!(!netlink.remove_address(device.index(), address).await.unwrap());
+        }
+    });
+}
+
+fn ipv6_address_is_usable_at_once() {
+    in_namespace(async |netlink| {
+        netlink.add_veth("cable0", "cable1").await.unwrap();
+        let link = netlink.link_by_name("cable0").await.unwrap().unwrap();
+        netlink.set_link_up(link.index, None).await.unwrap();
+        netlink.add_address(link.index, net("2001:db8::1/64")).await.unwrap();
+        // A tentative address, one still being asked for on the link, cannot be bound.
+        UdpSocket::bind("[2001:db8::1]:0").unwrap();
+    });
+}
+
+fn route_bears_its_marks() {
+    in_namespace(async |netlink| {
+        let device = TunDevice::create("tie0", MTU).unwrap();
+        netlink.set_link_up(device.index(), None).await.unwrap();
+        for (own, far) in [("192.0.2.1/32", "10.2.0.0/16"), ("2001:db8::1/128", "2001:db8:2::/48")] {
+            netlink.add_address(device.index(), net(own)).await.unwrap();
+            let mut route = Route::through(net(far), device.index());
+            route.preferred_source = Some(net(own).addr());
+            route.metric = Some(50);
+            netlink.add_route(&route).await.unwrap();
+            let listed = netlink.routes().await.unwrap();
+            let found = listed.iter().find(|listed| listed.destination == net(far)).unwrap();
+            assert_eq!(*found, route);
+            assert_eq!(found.protocol, ROUTE_PROTOCOL);
+            assert!(netlink.remove_route(&route).await.unwrap());
+            assert!(!netlink.remove_route(&route).await.unwrap());
+        }
+    });
+}
+
+fn foreign_route_is_not_replaced() {
+    in_namespace(async |netlink| {
+        let (ours, theirs) =
+            (TunDevice::create("tie0", MTU).unwrap(), TunDevice::create("other0", MTU).unwrap());
+        for device in [&ours, &theirs] {
+            netlink.set_link_up(device.index(), None).await.unwrap();
+        }
+        for destination in [net("10.2.0.0/16"), net("2001:db8:2::/48")] {
+            let foreign = Route { protocol: 4, ..Route::through(destination, theirs.index()) };
+            netlink.add_route(&foreign).await.unwrap();
+            let route = Route::through(destination, ours.index());
+            let refused = netlink.replace_route(&route).await;
+            assert!(matches!(refused, Err(NetlinkError::RouteTaken { .. })), "{refused:?}");
+            assert!(netlink.routes().await.unwrap().iter().any(|listed| listed.protocol == 4));
+            // With a metric of its own it stands beside.
+            let beside = Route { metric: Some(5), ..route };
+            netlink.replace_route(&beside).await.unwrap();
+            netlink.replace_route(&beside).await.unwrap();
+            let own = netlink.routes().await.unwrap().into_iter().filter(Route::is_ours).collect::<Vec<_>>();
+            assert_eq!(own, [beside]);
+            netlink.remove_route(&beside).await.unwrap();
+            netlink.remove_route(&foreign).await.unwrap();
+        }
+    });
+}
+
+fn removing_leaves_foreign_alone() {
+    in_namespace(async |netlink| {
+        let device = TunDevice::create("tie0", MTU).unwrap();
+        netlink.set_link_up(device.index(), None).await.unwrap();
+        let route = Route::through(net("10.2.0.0/16"), device.index());
+        netlink.add_route(&Route { protocol: 4, ..route }).await.unwrap();
+        assert!(!netlink.remove_route(&route).await.unwrap());
+        let there = netlink.routes().await.unwrap();
+        assert!(there.iter().any(|left| left.destination == route.destination && left.protocol == 4));
+    });
+}
+
+fn cable_joins_two_namespaces() {
+    let (here, there) = (namespace(), namespace());
+    let inside = there.clone();
+    here.block_on(async move || {
+        let netlink = Netlink::connect().unwrap();
+        netlink.add_veth("cable0", "cable1").await.unwrap();
+        let near = netlink.link_by_name("cable0").await.unwrap().unwrap().index;
+        let far = netlink.link_by_name("cable1").await.unwrap().unwrap().index;
+        netlink.move_link(far, inside.as_fd()).await.unwrap();
+        assert_eq!(netlink.link_by_name("cable1").await.unwrap(), None);
+        netlink.add_address(near, net("192.0.2.1/24")).await.unwrap();
+        netlink.set_link_up(near, None).await.unwrap();
+        netlink.set_loopback_up().await.unwrap();
+    })
+    .unwrap();
+    there
+        .block_on(async || {
+            let netlink = Netlink::connect().unwrap();
+            let near = netlink.link_by_name("cable1").await.unwrap().unwrap().index;
+            netlink.add_address(near, net("192.0.2.2/24")).await.unwrap();
+            netlink.set_link_up(near, None).await.unwrap();
+            let default = Route::default_via(Ipv4Addr::new(192, 0, 2, 1).into(), near);
+            netlink.add_route(&default).await.unwrap();
+            assert!(netlink.routes().await.unwrap().contains(&default));
+        })
+        .unwrap();
+    let receiver = here.run(|| UdpSocket::bind("192.0.2.1:0").unwrap());
+    receiver.set_read_timeout(LIMIT).unwrap();
+    let to = receiver.local_addr().unwrap();
+    there.run(move || UdpSocket::bind("192.0.2.2:7").unwrap().send_to(b"across", to).unwrap());
+    let mut buffer = [0; 16];
+    let (length, from) = receiver.recv_from(&mut buffer).unwrap();
+    assert_eq!((&buffer[..length], from), (b"across".as_slice(), "192.0.2.2:7".parse().unwrap()));
+}
+
+fn forwarding_is_read_as_set() {
+    let outcome = namespace().run(|| {
+        let mut seen = Vec::new();
+        for version in [IpVersion::V4, IpVersion::V6] {
+            for forward in [true, false, true] {
+                sysctl::set_forwarding(version, forward).unwrap();
+                seen.push(sysctl::is_forwarding(version).unwrap() == forward);
+            }
+        }
+        seen
+    });
+    assert_eq!(outcome, [true; 6]);
+}
+
+fn missing_is_not_found() {
+    in_namespace(async |netlink| {
+        assert_eq!(netlink.link_by_name("nothing").await.unwrap(), None);
+        assert!(!netlink.remove_link(4711).await.unwrap());
+        let nowhere = netlink.set_link_up(4711, None).await;
+        assert!(matches!(nowhere, Err(NetlinkError::NotFound { .. })), "{nowhere:?}");
+    });
+}
