@@ -1,1 +1,77 @@
-//! tieline-line
+//! A line: the lasting private connection of two ends, sans IO.
+//!
+//! A line is three values. [`Outbound`] seals what goes out and [`Inbound`] opens what comes in; each is owned by one
+//! thread. [`Control`] does everything that is slow or rare. They share the session's keys, a table of accepted sources and
+//! counters, all of which are read or added to without a lock. Nothing here knows a clock, a socket or a thread: time,
+//! datagrams and randomness are arguments, so that two whole lines run on virtual time in a test.
+//!
+//! ```text
+//!  device, channels ─▶ Outbound ─▶ datagrams           datagrams ─▶ Inbound ─▶ device, channels
+//!                        │   ▲                                        │
+//!                notices ▼   │ packets (hello, probes, keepalives)    ▼ handshakes, associated channel, notices
+//!                       Control ◀──────────────────────────────────────
+//! ```
+//!
+//! Read first: `docs/wire-format.md`, then RFC 5586 (associated channel) and RFC 8762 (STAMP).
+
+pub mod accept;
+pub mod control;
+pub mod counters;
+pub mod greeting;
+pub mod inbound;
+pub mod key_watch;
+pub mod liveness;
+pub mod outbound;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rand::{RngCore, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use tieline_wire::time::Now;
+
+pub use control::{Control, Event, Outgoing};
+pub use inbound::{Delivery, Inbound, Received};
+pub use outbound::{HEADROOM, Outbound, Outcome, TAILROOM};
+pub use tieline_seal::Notice;
+
+use crate::{accept::AcceptTable, counters::Counters, greeting::Greeting};
+
+/// What makes a line this line.
+#[derive(Debug)]
+pub struct Config {
+    /// Keys, the far end, its address.
+    pub session: tieline_seal::Config,
+    /// SHA-256 of the certificate that this end uses in the stream channel (DER).
+    pub certificate: [u8; 32],
+    /// The sources that are let in from the start.
+    pub accept: AcceptTable,
+    /// The largest packet that the line carries, in octets, label included.
+    pub mtu: usize,
+}
+
+/// What the three parts of a line have in common.
+#[derive(Debug)]
+pub struct Shared {
+    /// What went through and what was dropped.
+    pub counters: Counters,
+    accept: ArcSwap<AcceptTable>,
+}
+
+/// Makes the three parts of a line. `seed` decides everything that is random, so that a run can be repeated.
+#[must_use]
+pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, Inbound, Arc<Shared>) {
+    let mut rng = ChaCha20Rng::from_seed(seed);
+    let mut session_seed = [0; 32];
+    rng.fill_bytes(&mut session_seed);
+    let greeting = Greeting::new(rng.next_u64(), config.certificate);
+    let shared =
+        Arc::new(Shared { counters: Counters::default(), accept: ArcSwap::from_pointee(config.accept) });
+    let (control, outbound, inbound) = tieline_seal::split(config.session, now, session_seed);
+    (
+        Control::new(control, greeting, now.monotonic, Arc::clone(&shared)),
+        Outbound::new(outbound, config.mtu, Arc::clone(&shared)),
+        Inbound::new(inbound, Arc::clone(&shared)),
+        shared,
+    )
+}

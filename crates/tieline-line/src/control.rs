@@ -1,0 +1,357 @@
+//! The control side of a line: it decides, the packet path obeys.
+//!
+//! One value holds what is slow and rare: handshakes and timers (in [`tieline_seal::Control`]), the greeting, liveness, the
+//! watch over the key, and which sources are accepted. Drive it so: one `handle_*`, then drain [`Control::poll_datagram`],
+//! [`Control::poll_packet`] and [`Control::poll_event`] until each is empty, then wait for [`Control::poll_timeout`].
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tieline_seal::{Notice, Pace, PresharedKey, PublicKey, Transmit};
+use tieline_wire::{
+    associated::{self, Alert, Hello},
+    label::{Label, LabelStackEntry, MplsTrafficClass},
+    stamp::{NtpTimestamp, ReflectorPacket, SenderPacket},
+    time::Now,
+};
+
+use crate::{
+    Shared,
+    accept::AcceptTable,
+    counters::DropReason,
+    greeting::{FarEnd, Greeting, Heard},
+    key_watch::{HOLD_TIME, KeyInUseTwice, KeyWatch},
+    liveness::{Liveness, Measured, Reachability},
+};
+
+/// Packets that control has for the sending thread; more are dropped and counted.
+pub const OUTGOING_MAX: usize = 64;
+/// Events that wait to be polled; more are dropped, the oldest first, since the newest tell how things are.
+const EVENTS_MAX: usize = 256;
+
+/// A packet that the sending thread is asked to seal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// An empty packet.
+    Keepalive,
+    /// A packet under a label.
+    Labelled {
+        /// The label and how it is to be served.
+        entry: LabelStackEntry,
+        /// What the channel carries.
+        payload: Vec<u8>,
+    },
+}
+
+/// What the layers above must know.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// There is a session: what was staged can be sent.
+    SessionReady,
+    /// There is none any more.
+    SessionLost,
+    /// Authentic datagrams now come from another address.
+    PeerMoved {
+        /// The address that was used before, if any.
+        from: Option<SocketAddr>,
+        /// The address that is used from now on.
+        to: SocketAddr,
+    },
+    /// The invitation was taken up: keep these and forget it.
+    Paired {
+        /// The far end's key.
+        public_key: PublicKey,
+        /// The preshared key that came of the invitation.
+        preshared_key: PresharedKey,
+    },
+    /// The far end was recognised, was restarted, or turned out to be something else.
+    FarEnd(FarEnd),
+    /// The far end is heard, or no longer.
+    Reachability(Reachability),
+    /// The far end says that it is being taken down.
+    Goodbye,
+    /// The far end's key is in use at two places.
+    KeyInUseTwice(KeyInUseTwice),
+    /// The far end says that our own key is in use at two places.
+    OurKeyInUseTwice,
+    /// No answer to handshakes for [`tieline_seal::limits::REKEY_ATTEMPT_TIME`]; trying goes on.
+    NoAnswer,
+}
+
+/// The control side of a line.
+pub struct Control {
+    session: tieline_seal::Control,
+    greeting: Greeting,
+    liveness: Liveness,
+    key_watch: KeyWatch,
+    reachability: Reachability,
+    holding: bool,
+    outgoing: VecDeque<Outgoing>,
+    events: VecDeque<Event>,
+    shared: Arc<Shared>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        session: tieline_seal::Control,
+        greeting: Greeting,
+        now: Instant,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            session,
+            greeting,
+            liveness: Liveness::new(now),
+            key_watch: KeyWatch::default(),
+            reachability: Reachability::Unknown,
+            holding: false,
+            outgoing: VecDeque::new(),
+            events: VecDeque::new(),
+            shared,
+        }
+    }
+
+    /// Takes a handshake message that [`crate::Inbound`] passed on.
+    pub fn handle_handshake(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+        self.session.handle_datagram(now, from, datagram);
+        self.after_session_input(now);
+    }
+
+    /// Takes what one of the packet path's halves reported.
+    pub fn handle_notice(&mut self, now: Now, notice: Notice) {
+        self.session.handle_notice(now, notice);
+        self.after_session_input(now);
+    }
+
+    /// There is something to send and no session, or somebody wants to know whether the path is whole.
+    pub fn request_session(&mut self, now: Now) {
+        self.session.request_session(now);
+        self.after_session_input(now);
+    }
+
+    /// Takes a message of the associated channel that arrived at `arrived` from `from`.
+    pub fn handle_associated(&mut self, now: Now, arrived: Now, from: SocketAddr, message: &[u8]) {
+        match associated::Message::parse(message) {
+            Err(_malformed) => self.shared.counters.dropped(DropReason::MalformedMessage),
+            Ok(associated::Message::Hello(hello)) => self.on_hello(now, from, hello),
+            Ok(associated::Message::StampSender(probe)) => self.reflect(now, arrived, probe),
+            Ok(associated::Message::StampReflector(answer)) => {
+                self.liveness.handle_answer(arrived, &answer);
+            }
+            Ok(associated::Message::Alert(Alert::Goodbye)) => self.push_event(Event::Goodbye),
+            Ok(associated::Message::Alert(Alert::KeyInUseTwice)) => {
+                self.push_event(Event::OurKeyInUseTwice);
+            }
+            Ok(associated::Message::Alert(Alert::Other(_))) => {
+                self.shared.counters.dropped(DropReason::MalformedMessage);
+            }
+        }
+        self.after_liveness_input(now);
+    }
+
+    /// Does what is due; to be called when [`Self::poll_timeout`] is reached.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.session.handle_timeout(now);
+        self.after_session_input(now);
+        if let Some(heard) = self.session.last_received() {
+            self.liveness.on_heard(heard);
+        }
+        self.liveness.handle_timeout(now.monotonic);
+        if let Some(hello) = self.greeting.poll_hello(now.monotonic) {
+            self.push_message(&associated::Message::Hello(hello));
+        } else if self.greeting.far_end() == FarEnd::IpOnly && self.liveness.poll_timeout().is_some() {
+            // It was a tieline and is one no more.
+            self.liveness.stop();
+        }
+        if let Some(probe) = self.liveness.poll_probe(now) {
+            self.push_message(&associated::Message::StampSender(probe));
+        }
+        self.after_liveness_input(now);
+        self.release_hold(now.monotonic);
+    }
+
+    /// When to call [`Self::handle_timeout`] next.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Now) -> Option<Instant> {
+        [self.session.poll_timeout(now), self.greeting.poll_timeout(), self.liveness.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next handshake datagram to send.
+    pub fn poll_datagram(&mut self) -> Option<Transmit> {
+        self.session.poll_transmit()
+    }
+
+    /// The next packet for the sending thread to seal.
+    pub fn poll_packet(&mut self) -> Option<Outgoing> {
+        self.outgoing.pop_front()
+    }
+
+    /// The next thing to know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// From now on lets in what comes from `networks` and nothing else.
+    pub fn set_accepted(&mut self, table: AcceptTable) {
+        self.shared.accept.store(Arc::new(table));
+    }
+
+    /// The far end's name now resolves to `address`.
+    pub fn set_address(&mut self, now: Now, address: SocketAddr) {
+        self.session.set_address(address);
+        self.after_session_input(now);
+    }
+
+    /// Tells the far end that this end is being taken down.
+    pub fn say_goodbye(&mut self) {
+        self.push_message(&associated::Message::Alert(Alert::Goodbye));
+    }
+
+    /// What the far end is, as far as is known.
+    #[must_use]
+    pub fn far_end(&self) -> FarEnd {
+        self.greeting.far_end()
+    }
+
+    /// Whether the far end is heard.
+    #[must_use]
+    pub fn reachability(&self) -> Reachability {
+        self.reachability
+    }
+
+    /// What the probes have measured.
+    #[must_use]
+    pub fn measured(&self) -> &Measured {
+        self.liveness.measured()
+    }
+
+    /// The session layer, to look at.
+    #[must_use]
+    pub fn session(&self) -> &tieline_seal::Control {
+        &self.session
+    }
+
+    fn on_hello(&mut self, now: Now, from: SocketAddr, hello: Hello) {
+        let heard = self.greeting.handle_hello(hello);
+        if hello.answer_wanted {
+            self.push_message(&associated::Message::Hello(self.greeting.answer()));
+        }
+        if heard != Heard::Known {
+            self.push_event(Event::FarEnd(self.greeting.far_end()));
+        }
+        self.liveness.start(now.monotonic);
+        if let Some(alarm) = self.key_watch.on_hello(now.monotonic, hello.instance, from) {
+            self.raise_alarm(alarm);
+            self.push_message(&associated::Message::Alert(Alert::KeyInUseTwice));
+        }
+    }
+
+    fn reflect(&mut self, now: Now, arrived: Now, probe: SenderPacket) {
+        let answer = ReflectorPacket {
+            sequence: probe.sequence,
+            timestamp: NtpTimestamp::from_wall(now.wall),
+            received: NtpTimestamp::from_wall(arrived.wall),
+            sender: probe,
+        };
+        self.liveness.on_heard(arrived.monotonic);
+        self.push_message(&associated::Message::StampReflector(answer));
+    }
+
+    fn after_session_input(&mut self, now: Now) {
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                tieline_seal::Event::SessionReady { initiator, .. } => {
+                    if initiator {
+                        // The far end may not use the session before it has opened a packet of it.
+                        self.push_packet(Outgoing::Keepalive);
+                    }
+                    self.greeting.on_session(now.monotonic);
+                    self.liveness.on_heard(now.monotonic);
+                    self.push_event(Event::SessionReady);
+                }
+                tieline_seal::Event::SessionLost => self.push_event(Event::SessionLost),
+                tieline_seal::Event::PeerMoved { from, to } => {
+                    self.push_event(Event::PeerMoved { from, to });
+                }
+                tieline_seal::Event::Paired { public_key, preshared_key } => {
+                    self.push_event(Event::Paired { public_key, preshared_key });
+                }
+                tieline_seal::Event::HandshakeFrom { address, .. } => {
+                    self.on_handshake(now.monotonic, address);
+                }
+                tieline_seal::Event::SendKeepalive => self.push_packet(Outgoing::Keepalive),
+                tieline_seal::Event::GaveUp { .. } => self.push_event(Event::NoAnswer),
+            }
+        }
+        self.after_liveness_input(now);
+    }
+
+    /// Of a plain WireGuard peer only the addresses of its handshakes tell whether its key is in two places.
+    fn on_handshake(&mut self, now: Instant, address: SocketAddr) {
+        if self.greeting.far_end() == FarEnd::IpOnly
+            && let Some(alarm) = self.key_watch.on_handshake(now, address)
+        {
+            self.raise_alarm(alarm);
+        }
+    }
+
+    /// Tells about a change of reachability, and hurries while the path is cut.
+    fn after_liveness_input(&mut self, now: Now) {
+        let reachability = self.liveness.reachability();
+        if reachability == self.reachability {
+            return;
+        }
+        self.reachability = reachability;
+        match reachability {
+            Reachability::Silent => {
+                self.session.set_pace(Pace::Cut);
+                self.session.request_session(now);
+            }
+            Reachability::Alive | Reachability::Unknown => self.session.set_pace(Pace::Paper),
+        }
+        self.push_event(Event::Reachability(reachability));
+    }
+
+    fn raise_alarm(&mut self, alarm: KeyInUseTwice) {
+        self.holding = true;
+        self.session.hold_address(Some(alarm.held));
+        self.push_event(Event::KeyInUseTwice(alarm));
+    }
+
+    fn release_hold(&mut self, now: Instant) {
+        let silence = |heard: Instant| now.saturating_duration_since(heard);
+        if self.holding && self.session.last_received().map_or(Duration::MAX, silence) > HOLD_TIME {
+            self.holding = false;
+            self.session.hold_address(None);
+        }
+    }
+
+    fn push_message(&mut self, message: &associated::Message) {
+        let mut payload = Vec::with_capacity(associated::MESSAGE_LEN_MAX);
+        message.emit(&mut payload);
+        let entry = LabelStackEntry::only(Label::ASSOCIATED, MplsTrafficClass::CONTROL);
+        self.push_packet(Outgoing::Labelled { entry, payload });
+    }
+
+    fn push_packet(&mut self, packet: Outgoing) {
+        if self.outgoing.len() == OUTGOING_MAX {
+            self.shared.counters.dropped(DropReason::ControlQueueFull);
+            return;
+        }
+        self.outgoing.push_back(packet);
+    }
+
+    fn push_event(&mut self, event: Event) {
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}

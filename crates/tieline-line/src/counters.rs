@@ -1,0 +1,158 @@
+//! What went through the line and what was dropped, by reason.
+//!
+//! The packet path adds, everybody may read: relaxed atomics, shared by reference, never reset.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why the line, above the session, dropped a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// In: the first nibble stands for nothing.
+    UnknownNibble,
+    /// In: an IP header that lies about its length or version.
+    MalformedIp,
+    /// In: a source address that the far end has not offered or that we have not accepted.
+    SourceNotAccepted,
+    /// In: a label stack that is cut short or has more than one entry.
+    MalformedLabelStack,
+    /// In: a label that no channel has.
+    UnknownLabel,
+    /// In: a message of the associated channel that is not understood.
+    MalformedMessage,
+    /// In: packets of a channel whose queue is full.
+    ChannelQueueFull,
+    /// In: a packet for a line without a network device.
+    NoDevice,
+    /// Out: a packet that is no IP packet.
+    NotIp,
+    /// Out: a packet of a channel, and no session to seal it with.
+    NoSession,
+    /// Out: a packet larger than the line carries.
+    TooLarge,
+    /// Out: more packets than may wait for a session.
+    StagedQueueFull,
+    /// Out: a packet that waited for a session for too long.
+    StagedTooLong,
+    /// Out: the medium refused it.
+    MediumRefused,
+    /// Out: control's queue of packets was full.
+    ControlQueueFull,
+}
+
+impl DropReason {
+    /// Every reason, in the order of their counters.
+    pub const ALL: [Self; 15] = [
+        Self::UnknownNibble,
+        Self::MalformedIp,
+        Self::SourceNotAccepted,
+        Self::MalformedLabelStack,
+        Self::UnknownLabel,
+        Self::MalformedMessage,
+        Self::ChannelQueueFull,
+        Self::NoDevice,
+        Self::NotIp,
+        Self::NoSession,
+        Self::TooLarge,
+        Self::StagedQueueFull,
+        Self::StagedTooLong,
+        Self::MediumRefused,
+        Self::ControlQueueFull,
+    ];
+
+    /// The name it has in `status`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownNibble => "unknown-nibble",
+            Self::MalformedIp => "malformed-ip",
+            Self::SourceNotAccepted => "source-not-accepted",
+            Self::MalformedLabelStack => "malformed-label-stack",
+            Self::UnknownLabel => "unknown-label",
+            Self::MalformedMessage => "malformed-message",
+            Self::ChannelQueueFull => "channel-queue-full",
+            Self::NoDevice => "no-device",
+            Self::NotIp => "not-ip",
+            Self::NoSession => "no-session",
+            Self::TooLarge => "too-large",
+            Self::StagedQueueFull => "staged-queue-full",
+            Self::StagedTooLong => "staged-too-long",
+            Self::MediumRefused => "medium-refused",
+            Self::ControlQueueFull => "control-queue-full",
+        }
+    }
+}
+
+/// Packets and octets of one direction and kind.
+#[derive(Debug, Default)]
+pub struct Flow {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Flow {
+    /// Counts one packet of `len` octets.
+    pub fn add(&self, len: usize) {
+        self.packets.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    /// Packets and octets so far.
+    #[must_use]
+    pub fn read(&self) -> (u64, u64) {
+        (self.packets.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// The counters of one line.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// IP packets sealed.
+    pub ip_out: Flow,
+    /// IP packets opened and let in.
+    pub ip_in: Flow,
+    /// Labelled packets sealed.
+    pub labelled_out: Flow,
+    /// Labelled packets opened.
+    pub labelled_in: Flow,
+    drops: [AtomicU64; DropReason::ALL.len()],
+}
+
+impl Counters {
+    /// Counts one dropped packet.
+    pub fn dropped(&self, reason: DropReason) {
+        self.drops[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many packets were dropped for `reason`.
+    #[must_use]
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_counter_and_name() {
+        let counters = Counters::default();
+        let mut names = Vec::new();
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+            counters.dropped(reason);
+            assert_eq!(counters.drops(reason), 1);
+            assert!(!names.contains(&reason.as_str()));
+            names.push(reason.as_str());
+        }
+    }
+
+    #[test]
+    fn flows_count_packets_and_octets() {
+        let counters = Counters::default();
+        counters.ip_in.add(20);
+        counters.ip_in.add(1400);
+        assert_eq!(counters.ip_in.read(), (2, 1420));
+        assert_eq!(counters.ip_out.read(), (0, 0));
+    }
+}

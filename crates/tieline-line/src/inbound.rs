@@ -1,0 +1,102 @@
+//! The way in: sealed datagrams become packets for the device and for the channels.
+//!
+//! Owned by the receiving thread; nothing here allocates or waits. What is opened has passed, in this order: the session
+//! (authentic, not replayed), the first nibble, and either the label or the check of its source address.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use tieline_seal::{Notice, Opened};
+use tieline_wire::{
+    ip::IpPacket,
+    label::Label,
+    sealed::{Kind, Labelled},
+};
+
+use crate::{Shared, counters::DropReason};
+
+/// Where what came in belongs.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Delivery<'d> {
+    /// A handshake message: the datagram, which is unchanged, is for [`crate::Control::handle_handshake`].
+    Handshake,
+    /// An IP packet for the network device, without its padding.
+    Ip(&'d [u8]),
+    /// A packet of the stream channel.
+    Streams(&'d [u8]),
+    /// A message of the associated channel, for [`crate::Control::handle_associated`].
+    Associated(&'d [u8]),
+    /// Nothing further: a keepalive, or dropped and counted.
+    Nothing,
+}
+
+/// What came of a datagram.
+#[derive(Debug)]
+pub struct Received<'d> {
+    /// Where its content belongs.
+    pub delivery: Delivery<'d>,
+    /// What control must be told.
+    pub notice: Option<Notice>,
+}
+
+/// The receiving half of a line.
+pub struct Inbound {
+    session: tieline_seal::Inbound,
+    shared: Arc<Shared>,
+}
+
+impl Inbound {
+    pub(crate) fn new(session: tieline_seal::Inbound, shared: Arc<Shared>) -> Self {
+        Self { session, shared }
+    }
+
+    /// Opens `datagram` in place and says where its content belongs.
+    pub fn handle_datagram<'d>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &'d mut [u8],
+    ) -> Received<'d> {
+        match self.session.open(now, from, datagram) {
+            // The session has counted it by reason.
+            Err(_reason) => Received { delivery: Delivery::Nothing, notice: None },
+            Ok(Opened::Handshake) => Received { delivery: Delivery::Handshake, notice: None },
+            Ok(Opened::Keepalive { notice }) => Received { delivery: Delivery::Nothing, notice },
+            Ok(Opened::Packet { plaintext, notice }) => {
+                let delivery = self.deliver(plaintext).unwrap_or_else(|reason| {
+                    self.shared.counters.dropped(reason);
+                    Delivery::Nothing
+                });
+                Received { delivery, notice }
+            }
+        }
+    }
+
+    fn deliver<'d>(&self, plaintext: &'d [u8]) -> Result<Delivery<'d>, DropReason> {
+        match Kind::of(plaintext) {
+            Kind::Keepalive => Ok(Delivery::Nothing),
+            Kind::Ip => self.deliver_ip(plaintext),
+            Kind::Labelled => self.deliver_labelled(plaintext),
+            Kind::Unknown(_) => Err(DropReason::UnknownNibble),
+        }
+    }
+
+    fn deliver_ip<'d>(&self, plaintext: &'d [u8]) -> Result<Delivery<'d>, DropReason> {
+        let packet = IpPacket::parse(plaintext).map_err(|_malformed| DropReason::MalformedIp)?;
+        if !self.shared.accept.load().accepts(packet.source) {
+            return Err(DropReason::SourceNotAccepted);
+        }
+        self.shared.counters.ip_in.add(packet.total_len);
+        Ok(Delivery::Ip(&plaintext[..packet.total_len]))
+    }
+
+    fn deliver_labelled<'d>(&self, plaintext: &'d [u8]) -> Result<Delivery<'d>, DropReason> {
+        let labelled = Labelled::parse(plaintext).map_err(|_malformed| DropReason::MalformedLabelStack)?;
+        let delivery = match labelled.entry.label {
+            Label::ASSOCIATED => Delivery::Associated(labelled.payload),
+            Label::STREAMS => Delivery::Streams(labelled.payload),
+            _ => return Err(DropReason::UnknownLabel),
+        };
+        self.shared.counters.labelled_in.add(labelled.payload.len());
+        Ok(delivery)
+    }
+}
