@@ -1,0 +1,346 @@
+//! The control half of a line: handshakes, timers, cookies and the session table.
+//!
+//! It is a value. Feed it one input (`handle_*`, `request_session`, `set_*`), then drain [`Control::poll_transmit`] and
+//! [`Control::poll_event`] until both are empty, then wait for the next input or for [`Control::poll_timeout`], whichever is first.
+//!
+//! The parts: `initiate` opens handshakes and repeats them, `respond` answers those of the peer, `timers` says what is due.
+
+mod initiate;
+mod respond;
+mod timers;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use rand::{RngCore, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use tieline_wire::time::Now;
+use tieline_wire::wireguard::{MAC_LEN, MessageType, SessionIndex};
+use zeroize::Zeroizing;
+
+use self::initiate::Attempts;
+use crate::activity::{Activity, Epoch};
+use crate::config::{AttemptStatus, Config, Event, Pace, Peer, SessionStatus, Status, Transmit};
+use crate::cookie::CookieGiver;
+use crate::drops::{DropCounters, DropReason};
+use crate::inbound::{Inbound, reason_of};
+use crate::keys::{KEY_LEN, PrivateKey, PublicKey};
+use crate::limits::{EVENTS_MAX, TRANSMITS_MAX};
+use crate::load::Load;
+use crate::mac::MacKey;
+use crate::notice::Notice;
+use crate::outbound::Outbound;
+use crate::peer::PeerState;
+use crate::session::{Role, Session, Shared, Table};
+use crate::timestamps::OwnTimestamps;
+
+/// Makes the three halves of a line. `seed` must be fresh from the system's generator: all keys of the line's sessions come from it.
+#[must_use]
+pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, Inbound) {
+    let control = Control::new(config, now, seed);
+    let outbound = Outbound::new(Arc::clone(&control.shared));
+    let inbound = Inbound::new(Arc::clone(&control.shared), control.own.mac1.clone());
+    (control, outbound, inbound)
+}
+
+/// See the [module](self).
+pub struct Control {
+    own: Own,
+    peer: PeerState,
+    rng: ChaCha20Rng,
+    shared: Arc<Shared>,
+    attempts: Attempts,
+    timestamps: OwnTimestamps,
+    cookies: CookieGiver,
+    load: Load,
+    /// Our last response: its index and MAC1, in case the peer asks for a cookie.
+    answered: Option<(SessionIndex, [u8; MAC_LEN])>,
+    held_address: Option<SocketAddr>,
+    persistent_keepalive: Option<Duration>,
+    persistent_asked_at: Option<Instant>,
+    always_on: bool,
+    sessions_made: u64,
+    /// When keys were last derived, which is when a handshake was last seen to the end by us.
+    derived_at: Option<Instant>,
+    ready_at: Option<Instant>,
+    /// Whether the layer above was told that there is a session.
+    is_up: bool,
+    /// The last input.
+    looked_at: Instant,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+}
+
+struct Own {
+    private_key: PrivateKey,
+    public_key: PublicKey,
+    mac1: MacKey,
+}
+
+impl Control {
+    fn new(config: Config, now: Now, seed: [u8; 32]) -> Self {
+        let seed = Zeroizing::new(seed);
+        let public_key = config.private_key.public_key();
+        let peer = match &config.peer {
+            Peer::Known { public_key, preshared_key, proof } => {
+                PeerState::known(*public_key, preshared_key.clone(), proof.as_ref())
+            }
+            Peer::Invited { secret } => PeerState::invited(secret),
+        };
+        let table = Table {
+            address: config.address,
+            prevails: peer.public_key().is_some_and(|peer| public_key < peer),
+            ..Table::default()
+        };
+        let mut control = Self {
+            cookies: CookieGiver::new(&public_key),
+            own: Own { mac1: MacKey::mac1_to(&public_key), public_key, private_key: config.private_key },
+            peer,
+            rng: ChaCha20Rng::from_seed(*seed),
+            shared: Arc::new(Shared {
+                epoch: Epoch(now.monotonic),
+                table: ArcSwap::from_pointee(table),
+                activity: Activity::default(),
+                drops: DropCounters::new(),
+            }),
+            attempts: Attempts::default(),
+            timestamps: OwnTimestamps::above(config.timestamp_floor),
+            load: Load::default(),
+            answered: None,
+            held_address: None,
+            persistent_keepalive: config.persistent_keepalive.filter(|interval| !interval.is_zero()),
+            persistent_asked_at: None,
+            always_on: config.always_on,
+            sessions_made: 0,
+            derived_at: None,
+            ready_at: None,
+            is_up: false,
+            looked_at: now.monotonic,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        if control.always_on || control.persistent_keepalive.is_some() {
+            control.want_session(now.monotonic);
+        }
+        control
+    }
+
+    /// Takes a datagram that [`Inbound::open`] said is part of a handshake. One that is dropped is counted.
+    pub fn handle_datagram(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+        self.look(now.monotonic);
+        let result = match MessageType::of(datagram).map_err(reason_of) {
+            Ok(MessageType::HandshakeInitiation) => self.on_initiation(now, from, datagram),
+            Ok(MessageType::HandshakeResponse) => self.on_response(now, from, datagram),
+            Ok(MessageType::CookieReply) => self.on_cookie_reply(now, datagram),
+            Ok(MessageType::TransportData) => Err(DropReason::UnknownType),
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = result {
+            self.shared.drops.count(reason);
+        }
+    }
+
+    /// Takes what a data half reported.
+    pub fn handle_notice(&mut self, now: Now, notice: Notice) {
+        self.look(now.monotonic);
+        match notice {
+            Notice::Confirmed { from } | Notice::Moved { from } => {
+                if self.shared.table.load().sessions().next().is_some() {
+                    self.move_peer(from);
+                }
+            }
+            Notice::RekeyDue => self.rekey_if_due(now.monotonic),
+        }
+        self.send_due_initiation(now);
+    }
+
+    /// Opens a handshake unless one is under way: somebody has a packet and no session, or wants to know whether the path is whole.
+    pub fn request_session(&mut self, now: Now) {
+        self.look(now.monotonic);
+        self.want_session(now.monotonic);
+        self.send_due_initiation(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.look(now.monotonic);
+        self.fire_timers(now.monotonic);
+        self.rekey_if_due(now.monotonic);
+        self.send_due_initiation(now);
+    }
+
+    /// When [`Self::handle_timeout`] is to be called; while there is a session at most a second ahead.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Now) -> Option<Instant> {
+        self.next_timeout(now.monotonic)
+    }
+
+    /// A handshake datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// What the layer above should know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Tells where the peer is, as a name was resolved anew. An authentic datagram from elsewhere overrules it.
+    pub fn set_address(&mut self, address: SocketAddr) {
+        self.change_table(|table| table.address = Some(address));
+        if self.attempts.is_wanted_without_address() || (self.always_on && !self.is_up) {
+            self.want_session(self.looked_at);
+        }
+    }
+
+    /// Sets how fast unanswered initiations follow each other.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.attempts.set_pace(pace, &mut self.rng);
+    }
+
+    /// While an address is held, initiations of the peer from any other are dropped and counted: its key is in use twice.
+    pub fn hold_address(&mut self, address: Option<SocketAddr>) {
+        self.held_address = address;
+    }
+
+    /// The counters of this line's drops; shared by all three halves.
+    #[must_use]
+    pub fn drops(&self) -> &DropCounters {
+        &self.shared.drops
+    }
+
+    /// Our own public key.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        self.own.public_key
+    }
+
+    /// When the last authentic packet of the peer was opened.
+    #[must_use]
+    pub fn last_received(&self) -> Option<Instant> {
+        self.shared.activity.last_received.load(self.shared.epoch)
+    }
+
+    /// What is known, without secrets.
+    #[must_use]
+    pub fn status(&self, now: Now) -> Status {
+        let now = now.monotonic;
+        let table = self.shared.table.load();
+        let session = table.sealing().map(|(session, _)| session).filter(|session| session.is_alive(now));
+        Status {
+            peer: self.peer.public_key(),
+            address: table.address,
+            session: session.map(|session| SessionStatus {
+                role: session.role,
+                age: now.saturating_duration_since(session.born),
+                packets_sent: session.counter.load(Ordering::Relaxed),
+            }),
+            last_handshake: self.ready_at.map(|at| now.saturating_duration_since(at)),
+            attempt: self.attempts.streak().map(|(since, initiations)| AttemptStatus {
+                initiations,
+                age: now.saturating_duration_since(since),
+            }),
+            last_timestamp: self.timestamps.last(),
+            is_under_load: self.load.is_under_load(now),
+            sent_bytes: self.shared.activity.sent_bytes.load(Ordering::Relaxed),
+            received_bytes: self.shared.activity.received_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Catches up with the data halves: what they confirmed becomes current. Every input starts here.
+    fn look(&mut self, now: Instant) {
+        self.looked_at = now;
+        let confirmed = self.shared.table.load().confirmed_in_waiting().cloned();
+        if let Some(session) = confirmed {
+            self.establish(now, session);
+        }
+        if let PeerState::Known(known) = &mut self.peer
+            && known.proof.is_some()
+            && self.shared.activity.last_received.load(self.shared.epoch).is_some()
+        {
+            known.proof = None;
+        }
+    }
+
+    /// Puts a session that is proved from both ends into its place.
+    fn establish(&mut self, now: Instant, session: Arc<Session>) {
+        let paired = self.peer.pair();
+        let (role, agreed_with) = (session.role, session.agreed_with);
+        let takes_over = self.shared.table.load().takes_over(&session);
+        let prevails = self.peer.public_key().is_some_and(|peer| self.own.public_key < peer);
+        self.change_table(|table| {
+            table.prevails = prevails;
+            table.settle(session);
+        });
+        if let Some((public_key, preshared_key)) = paired {
+            self.tell(Event::Paired { public_key, preshared_key });
+        }
+        if !takes_over {
+            return;
+        }
+        self.attempts.end();
+        self.ready_at = Some(now);
+        self.is_up = true;
+        self.move_peer(agreed_with);
+        self.tell(Event::SessionReady { initiator: role == Role::Initiator, address: agreed_with });
+        if role == Role::Initiator {
+            self.tell(Event::SendKeepalive);
+        }
+    }
+
+    fn move_peer(&mut self, to: SocketAddr) {
+        let from = self.shared.table.load().address;
+        if from != Some(to) {
+            self.change_table(|table| table.address = Some(to));
+            self.tell(Event::PeerMoved { from, to });
+        }
+    }
+
+    fn change_table(&self, change: impl FnOnce(&mut Table)) {
+        let mut table = Table::clone(&self.shared.table.load());
+        change(&mut table);
+        self.shared.table.store(Arc::new(table));
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.sessions_made += 1;
+        self.sessions_made
+    }
+
+    /// A random index that names nothing of ours yet.
+    fn fresh_index(&mut self) -> SessionIndex {
+        loop {
+            let index = SessionIndex(self.rng.next_u32());
+            // At most eight of 2^32 are taken: the loop ends at once but for chances of one in 2^29.
+            if self.shared.table.load().find(index).is_none() && !self.attempts.names(index) {
+                return index;
+            }
+        }
+    }
+
+    fn fresh_ephemeral(&mut self) -> Zeroizing<[u8; KEY_LEN]> {
+        let mut ephemeral = Zeroizing::new([0; KEY_LEN]);
+        self.rng.fill_bytes(&mut *ephemeral);
+        ephemeral
+    }
+
+    fn transmit(&mut self, to: SocketAddr, bytes: &[u8]) {
+        if self.transmits.len() < TRANSMITS_MAX {
+            self.transmits.push_back(Transmit { to, bytes: bytes.to_vec() });
+        } else {
+            self.shared.drops.count(DropReason::QueueFull);
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push_back(event);
+        } else {
+            self.shared.drops.count(DropReason::QueueFull);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Why a datagram was dropped, and how many were.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
+        /// Why a datagram was dropped without an answer (under load: without any but a cookie).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum DropReason {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of declaration.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in counters and logs.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Fewer octets than its type has.
+    TooShort => "too_short",
+    /// More octets than its type has.
+    TooLong => "too_long",
+    /// None of the four message types.
+    UnknownType => "unknown_type",
+    /// MAC1 is wrong: the sender does not know our public key.
+    BadMac1 => "bad_mac1",
+    /// The receiver index names no session or handshake of ours.
+    UnknownReceiver => "unknown_receiver",
+    /// The counter was accepted before, or is too old to tell.
+    Replayed => "replayed",
+    /// The tag is wrong.
+    NotAuthentic => "not_authentic",
+    /// The session is older than `REJECT_AFTER_TIME`.
+    ExpiredSession => "expired_session",
+    /// The counter is beyond `REJECT_AFTER_MESSAGES`.
+    ExhaustedSession => "exhausted_session",
+    /// The initiation is not newer than one accepted before: a replay, or the peer's clock went back.
+    StaleTimestamp => "stale_timestamp",
+    /// A well-made initiation of a key that is not the peer's.
+    UnknownPeer => "unknown_peer",
+    /// We wait for a joiner, and this initiation does not prove the invitation.
+    NoProof => "no_proof",
+    /// The initiation proves an invitation that is used up.
+    SpentInvitation => "spent_invitation",
+    /// The initiation proves the invitation, but another key is being paired.
+    AnotherCandidate => "another_candidate",
+    /// Initiations of the peer follow each other faster than every 20 ms.
+    InitiationFlood => "initiation_flood",
+    /// An initiation of the peer from another address than the one that is held.
+    HeldAddress => "held_address",
+    /// Under load, and without a valid MAC2: a cookie was sent.
+    CookieDemanded => "cookie_demanded",
+    /// Under load, and the source asks for more handshakes than its share.
+    SourceRate => "source_rate",
+    /// A cookie reply to nothing we sent, or not sealed by the peer.
+    BadCookie => "bad_cookie",
+    /// A queue of control is full.
+    QueueFull => "queue_full",
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Counts dropped datagrams by reason. Clones share the counts; any thread may read them.
+#[derive(Clone, Debug)]
+pub struct DropCounters(Arc<[AtomicU64]>);
+
+impl DropCounters {
+    pub(crate) fn new() -> Self {
+        Self(DropReason::ALL.iter().map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub(crate) fn count(&self, reason: DropReason) {
+        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were dropped for `reason`.
+    #[must_use]
+    pub fn of(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// All counts, in the order of [`DropReason::ALL`].
+    pub fn snapshot(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|&reason| (reason, self.of(reason)))
+    }
+}

@@ -1,0 +1,215 @@
+//! The opening half of a line, owned by the thread that receives.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use aws_lc_rs::aead::Aad;
+use tieline_wire::ParseError;
+use tieline_wire::wireguard::{
+    CookieReply, HandshakeInitiation, HandshakeResponse, MessageType, TransportHeader,
+};
+
+use crate::drops::{DropCounters, DropReason};
+use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_TIME_RECEIVING};
+use crate::mac::MacKey;
+use crate::noise::aead_nonce;
+use crate::notice::{Notice, NoticePace};
+use crate::session::{Retired, Role, Session, Shared, Table};
+use crate::window::ReplayWindow;
+
+/// Opens datagrams. No lock, no allocation, no system call.
+pub struct Inbound {
+    shared: Arc<Shared>,
+    own_mac1: MacKey,
+    windows: Windows,
+    rekey_pace: NoticePace<u64>,
+    move_pace: NoticePace<SocketAddr>,
+}
+
+/// What a datagram turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Opened<'d> {
+    /// Part of a handshake: give the whole datagram to [`crate::Control::handle_datagram`].
+    Handshake,
+    /// An empty packet: the peer holds the line open.
+    Keepalive {
+        /// For control.
+        notice: Option<Notice>,
+    },
+    /// A packet of the peer.
+    Packet {
+        /// What it sealed, padding included; it lies inside the datagram given.
+        plaintext: &'d mut [u8],
+        /// For control.
+        notice: Option<Notice>,
+    },
+}
+
+impl Inbound {
+    pub(crate) fn new(shared: Arc<Shared>, own_mac1: MacKey) -> Self {
+        Self {
+            shared,
+            own_mac1,
+            windows: Windows::new(),
+            rekey_pace: NoticePace::new(),
+            move_pace: NoticePace::new(),
+        }
+    }
+
+    /// Opens a datagram in place. The MAC1 of handshake messages is checked here, cheaply, before control is bothered.
+    ///
+    /// # Errors
+    ///
+    /// Why it is to be dropped; already counted. The datagram's content is undefined then.
+    pub fn open<'d>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &'d mut [u8],
+    ) -> Result<Opened<'d>, DropReason> {
+        let result = self.open_uncounted(now, from, datagram);
+        if let Err(reason) = result {
+            self.shared.drops.count(reason);
+        }
+        result
+    }
+
+    /// The counters of this line's drops.
+    #[must_use]
+    pub fn drops(&self) -> &DropCounters {
+        &self.shared.drops
+    }
+
+    fn open_uncounted<'d>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &'d mut [u8],
+    ) -> Result<Opened<'d>, DropReason> {
+        match MessageType::of(datagram).map_err(reason_of)? {
+            MessageType::TransportData => self.open_packet(now, from, datagram),
+            MessageType::HandshakeInitiation => {
+                let message = HandshakeInitiation::parse(datagram).map_err(reason_of)?;
+                self.check_mac1(&datagram[..HandshakeInitiation::MAC1], &message.mac1)
+            }
+            MessageType::HandshakeResponse => {
+                let message = HandshakeResponse::parse(datagram).map_err(reason_of)?;
+                self.check_mac1(&datagram[..HandshakeResponse::MAC1], &message.mac1)
+            }
+            MessageType::CookieReply => {
+                CookieReply::parse(datagram).map_err(reason_of)?;
+                Ok(Opened::Handshake)
+            }
+        }
+    }
+
+    fn check_mac1<'d>(&self, covered: &[u8], mac1: &[u8]) -> Result<Opened<'d>, DropReason> {
+        if self.own_mac1.verifies(covered, mac1) { Ok(Opened::Handshake) } else { Err(DropReason::BadMac1) }
+    }
+
+    fn open_packet<'d>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &'d mut [u8],
+    ) -> Result<Opened<'d>, DropReason> {
+        let length = datagram.len();
+        let (header, sealed) = TransportHeader::parse(datagram).map_err(reason_of)?;
+        let table = self.shared.table.load();
+        let session = table.find(header.receiver).ok_or(DropReason::UnknownReceiver)?;
+        if now.saturating_duration_since(session.born) >= REJECT_AFTER_TIME {
+            return Err(DropReason::ExpiredSession);
+        }
+        if header.counter >= REJECT_AFTER_MESSAGES {
+            return Err(DropReason::ExhaustedSession);
+        }
+        let window = self.windows.of(session, &table);
+        if !window.is_fresh(header.counter) {
+            return Err(DropReason::Replayed);
+        }
+        let plaintext = session
+            .opening
+            .open_in_place(aead_nonce(header.counter), Aad::empty(), sealed)
+            .map_err(|_| DropReason::NotAuthentic)?;
+        let is_first = session.confirm().map_err(|Retired| DropReason::UnknownReceiver)?;
+        window.accept(header.counter);
+        note_received(&self.shared, now, session, !plaintext.is_empty(), length);
+
+        let notice = if is_first {
+            Some(Notice::Confirmed { from })
+        } else if table.address != Some(from) && self.move_pace.may_tell(from, now) {
+            Some(Notice::Moved { from })
+        } else if is_rekey_due(session, now) && self.rekey_pace.may_tell(session.serial, now) {
+            Some(Notice::RekeyDue)
+        } else {
+            None
+        };
+        Ok(if plaintext.is_empty() {
+            Opened::Keepalive { notice }
+        } else {
+            Opened::Packet { plaintext, notice }
+        })
+    }
+}
+
+/// The initiator replaces a session under which it only receives, in time before it dies (paper §6.2).
+fn is_rekey_due(session: &Session, now: Instant) -> bool {
+    session.role == Role::Initiator
+        && now.saturating_duration_since(session.born) >= REKEY_AFTER_TIME_RECEIVING
+}
+
+fn note_received(shared: &Shared, now: Instant, session: &Session, has_content: bool, length: usize) {
+    let (epoch, activity) = (shared.epoch, &shared.activity);
+    session.last_received.store(epoch, now);
+    activity.last_received.store(epoch, now);
+    activity.unanswered_since.clear();
+    if has_content {
+        activity.unacknowledged_since.store_if_none(epoch, now);
+    }
+    activity.received_bytes.fetch_add(length as u64, Ordering::Relaxed);
+}
+
+/// The reason that stands for a datagram of the wrong form.
+pub(crate) fn reason_of(error: ParseError) -> DropReason {
+    match error {
+        ParseError::Truncated { .. } => DropReason::TooShort,
+        ParseError::Length { .. } => DropReason::TooLong,
+        ParseError::Field { .. } => DropReason::UnknownType,
+    }
+}
+
+/// The replay windows of the sessions in the table. They live here and not in the session, because only this half has to do with them.
+struct Windows(Box<[SessionWindow; SESSIONS_MAX]>);
+
+struct SessionWindow {
+    serial: Option<u64>,
+    window: ReplayWindow,
+}
+
+impl Windows {
+    fn new() -> Self {
+        const UNUSED: SessionWindow = SessionWindow { serial: None, window: ReplayWindow::new() };
+        Self(Box::new([UNUSED; SESSIONS_MAX]))
+    }
+
+    /// The window of `session`. One that belongs to no session of the table any more is cleared for a new session.
+    fn of(&mut self, session: &Session, table: &Table) -> &mut ReplayWindow {
+        let known = self.0.iter().position(|window| window.serial == Some(session.serial));
+        let slot = known.unwrap_or_else(|| {
+            let is_unused = |window: &SessionWindow| {
+                !table.sessions().any(|session| window.serial == Some(session.serial))
+            };
+            let unused = self.0.iter().position(is_unused);
+            let unused = unused
+                .expect("a table has no more sessions than there are windows, and one of them has none");
+            self.0[unused] = SessionWindow { serial: Some(session.serial), window: ReplayWindow::new() };
+            unused
+        });
+        &mut self.0[slot].window
+    }
+}
+
+/// As many as a [`Table`] holds.
+const SESSIONS_MAX: usize = 4;

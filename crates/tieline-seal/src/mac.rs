@@ -1,0 +1,63 @@
+//! Keyed BLAKE2s as the protocol uses it: MAC1, MAC2, the cookie's own key, and what is derived from an invitation.
+
+use blake2::digest::consts::{U16, U32};
+use blake2::digest::generic_array::{ArrayLength, GenericArray};
+use blake2::digest::typenum::{IsLessOrEqual, LeEq, NonZero};
+use blake2::digest::{FixedOutput, KeyInit, Update};
+use blake2::{Blake2s256, Blake2sMac, Digest};
+use subtle::ConstantTimeEq;
+use tieline_wire::wireguard::MAC_LEN;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::keys::PublicKey;
+
+/// A key of 32 octets for [`MacKey::mac`]: that of MAC1, of an invitation's proof, or of the cookies an end gives out.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub(crate) struct MacKey([u8; 32]);
+
+impl MacKey {
+    /// The key of MAC1 in messages to `receiver`: HASH(LABEL_MAC1 ‖ its public key) (paper §5.4.4).
+    pub(crate) fn mac1_to(receiver: &PublicKey) -> Self {
+        Self(hash_of_label_and_key(LABEL_MAC1, receiver))
+    }
+
+    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// MAC of `parts`, one after the other.
+    pub(crate) fn mac(&self, parts: &[&[u8]]) -> [u8; MAC_LEN] {
+        keyed_hash::<U16>(&self.0, parts).into()
+    }
+
+    /// Whether `mac` is that of `message`, in constant time.
+    pub(crate) fn verifies(&self, message: &[u8], mac: &[u8]) -> bool {
+        self.mac(&[message]).ct_eq(mac).into()
+    }
+}
+
+/// The key under which `sender` of a cookie reply seals it: HASH(LABEL_COOKIE ‖ its public key) (paper §5.4.7).
+pub(crate) fn cookie_reply_key(sender: &PublicKey) -> [u8; 32] {
+    hash_of_label_and_key(LABEL_COOKIE, sender)
+}
+
+/// BLAKE2s with `key` of at most 32 octets over `parts`.
+pub(crate) fn keyed_hash<Length>(key: &[u8], parts: &[&[u8]]) -> GenericArray<u8, Length>
+where
+    Length: ArrayLength<u8> + IsLessOrEqual<U32>,
+    LeEq<Length, U32>: NonZero,
+{
+    let mut state =
+        Blake2sMac::<Length>::new_from_slice(key).expect("keys of BLAKE2s here have 16 or 32 octets");
+    for part in parts {
+        Update::update(&mut state, part);
+    }
+    state.finalize_fixed()
+}
+
+fn hash_of_label_and_key(label: &[u8], key: &PublicKey) -> [u8; 32] {
+    Blake2s256::new().chain_update(label).chain_update(key.as_bytes()).finalize().into()
+}
+
+const LABEL_MAC1: &[u8] = b"mac1----";
+const LABEL_COOKIE: &[u8] = b"cookie--";

@@ -1,0 +1,4 @@
+//! Both ends on virtual time.
+
+mod handshake;
+mod pair;
