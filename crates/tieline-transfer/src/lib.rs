@@ -1,1 +1,47 @@
-//! tieline-transfer
+//! Files and trees over one reliable stream into a confined inbox.
+//!
+//! The crate sees a stream and two file systems, never a socket. One end makes a [`Plan`] of what it was asked to send and calls
+//! [`send`]; the other holds an [`Inbox`] and calls [`receive`]. What travels between them is in [`protocol`].
+//!
+//! What holds whatever the other end, the disk or the power does:
+//!
+//! - A file appears under its final name once, whole and with the content that was read (BLAKE3), or not at all. Nothing
+//!   is overwritten: another file of the name is kept beside it under a number.
+//! - "Delivered" is said of what survives a power cut, and of nothing else.
+//! - A file that changed while it was read is not delivered, and whatever is not delivered is reported by name with its reason.
+//! - The sender's words reach no path outside the inbox, nor the receiver's own files in it. The receiver's words cannot make the
+//!   sender believe in something that it did not send.
+//! - Memory, threads, open files and waits are bounded by the constants named here, on both ends.
+//!
+//! | module | idea |
+//! |---|---|
+//! | [`path`] | names that may be created, their copies, and how they are shown |
+//! | [`protocol`], `frame`, [`reason`] | octets |
+//! | [`plan`], `source`, `reading`, `ledger`, [`sender`] | the sending end, from the first pass to the last verdict |
+//! | [`inbox`], `beneath`, `assembly`, `publish`, [`receiver`] | the receiving end, from the frame to the durable name |
+//! | [`outcome`] | what became of it all |
+
+mod assembly;
+mod beneath;
+mod frame;
+pub mod inbox;
+mod ledger;
+pub mod outcome;
+pub mod path;
+pub mod plan;
+pub mod protocol;
+mod publish;
+mod reading;
+pub mod reason;
+pub mod receiver;
+pub mod sender;
+mod source;
+
+pub use inbox::{Inbox, InboxError};
+pub use outcome::{EntryKind, EntryReport, Fate, Fault, Progress, Skip, Totals};
+pub use path::{Escaped, NameFault, RelativePath};
+pub use plan::{Plan, PlanError};
+pub use reason::{Obstacle, StopReason};
+pub use receiver::{ReceiveError, Received, receive};
+pub use sender::{Outcome, SendError, send};
+pub use source::SourceFault;

@@ -1,0 +1,218 @@
+//! Which entry has been offered, which is settled: the sender's book, and its check on the receiver's word.
+//!
+//! The reading thread writes "offered" and "ended" before the message that says so can leave; the verdicts come in
+//! later and must fit. So a receiver cannot confirm what it was never sent.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::outcome::Fate;
+use crate::protocol::{Verdict, Violation};
+
+#[derive(Debug)]
+pub(crate) struct Ledger(Mutex<Book>);
+
+#[derive(Debug)]
+struct Book {
+    entries: Vec<State>,
+    open: u64,
+    ended: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Waiting,
+    Offered,
+    Ended,
+    Settled {
+        fate: Fate,
+        /// The receiver may have decided before it saw that we gave up.
+        verdict_may_come: bool,
+    },
+}
+
+impl Ledger {
+    pub(crate) fn new(entries: usize) -> Self {
+        Self(Mutex::new(Book { entries: vec![State::Waiting; entries], open: 0, ended: false }))
+    }
+
+    /// The entry's offer is about to leave.
+    pub(crate) fn offered(&self, entry: usize) {
+        let mut book = self.book();
+        book.entries[entry] = State::Offered;
+        book.open += 1;
+    }
+
+    /// The end of the entry is about to leave. False if the receiver has decided already.
+    pub(crate) fn ended(&self, entry: usize) -> bool {
+        let state = &mut self.book().entries[entry];
+        let is_open = matches!(state, State::Offered);
+        if is_open {
+            *state = State::Ended;
+        }
+        is_open
+    }
+
+    /// Everything was offered.
+    pub(crate) fn all_ended(&self) {
+        self.book().ended = true;
+    }
+
+    /// We gave the entry up. False if the receiver has decided already, whose word then stands.
+    pub(crate) fn give_up(&self, entry: usize, fate: Fate) -> bool {
+        let mut book = self.book();
+        let verdict_may_come = match book.entries[entry] {
+            State::Waiting => false,
+            State::Offered | State::Ended => true,
+            State::Settled { .. } => return false,
+        };
+        book.open -= u64::from(verdict_may_come);
+        book.entries[entry] = State::Settled { fate, verdict_may_come };
+        true
+    }
+
+    /// Whether there is no point in sending more of the entry.
+    pub(crate) fn is_settled(&self, entry: usize) -> bool {
+        matches!(self.book().entries[entry], State::Settled { .. })
+    }
+
+    /// Enters the receiver's word; returns the fate if it is news.
+    ///
+    /// # Errors
+    ///
+    /// `Verdict` if none was due, or if it confirms what was not sent to its end.
+    pub(crate) fn on_verdict(&self, entry: u64, verdict: Verdict) -> Result<Option<Fate>, Violation> {
+        let mut book = self.book();
+        let fate = Fate::from(verdict);
+        let wrong = Violation::Verdict(entry);
+        let index = usize::try_from(entry).map_err(|_| wrong)?;
+        let state = book.entries.get_mut(index).ok_or(wrong)?;
+        let (settled, news) = match *state {
+            State::Offered if fate.is_delivered() => return Err(wrong),
+            State::Offered | State::Ended => (fate, Some(fate)),
+            State::Settled { verdict_may_come: true, .. } if fate.is_delivered() => return Err(wrong),
+            State::Settled { fate: ours, verdict_may_come: true } => (ours, None),
+            State::Waiting | State::Settled { verdict_may_come: false, .. } => return Err(wrong),
+        };
+        *state = State::Settled { fate: settled, verdict_may_come: false };
+        book.open -= u64::from(news.is_some());
+        Ok(news)
+    }
+
+    /// Checks that the receiver may be done.
+    ///
+    /// # Errors
+    ///
+    /// `DoneTooEarly` with the number of verdicts that are missing.
+    pub(crate) fn check_done(&self) -> Result<(), Violation> {
+        let book = self.book();
+        if book.ended && book.open == 0 { Ok(()) } else { Err(Violation::DoneTooEarly(book.open)) }
+    }
+
+    /// What became of every entry, now that no more can be heard.
+    pub(crate) fn fates(&self) -> Vec<Fate> {
+        let fate_of = |state: &State| match *state {
+            State::Waiting | State::Offered => Fate::NotSent,
+            State::Ended => Fate::Unconfirmed,
+            State::Settled { fate, .. } => fate,
+        };
+        self.book().entries.iter().map(fate_of).collect()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // Every entry in it is whole at any moment, also if a thread panicked elsewhere.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Fault;
+    use crate::reason::Obstacle;
+    use crate::source::SourceFault;
+
+    const YES: Verdict = Verdict::Delivered { copy: 1 };
+    const NO: Verdict = Verdict::Failed(Obstacle::HashMismatch);
+    const CHANGED: Fate = Fate::Failed(Fault::Source(SourceFault::Changed));
+
+    /// One entry brought into each state.
+    fn book(state: &str) -> Ledger {
+        let ledger = Ledger::new(1);
+        let steps = ["waiting", "offered", "ended", "settled"];
+        let step = steps.iter().position(|step| *step == state);
+        if step.is_none_or(|step| step >= 1) {
+            ledger.offered(0);
+        }
+        match state {
+            "waiting" | "offered" => {}
+            "ended" => assert!(ledger.ended(0)),
+            "settled" => {
+                assert!(ledger.ended(0));
+                ledger.on_verdict(0, YES).unwrap();
+            }
+            "given up" => assert!(ledger.give_up(0, CHANGED)),
+            other => panic!("{other}"),
+        }
+        ledger
+    }
+
+    #[test]
+    fn every_state_takes_the_verdicts_that_fit_it_and_no_others() {
+        for (state, yes, no) in [
+            ("waiting", false, false),
+            ("offered", false, true),
+            ("ended", true, true),
+            ("settled", false, false),
+            ("given up", false, true),
+        ] {
+            assert_eq!(book(state).on_verdict(0, YES).is_ok(), yes, "{state} YES");
+            assert_eq!(book(state).on_verdict(0, NO).is_ok(), no, "{state} NO");
+        }
+        assert!(book("ended").on_verdict(1, YES).is_err());
+        assert!(book("ended").on_verdict(u64::MAX, YES).is_err());
+    }
+
+    #[test]
+    fn a_second_verdict_on_one_entry_is_refused() {
+        for state in ["ended", "given up"] {
+            let ledger = book(state);
+            ledger.on_verdict(0, NO).unwrap();
+            assert_eq!(ledger.on_verdict(0, NO), Err(Violation::Verdict(0)), "{state}");
+        }
+    }
+
+    #[test]
+    fn our_reason_stands_when_the_receiver_failed_at_the_same_time_and_the_other_way_round() {
+        let ledger = book("given up");
+        assert_eq!(ledger.on_verdict(0, NO), Ok(None));
+        assert_eq!(ledger.fates(), [CHANGED]);
+        let ledger = book("offered");
+        ledger.on_verdict(0, NO).unwrap();
+        assert!(!ledger.give_up(0, CHANGED));
+        assert!(!ledger.ended(0));
+        assert_eq!(ledger.fates(), [Fate::from(NO)]);
+    }
+
+    #[test]
+    fn done_is_believed_only_when_nothing_is_open_and_everything_was_said() {
+        for (state, open) in [("waiting", 0), ("offered", 1), ("ended", 1), ("settled", 0), ("given up", 0)] {
+            let ledger = book(state);
+            assert_eq!(ledger.check_done(), Err(Violation::DoneTooEarly(open)), "{state}");
+            ledger.all_ended();
+            assert_eq!(ledger.check_done().is_ok(), open == 0, "{state}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_confirmed_is_said_to_be_so() {
+        for (state, fate) in [
+            ("waiting", Fate::NotSent),
+            ("offered", Fate::NotSent),
+            ("ended", Fate::Unconfirmed),
+            ("settled", Fate::Delivered { copy: 1 }),
+            ("given up", CHANGED),
+        ] {
+            assert_eq!(book(state).fates(), [fate], "{state}");
+        }
+    }
+}

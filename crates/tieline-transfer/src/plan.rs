@@ -1,0 +1,334 @@
+//! What is going to be sent: the first pass over the named files and trees.
+//!
+//! It finds the totals for an honest progress and names at once what will not travel. Entries come in one order whatever the file
+//! system says: a folder before what is in it, names by their octets.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat};
+
+use crate::beneath;
+use crate::outcome::{EntryKind, EntryReport, Fate, Fault, Progress, Skip};
+use crate::path::{NameFault, RelativePath};
+use crate::protocol::ENTRIES_MAX;
+use crate::source::SourceFault;
+
+/// How often the first pass reports, in entries.
+const REPORT_EVERY: usize = 256;
+
+/// Files and folders to be sent, in order, and what was found that is not.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub(crate) roots: Vec<OwnedFd>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) set_aside: Vec<EntryReport>,
+    files: u64,
+    bytes: u64,
+}
+
+/// One file or folder to be sent.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Which of the plan's roots it is below.
+    pub(crate) root: usize,
+    pub(crate) path: RelativePath,
+    pub(crate) kind: PlannedKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PlannedKind {
+    File { size: u64 },
+    Folder { mode: u32 },
+}
+
+/// Why nothing is sent at all.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// No path was named.
+    #[error("nothing to send: name at least one file or folder")]
+    Nothing,
+    /// Two of the named paths would have one name at the far end.
+    #[error("{} and {} would both arrive as `{name}`; send them one after the other, or rename one", first.display(), second.display())]
+    SameName {
+        /// The name.
+        name: RelativePath,
+        /// The one named first.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// The name cannot be sent.
+    #[error("{} cannot be sent: {fault}", path.display())]
+    Name {
+        /// As it was given.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: NameFault,
+    },
+    /// The path has no name, and its real one cannot be found.
+    #[error("{} cannot be sent: {source}", path.display())]
+    Unnamed {
+        /// As it was given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// More than one transfer may have.
+    #[error("more than {ENTRIES_MAX} files and folders; send them in parts")]
+    TooMany,
+}
+
+impl Plan {
+    /// Looks through `paths` and all folders below them. Reads names and sizes only, and blocks while it does.
+    ///
+    /// A path is sent under its last component. What cannot be sent, or not be read, is kept to be reported and does not stop
+    /// the rest.
+    ///
+    /// # Errors
+    ///
+    /// See [`PlanError`]; nothing has been sent then.
+    pub fn scan(paths: &[PathBuf], progress: &dyn Progress) -> Result<Self, PlanError> {
+        let named = paths.iter().map(|path| name_of(path)).collect::<Result<Vec<_>, _>>()?;
+        if named.is_empty() {
+            return Err(PlanError::Nothing);
+        }
+        refuse_same_names(&named)?;
+        let mut plan = Self::default();
+        for Named { path, name, .. } in named {
+            plan.scan_root(&path, name, progress)?;
+        }
+        progress.scanned(plan.files, plan.bytes);
+        Ok(plan)
+    }
+
+    /// Files to be sent.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.files
+    }
+
+    /// Folders to be sent.
+    #[must_use]
+    pub fn folders(&self) -> u64 {
+        self.entries.len() as u64 - self.files
+    }
+
+    /// Octets of all files to be sent, as far as is known before they are read.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What will not be sent, and why.
+    #[must_use]
+    pub fn set_aside(&self) -> &[EntryReport] {
+        &self.set_aside
+    }
+
+    fn scan_root(
+        &mut self,
+        path: &Path,
+        name: RelativePath,
+        progress: &dyn Progress,
+    ) -> Result<(), PlanError> {
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = match openat(CWD, parent, flags, Mode::empty()) {
+            Ok(root) => root,
+            Err(errno) => {
+                self.fail(name.as_bytes(), EntryKind::Other, errno.into());
+                return Ok(());
+            }
+        };
+        let stat = statat(&root, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).map_err(SourceFault::from);
+        self.roots.push(root);
+        let stat = stat.map(|stat| Seen::of(&stat));
+        self.walk(Found { name: name.as_bytes().into(), stat }, progress)
+    }
+
+    /// Walks one root in order, without recursion; [`RelativePath`] bounds the depth.
+    fn walk(&mut self, top: Found, progress: &dyn Progress) -> Result<(), PlanError> {
+        let mut levels: Vec<(Option<RelativePath>, std::vec::IntoIter<Found>)> =
+            vec![(None, vec![top].into_iter())];
+        while let Some((folder, rest)) = levels.last_mut() {
+            let Some(found) = rest.next() else {
+                levels.pop();
+                continue;
+            };
+            if (self.entries.len() + self.set_aside.len()) as u64 >= ENTRIES_MAX {
+                return Err(PlanError::TooMany);
+            }
+            if let Some((path, below)) = self.visit(folder.as_ref(), &found) {
+                levels.push((Some(path), below.into_iter()));
+            }
+            if self.entries.len().is_multiple_of(REPORT_EVERY) {
+                progress.scanned(self.files, self.bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes one finding; returns what is below it if it is a folder.
+    fn visit(&mut self, folder: Option<&RelativePath>, found: &Found) -> Option<(RelativePath, Vec<Found>)> {
+        let path = match folder {
+            Some(folder) => folder.child(&found.name),
+            None => RelativePath::parse(&found.name),
+        };
+        let path = match path {
+            Ok(path) => path,
+            Err(fault) => {
+                let shown = folder.map_or_else(Vec::new, |folder| [folder.as_bytes(), b"/"].concat());
+                self.skip(&[&shown[..], &found.name].concat(), fault.into());
+                return None;
+            }
+        };
+        let seen = match found.stat {
+            Ok(seen) => seen,
+            Err(fault) => {
+                self.fail(path.as_bytes(), EntryKind::Other, fault);
+                return None;
+            }
+        };
+        match seen.file_type {
+            FileType::RegularFile => {
+                self.files += 1;
+                self.bytes = self.bytes.saturating_add(seen.size);
+                self.add(path, PlannedKind::File { size: seen.size });
+                None
+            }
+            FileType::Directory => match self.list(&path) {
+                Ok(below) => {
+                    self.add(path.clone(), PlannedKind::Folder { mode: seen.mode });
+                    Some((path, below))
+                }
+                Err(fault) => {
+                    self.fail(path.as_bytes(), EntryKind::Folder, fault);
+                    None
+                }
+            },
+            other => {
+                self.skip(path.as_bytes(), skip_of(other));
+                None
+            }
+        }
+    }
+
+    fn list(&self, path: &RelativePath) -> Result<Vec<Found>, SourceFault> {
+        let root = self.roots.last().map(OwnedFd::as_fd).ok_or(SourceFault::Changed)?;
+        let folder = beneath::open_folder(root, Some(path))?;
+        let mut names = names_in(folder.as_fd())?;
+        names.sort_unstable();
+        let stat_of = |name: &[u8]| {
+            let stat = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(Seen::of(&stat))
+        };
+        Ok(names
+            .into_iter()
+            .map(|name| {
+                let stat = stat_of(&name);
+                Found { name, stat }
+            })
+            .collect())
+    }
+
+    fn add(&mut self, path: RelativePath, kind: PlannedKind) {
+        self.entries.push(Entry { root: self.roots.len() - 1, path, kind });
+    }
+
+    fn skip(&mut self, name: &[u8], skip: Skip) {
+        let (kind, size, fate) = (EntryKind::Other, 0, Fate::Skipped(skip));
+        self.set_aside.push(EntryReport { name: name.into(), kind, size, fate });
+    }
+
+    fn fail(&mut self, name: &[u8], kind: EntryKind, fault: SourceFault) {
+        let (size, fate) = (0, Fate::Failed(Fault::Source(fault)));
+        self.set_aside.push(EntryReport { name: name.into(), kind, size, fate });
+    }
+}
+
+/// A path as it was given, where it really is, and the name it is sent under.
+struct Named {
+    given: PathBuf,
+    path: PathBuf,
+    name: RelativePath,
+}
+
+/// Something in a folder, or why it cannot be looked at.
+struct Found {
+    name: Box<[u8]>,
+    stat: Result<Seen, SourceFault>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    file_type: FileType,
+    mode: u32,
+    size: u64,
+}
+
+impl Seen {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            file_type: FileType::from_raw_mode(stat.st_mode),
+            mode: stat.st_mode & 0o7777,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+        }
+    }
+}
+
+fn name_of(given: &Path) -> Result<Named, PlanError> {
+    // `.` and `..` have a name only once it is known where they are.
+    let path = match given.file_name() {
+        Some(_) => given.to_path_buf(),
+        None => {
+            fs::canonicalize(given).map_err(|source| PlanError::Unnamed { path: given.into(), source })?
+        }
+    };
+    let name = path.file_name().map_or(&[][..], OsStrExt::as_bytes);
+    match RelativePath::parse(name) {
+        Ok(name) => Ok(Named { given: given.into(), path, name }),
+        Err(fault) => Err(PlanError::Name { path: given.into(), fault }),
+    }
+}
+
+fn refuse_same_names(named: &[Named]) -> Result<(), PlanError> {
+    let mut by_name: Vec<&Named> = named.iter().collect();
+    by_name.sort_by(|a, b| a.name.cmp(&b.name));
+    match by_name.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        Some(pair) => Err(PlanError::SameName {
+            name: pair[0].name.clone(),
+            first: pair[0].given.clone(),
+            second: pair[1].given.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn names_in(folder: BorrowedFd<'_>) -> Result<Vec<Box<[u8]>>, SourceFault> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(name.into());
+        }
+    }
+    Ok(names)
+}
+
+fn skip_of(file_type: FileType) -> Skip {
+    match file_type {
+        FileType::Symlink => Skip::Link,
+        FileType::Fifo => Skip::Pipe,
+        FileType::Socket => Skip::Socket,
+        FileType::CharacterDevice | FileType::BlockDevice => Skip::Device,
+        FileType::RegularFile | FileType::Directory | FileType::Unknown => Skip::Unknown,
+    }
+}

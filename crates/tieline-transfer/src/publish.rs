@@ -1,0 +1,223 @@
+//! Giving whole files their final names, in groups, so that a name and what it names survive a power cut.
+//!
+//! The order is: data of the whole group to the disk, then the names, then the folders that hold them; only then is anything
+//! called delivered. A group costs a few waits for the disk, not some for each file in it. A file whose data could not be
+//! written back is not tried again: the kernel forgets that it was dirty, so a second success would prove nothing.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RenameFlags, fstat, fsync, linkat, openat, renameat_with, statat, syncfs,
+};
+use rustix::io::Errno;
+
+use crate::beneath;
+use crate::inbox::{Inbox, Partial};
+use crate::path::{COPIES_MAX, RelativePath, copy_name};
+use crate::protocol::{HASH_LEN, Verdict};
+use crate::reason::Obstacle;
+
+/// Files and folders that share their waits for the disk; bounds the files held open.
+pub(crate) const GROUP_MAX: usize = 64;
+/// From so many files on, one write-back of the file system is cheaper than one wait for each of them.
+const SYNC_WHOLE_MIN: usize = 8;
+/// Changed folders that are held open until they are synced one by one; beyond it the file system is synced.
+const FOLDERS_HELD_MAX: usize = 16;
+
+/// Something that is ready for its final name.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// Its number in the transfer.
+    pub(crate) entry: u64,
+    /// Its path as offered.
+    pub(crate) offered: RelativePath,
+    /// Where that is below the inbox.
+    pub(crate) path: RelativePath,
+    pub(crate) content: Content,
+}
+
+/// What is to appear under that name.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// A verified file, its size and its BLAKE3 hash.
+    File { partial: Partial, size: u64, hash: [u8; HASH_LEN] },
+    /// A folder, its permission bits already cleaned.
+    Folder { mode: Mode },
+}
+
+/// Publishes a group and returns the verdict on each, in order, when all of it is durable.
+pub(crate) fn publish_group(inbox: &Inbox, group: &mut [Ready]) -> Vec<Verdict> {
+    let mut changed = Changed::default();
+    let synced = sync_data(inbox.root(), group);
+    let mut verdicts: Vec<Verdict> = group
+        .iter_mut()
+        .zip(synced)
+        .map(|(ready, synced)| {
+            let verdict =
+                synced.map_err(Obstacle::from).and_then(|()| publish(inbox.root(), ready, &mut changed));
+            verdict.unwrap_or_else(Verdict::Failed)
+        })
+        .collect();
+    if let Err(error) = changed.sync(inbox.root()) {
+        tracing::error!(inbox = %inbox.path().display(), %error, "folders of the inbox cannot be written to the disk");
+        for verdict in &mut verdicts {
+            if matches!(verdict, Verdict::Delivered { .. } | Verdict::AlreadyThere { .. }) {
+                *verdict = Verdict::Failed(error.into());
+            }
+        }
+    }
+    verdicts
+}
+
+/// Creates `path` and makes it durable.
+pub(crate) fn publish_folder(inbox: &Inbox, path: &RelativePath) -> Result<(), Errno> {
+    let mut changed = Changed::default();
+    beneath::make_folder(inbox.root(), Some(path), Mode::from_raw_mode(0o755), &mut |folder| {
+        changed.note(folder)
+    })?;
+    changed.sync(inbox.root())
+}
+
+/// Brings the data of every file of the group to the disk; one result for each member of it.
+fn sync_data(root: BorrowedFd<'_>, group: &[Ready]) -> Vec<Result<(), Errno>> {
+    let files = group.iter().filter(|ready| matches!(ready.content, Content::File { .. })).count();
+    if files >= SYNC_WHOLE_MIN {
+        // Its result is not asked: each file is, and has kept an error that happened here.
+        let _ = syncfs(root);
+    }
+    group
+        .iter()
+        .map(|ready| match &ready.content {
+            Content::File { partial, .. } => fsync(&partial.file),
+            Content::Folder { .. } => Ok(()),
+        })
+        .collect()
+}
+
+fn publish(root: BorrowedFd<'_>, ready: &mut Ready, changed: &mut Changed) -> Result<Verdict, Obstacle> {
+    let path = &ready.path;
+    match &mut ready.content {
+        Content::Folder { mode } => {
+            let mut created = false;
+            beneath::make_folder(root, Some(path), *mode, &mut |folder| {
+                created = true;
+                changed.note(folder);
+            })?;
+            Ok(if created { Verdict::Delivered { copy: 1 } } else { Verdict::AlreadyThere { copy: 1 } })
+        }
+        Content::File { partial, size, hash } => {
+            let (parent, name) = path.split_last();
+            let above = Mode::from_raw_mode(0o755);
+            let folder =
+                beneath::make_folder(root, parent.as_ref(), above, &mut |folder| changed.note(folder))?;
+            let verdict = publish_file(folder.as_fd(), name, partial, *size, hash)?;
+            changed.note(folder);
+            Ok(verdict)
+        }
+    }
+}
+
+/// Gives the file the first free name of its row, unless one of the row has the same content already.
+fn publish_file(
+    folder: BorrowedFd<'_>,
+    name: &[u8],
+    partial: &mut Partial,
+    size: u64,
+    hash: &[u8; HASH_LEN],
+) -> Result<Verdict, Obstacle> {
+    for copy in 1..=COPIES_MAX {
+        let name = copy_name(name, copy);
+        match rename_to(folder, &name, partial) {
+            Ok(()) => return Ok(Verdict::Delivered { copy }),
+            Err(Errno::EXIST) if has_content(folder, &name, size, hash)? => {
+                return Ok(Verdict::AlreadyThere { copy });
+            }
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Obstacle::TooManyCopies)
+}
+
+/// Renames without replacing, by a link where the file system has no such rename.
+fn rename_to(folder: BorrowedFd<'_>, name: &[u8], partial: &mut Partial) -> Result<(), Errno> {
+    let (private, private_name) = partial.place();
+    match renameat_with(private, private_name, folder, name, RenameFlags::NOREPLACE) {
+        Ok(()) => {
+            partial.renamed();
+            Ok(())
+        }
+        Err(Errno::INVAL | Errno::NOSYS) => link_to(folder, name, partial),
+        Err(error) => Err(error),
+    }
+}
+
+/// A second name, which fails as atomically if it is taken; the first goes when the partial file is dropped.
+fn link_to(folder: BorrowedFd<'_>, name: &[u8], partial: &Partial) -> Result<(), Errno> {
+    let (private, private_name) = partial.place();
+    linkat(private, private_name, folder, name, AtFlags::empty())
+}
+
+/// Whether a regular file of that name has that content, which is then durable too.
+fn has_content(folder: BorrowedFd<'_>, name: &[u8], size: u64, hash: &[u8; HASH_LEN]) -> Result<bool, Errno> {
+    let is_candidate = |stat: rustix::fs::Stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && u64::try_from(stat.st_size) == Ok(size)
+    };
+    if !statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(is_candidate) {
+        return Ok(false);
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let Ok(file) = openat(folder, name, flags, Mode::empty()) else { return Ok(false) };
+    // A file that cannot be read is not known to be the same, so both are kept.
+    if !is_candidate(fstat(&file)?) || hash_of(file.try_clone().map_err(errno)?.into()).ok() != Some(*hash) {
+        return Ok(false);
+    }
+    fsync(&file)?;
+    Ok(true)
+}
+
+fn hash_of(file: File) -> io::Result<[u8; HASH_LEN]> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut file = file;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(*hasher.finalize().as_bytes()),
+            Ok(len) => hasher.update(&buffer[..len]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+    }
+}
+
+fn errno(error: io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+/// Folders in which a name was created since the last sync.
+#[derive(Default)]
+struct Changed {
+    held: Vec<((u64, u64), OwnedFd)>,
+    more_than_held: bool,
+}
+
+impl Changed {
+    fn note(&mut self, folder: OwnedFd) {
+        let id = fstat(&folder).map(|stat| (stat.st_dev, stat.st_ino));
+        match id {
+            Ok(id) if self.held.iter().any(|(held, _)| *held == id) => {}
+            Ok(id) if self.held.len() < FOLDERS_HELD_MAX => self.held.push((id, folder)),
+            _ => self.more_than_held = true,
+        }
+    }
+
+    fn sync(&self, root: BorrowedFd<'_>) -> Result<(), Errno> {
+        if self.more_than_held {
+            syncfs(root)?;
+        }
+        self.held.iter().try_for_each(|(_, folder)| fsync(folder))
+    }
+}

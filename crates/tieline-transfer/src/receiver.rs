@@ -1,0 +1,329 @@
+//! The receiving half of a transfer.
+//!
+//! ```text
+//!  stream ─▶ read ─▶ [frames] ─▶ assemble ─▶ [ready] ─▶ publish
+//!                                   │                      │
+//!  stream ◀─ answer ◀── [settled] ◀─┴──────────────────────┘
+//! ```
+//!
+//! Reading and answering are part of the returned future; assembling and publishing wait for disks and so have a thread each.
+//! Every arrow is a bounded channel: a slow disk slows the stream, and that the sender. While one group is being
+//! published the next one gathers, so the size of a group follows the speed of the disk. When the future is dropped the channels
+//! close, the threads end, and with them everything that is not whole.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinError, spawn_blocking};
+
+use crate::assembly::{Assembly, Settled};
+use crate::frame::{self, FrameError};
+use crate::inbox::{Admission, Inbox};
+use crate::outcome::{EntryKind, EntryReport, Progress, Totals};
+use crate::path::RelativePath;
+use crate::protocol::{
+    DATA_LEN_MAX, ENTRIES_MAX, Hello, ReceiverMessage, SenderMessage, VERSION, Violation, is_end,
+};
+use crate::publish::{Content, GROUP_MAX, Ready, publish_folder, publish_group};
+use crate::reason::StopReason;
+
+/// Frames between stream and disk: at most 2 MiB.
+const FRAMES_MAX: usize = 32;
+/// Verdicts between disk and stream.
+const SETTLED_MAX: usize = 256;
+
+/// What came of a transfer that was welcome.
+#[derive(Debug)]
+pub struct Received {
+    /// What became of the entries; also of those before an interruption.
+    pub totals: Totals,
+    /// Why it ended before its end, if it did.
+    pub interruption: Option<ReceiveError>,
+}
+
+impl Received {
+    /// Whether the sender came to its end and everything it offered was stored.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.interruption.is_none() && self.totals.is_complete()
+    }
+}
+
+/// Why nothing, or nothing more, is received.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The stream broke or ended.
+    #[error("the transfer was cut: {0}; what had not arrived whole is discarded")]
+    Stream(io::Error),
+    /// The sender broke the protocol.
+    #[error("the transfer was ended because the sender broke the protocol: {0}")]
+    Violation(#[from] Violation),
+    /// We do not take it; the sender was told.
+    #[error("the transfer was not accepted: {0}")]
+    Refused(StopReason),
+}
+
+impl ReceiveError {
+    fn stop_reason(&self) -> Option<StopReason> {
+        match self {
+            Self::Stream(_) => None,
+            Self::Violation(violation) => Some(StopReason::Violation { code: violation.code() }),
+            Self::Refused(reason) => Some(*reason),
+        }
+    }
+}
+
+impl From<FrameError> for ReceiveError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Stream(error) => Self::Stream(error),
+            FrameError::Violation(violation) => Self::Violation(violation),
+        }
+    }
+}
+
+/// Receives one transfer from `stream` into `folder` below the inbox, or into the inbox itself.
+///
+/// Must run on a tokio runtime. Waits for a silent sender as long as the caller does; dropping the future ends the transfer and
+/// removes what is not whole, shortly afterwards and on another thread. `progress` sees every entry as it is settled.
+///
+/// # Errors
+///
+/// `Refused` if the transfer is not accepted, `Stream` or `Violation` if it ends before it was; the inbox is untouched then, except
+/// that `folder` may have been created. Whatever goes wrong later is in [`Received::interruption`].
+pub async fn receive<S>(
+    stream: S,
+    inbox: &Arc<Inbox>,
+    folder: Option<&[u8]>,
+    progress: Arc<dyn Progress>,
+) -> Result<Received, ReceiveError>
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut reader = BufReader::with_capacity(DATA_LEN_MAX, reader);
+    let accepted = match accept(&mut reader, inbox, folder).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            if let Some(reason) = error.stop_reason() {
+                // Whoever cannot be told has gone; the reason is returned either way.
+                let _ = write(&mut writer, ReceiverMessage::Stop(reason)).await;
+                let _ = writer.shutdown().await;
+            }
+            return Err(error);
+        }
+    };
+    write(&mut writer, ReceiverMessage::Welcome { version: VERSION }).await.map_err(ReceiveError::Stream)?;
+    progress.started(accepted.hello.entries, accepted.hello.bytes);
+
+    let (frames, frames_out) = mpsc::channel(FRAMES_MAX);
+    let (ready, ready_out) = mpsc::channel(GROUP_MAX);
+    let (settled, settled_out) = mpsc::channel(SETTLED_MAX);
+    let Accepted { hello, admission, folder } = accepted;
+    let assembly = Assembly::new(
+        Arc::clone(&admission),
+        folder,
+        hello.entries,
+        ready,
+        settled.clone(),
+        Arc::clone(&progress),
+    );
+    let assembling = spawn_blocking(move || assemble(frames_out, assembly));
+    let publishing = spawn_blocking(move || publish(&admission, ready_out, &settled));
+    let broken = Notify::new();
+    let reading = async {
+        tokio::select! {
+            read = read_frames(reader, frames) => read,
+            () = broken.notified() => Err(io::Error::from(io::ErrorKind::BrokenPipe).into()),
+        }
+    };
+    let mut answers = Answers { writer, totals: Totals::default(), progress };
+    let (read, assembled, published, answered) =
+        tokio::join!(reading, assembling, publishing, answers.run(settled_out, &broken));
+
+    let interruption = interruption(read, assembled, published, answered);
+    let last = match &interruption {
+        None => Some(ReceiverMessage::Done),
+        Some(error) => error.stop_reason().map(ReceiverMessage::Stop),
+    };
+    let told = answers.finish(last).await;
+    let interruption = interruption.or(told.err().map(ReceiveError::Stream));
+    Ok(Received { totals: answers.totals, interruption })
+}
+
+struct Accepted {
+    hello: Hello,
+    admission: Arc<Admission>,
+    folder: Option<RelativePath>,
+}
+
+/// Reads the hello and decides about the transfer as a whole.
+async fn accept<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    inbox: &Arc<Inbox>,
+    folder: Option<&[u8]>,
+) -> Result<Accepted, ReceiveError> {
+    let frame = frame::read(reader).await?;
+    let hello = match SenderMessage::parse(&frame)? {
+        SenderMessage::Hello(hello) => hello,
+        other => return Err(Violation::OutOfPlace(other.kind()).into()),
+    };
+    if !(hello.oldest..=hello.newest).contains(&VERSION) {
+        return Err(ReceiveError::Refused(StopReason::Version { newest: u64::from(VERSION) }));
+    }
+    if hello.entries > ENTRIES_MAX {
+        return Err(ReceiveError::Refused(StopReason::TooManyEntries { limit: ENTRIES_MAX }));
+    }
+    let admission = inbox.admit().map_err(|running| ReceiveError::Refused(StopReason::Busy { running }))?;
+    let folder = folder
+        .map(RelativePath::parse)
+        .transpose()
+        .map_err(|fault| ReceiveError::Refused(StopReason::FolderName(fault.code())))?;
+    spawn_blocking(move || {
+        prepare(&admission, &hello, folder.as_ref()).map_err(ReceiveError::Refused)?;
+        Ok(Accepted { hello, admission: Arc::new(admission), folder })
+    })
+    .await
+    .map_err(thread_gone)?
+}
+
+fn prepare(inbox: &Inbox, hello: &Hello, folder: Option<&RelativePath>) -> Result<(), StopReason> {
+    let refuse = |errno: u64| StopReason::Folder { errno };
+    let free = inbox
+        .free_bytes()
+        .map_err(|error| refuse(error.raw_os_error().unwrap_or_default().unsigned_abs().into()))?;
+    if hello.bytes > free {
+        return Err(StopReason::NoSpace { missing_bytes: hello.bytes - free });
+    }
+    match folder {
+        Some(folder) => publish_folder(inbox, folder)
+            .map_err(|error| refuse(u64::from(error.raw_os_error().unsigned_abs()))),
+        None => Ok(()),
+    }
+}
+
+/// Hands every frame on, up to the sender's end or until nobody takes them.
+async fn read_frames<R: AsyncRead + Unpin>(
+    mut reader: R,
+    frames: mpsc::Sender<Vec<u8>>,
+) -> Result<(), FrameError> {
+    loop {
+        let frame = tokio::select! {
+            frame = frame::read(&mut reader) => frame?,
+            () = frames.closed() => return Ok(()),
+        };
+        let last = is_end(&frame);
+        if frames.send(frame).await.is_err() || last {
+            return Ok(());
+        }
+    }
+}
+
+/// Returns whether the sender came to its end.
+fn assemble(mut frames: mpsc::Receiver<Vec<u8>>, mut assembly: Assembly) -> Result<bool, Violation> {
+    while let Some(frame) = frames.blocking_recv() {
+        if assembly.handle_frame(&frame)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Publishes what is ready in groups as large as they gathered.
+fn publish(inbox: &Inbox, mut ready: mpsc::Receiver<Ready>, settled: &mpsc::Sender<Settled>) {
+    let mut group = Vec::with_capacity(GROUP_MAX);
+    while ready.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+        let verdicts = publish_group(inbox, &mut group);
+        for (ready, verdict) in group.drain(..).zip(verdicts) {
+            let (kind, size) = match ready.content {
+                Content::File { size, .. } => (EntryKind::File, size),
+                Content::Folder { .. } => (EntryKind::Folder, 0),
+            };
+            let name = ready.offered.as_bytes().into();
+            let report = EntryReport { name, kind, size, fate: verdict.into() };
+            // Whole files are kept also when the sender has gone and cannot be told.
+            let _ = settled.blocking_send(Settled { entry: ready.entry, verdict: Some(verdict), report });
+        }
+    }
+}
+
+struct Answers<W> {
+    writer: W,
+    totals: Totals,
+    progress: Arc<dyn Progress>,
+}
+
+impl<W: AsyncWrite + Unpin> Answers<W> {
+    /// Writes every verdict; goes on counting when the stream is broken, and says that it is.
+    async fn run(&mut self, mut settled: mpsc::Receiver<Settled>, broken: &Notify) -> io::Result<()> {
+        let mut result = Ok(());
+        let mut batch = Vec::with_capacity(SETTLED_MAX);
+        let mut out = Vec::new();
+        while settled.recv_many(&mut batch, SETTLED_MAX).await > 0 {
+            for Settled { entry, verdict, report } in batch.drain(..) {
+                self.totals.count(report.kind, report.size, &report.fate);
+                self.progress.settled(&report);
+                if let Some(verdict) = verdict {
+                    ReceiverMessage::Verdict { entry, verdict }.emit(&mut out);
+                }
+            }
+            if result.is_ok() {
+                result = write_out(&mut self.writer, &out).await;
+                if result.is_err() {
+                    broken.notify_one();
+                }
+            }
+            out.clear();
+        }
+        result
+    }
+
+    async fn finish(&mut self, last: Option<ReceiverMessage>) -> io::Result<()> {
+        if let Some(last) = last {
+            write(&mut self.writer, last).await?;
+        }
+        self.writer.shutdown().await
+    }
+}
+
+async fn write<W: AsyncWrite + Unpin>(writer: &mut W, message: ReceiverMessage) -> io::Result<()> {
+    let mut out = Vec::new();
+    message.emit(&mut out);
+    write_out(writer, &out).await
+}
+
+async fn write_out<W: AsyncWrite + Unpin>(writer: &mut W, out: &[u8]) -> io::Result<()> {
+    writer.write_all(out).await?;
+    writer.flush().await
+}
+
+/// What ended the transfer before its end; the cause before its consequences.
+fn interruption(
+    read: Result<(), FrameError>,
+    assembled: Result<Result<bool, Violation>, JoinError>,
+    published: Result<(), JoinError>,
+    answered: io::Result<()>,
+) -> Option<ReceiveError> {
+    let ended = match assembled {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(violation)) => return Some(violation.into()),
+        Err(error) => return Some(thread_gone(error)),
+    };
+    let failed = answered.map_err(ReceiveError::Stream).and(read.map_err(ReceiveError::from));
+    match (failed, published) {
+        (Err(error), _) => Some(error),
+        (Ok(()), Err(error)) => Some(thread_gone(error)),
+        (Ok(()), Ok(())) if !ended => Some(ReceiveError::Stream(io::ErrorKind::UnexpectedEof.into())),
+        (Ok(()), Ok(())) => None,
+    }
+}
+
+/// A thread that ended by itself panicked, and so do we; else the runtime is shutting down.
+fn thread_gone(error: JoinError) -> ReceiveError {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(error) => ReceiveError::Stream(error.into()),
+    }
+}

@@ -1,0 +1,152 @@
+//! Reading one file, and knowing whether it stayed the same meanwhile.
+//!
+//! A file is told by device, inode, size, modification and change time, taken from the open descriptor before the first octet and
+//! after the last, and by its name still leading to it. The change time cannot be set back by a program, so a write of another
+//! program is seen, except one through a memory mapping that the kernel has not noticed yet.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FileType, OFlags, Stat, fstat};
+use rustix::io::Errno;
+
+use crate::beneath;
+use crate::path::RelativePath;
+use crate::protocol::FileTime;
+
+/// Two writes within one tick of the kernel's clock leave the same times; no configured tick is longer.
+const CLOCK_TICK: Duration = Duration::from_millis(10);
+
+/// Why a file cannot be sent as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceFault {
+    /// The system does not let us read it.
+    #[error("cannot be read: {}", io::Error::from_raw_os_error(*.errno))]
+    Unreadable {
+        /// Linux error number.
+        errno: i32,
+    },
+    /// It was written to, replaced or removed meanwhile.
+    #[error("it changed while it was read; send it again when nobody writes to it")]
+    Changed,
+}
+
+impl SourceFault {
+    /// The reason given to the receiver when a file is abandoned.
+    pub(crate) fn abandon_code(self) -> u16 {
+        match self {
+            Self::Changed => 1,
+            Self::Unreadable { .. } => 2,
+        }
+    }
+}
+
+impl From<Errno> for SourceFault {
+    fn from(errno: Errno) -> Self {
+        Self::Unreadable { errno: errno.raw_os_error() }
+    }
+}
+
+impl From<io::Error> for SourceFault {
+    fn from(error: io::Error) -> Self {
+        Errno::from_io_error(&error).unwrap_or(Errno::IO).into()
+    }
+}
+
+/// An open file that is being read from its start to its end.
+pub(crate) struct Source<'a> {
+    root: BorrowedFd<'a>,
+    path: &'a RelativePath,
+    file: File,
+    before: Identity,
+    pub(crate) size: u64,
+    pub(crate) mode: u32,
+    pub(crate) modified: FileTime,
+    left: u64,
+}
+
+impl<'a> Source<'a> {
+    /// Opens the regular file `path` below `root`.
+    pub(crate) fn open(root: BorrowedFd<'a>, path: &'a RelativePath) -> Result<Self, SourceFault> {
+        // A named pipe put in the file's place must not hold us, nor a terminal adopt us.
+        let fd = beneath::open(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        let mut stat = fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(SourceFault::Changed);
+        }
+        if let Some(rest) = rest_of_tick(&stat) {
+            thread::sleep(rest);
+            stat = fstat(&fd)?;
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        let (before, mode, modified) = (Identity::of(&stat), stat.st_mode & 0o7777, modified(&stat));
+        Ok(Self { root, path, file: fd.into(), before, size, mode, modified, left: size })
+    }
+
+    /// Octets up to the end of the file as it was.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Appends up to `len_max` octets to `out` and returns how many; 0 only at the end.
+    pub(crate) fn read(&mut self, len_max: usize, out: &mut Vec<u8>) -> Result<usize, SourceFault> {
+        let want = self.left.min(len_max as u64);
+        let read = (&mut self.file).take(want).read_to_end(out)?;
+        if (read as u64) < want {
+            return Err(SourceFault::Changed);
+        }
+        self.left -= read as u64;
+        Ok(read)
+    }
+
+    /// Says whether what was read is the file as it was before and is now.
+    pub(crate) fn check_unchanged(mut self) -> Result<(), SourceFault> {
+        let longer = self.file.read(&mut [0; 1])? > 0;
+        let after = Identity::of(&fstat(&self.file)?);
+        let named = beneath::open(self.root, self.path, OFlags::PATH)
+            .and_then(|fd| fstat(fd.as_fd()))
+            .map(|stat| Identity::of(&stat));
+        if longer || self.left > 0 || after != self.before || named != Ok(after) {
+            return Err(SourceFault::Changed);
+        }
+        Ok(())
+    }
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, u64),
+    changed: (i64, u64),
+}
+
+impl Identity {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+fn modified(stat: &Stat) -> FileTime {
+    FileTime { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) }
+}
+
+/// How long to wait until a further write can no longer bear the time of the last one; almost always not at all.
+fn rest_of_tick(stat: &Stat) -> Option<Duration> {
+    let seconds = u64::try_from(stat.st_ctime).ok()?;
+    let changed = UNIX_EPOCH + Duration::new(seconds, u32::try_from(stat.st_ctime_nsec).ok()?);
+    // A change time in the future is a clock set back, and no reason to wait for it.
+    let age = SystemTime::now().duration_since(changed).ok()?;
+    (age < CLOCK_TICK).then_some(CLOCK_TICK)
+}

@@ -1,0 +1,156 @@
+//! Two offices in two temporary folders, joined by a stream in memory.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tempfile::TempDir;
+use tieline_transfer::path::PARTIAL_FOLDER;
+use tieline_transfer::{
+    EntryReport, Inbox, Outcome, Plan, Progress, ReceiveError, Received, SendError, receive, send,
+};
+use tokio::io::duplex;
+
+/// What `tokio::io::duplex` holds: small enough that both ends have to listen while they talk.
+pub(crate) const SMALL_BUFFER: usize = 61;
+pub(crate) const BUFFER: usize = 64 * 1024;
+
+/// A sending office with a folder of files, and a receiving one with an inbox.
+pub(crate) struct Offices {
+    pub(crate) dir: TempDir,
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+impl Offices {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("out")).unwrap();
+        let inbox = Arc::new(Inbox::open(&dir.path().join("in")).unwrap());
+        Self { dir, inbox }
+    }
+
+    /// A path of the sending office.
+    pub(crate) fn out(&self, name: &str) -> PathBuf {
+        self.dir.path().join("out").join(name)
+    }
+
+    /// A path of the inbox.
+    pub(crate) fn inside(&self, name: &str) -> PathBuf {
+        self.dir.path().join("in").join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.out(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    pub(crate) async fn send(
+        &self,
+        paths: &[PathBuf],
+    ) -> (Result<Outcome, SendError>, Result<Received, ReceiveError>) {
+        self.send_to(paths, None, BUFFER).await
+    }
+
+    pub(crate) async fn send_to(
+        &self,
+        paths: &[PathBuf],
+        folder: Option<&[u8]>,
+        buffer: usize,
+    ) -> (Result<Outcome, SendError>, Result<Received, ReceiveError>) {
+        let plan = Plan::scan(paths, &()).unwrap();
+        let (near, far) = duplex(buffer);
+        tokio::join!(send(near, plan, Arc::new(())), receive(far, &self.inbox, folder, Arc::new(())),)
+    }
+
+    /// Sends and demands that everything arrives.
+    pub(crate) async fn deliver(&self, paths: &[PathBuf]) -> Outcome {
+        let (sent, received) = self.send(paths).await;
+        let (sent, received) = (sent.unwrap(), received.unwrap());
+        assert!(sent.is_complete(), "{sent:#?}");
+        assert!(received.is_complete(), "{received:#?}");
+        assert_eq!(sent.totals, received.totals);
+        sent
+    }
+
+    /// Everything in the inbox but the private folder.
+    pub(crate) fn arrived(&self) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+        let mut tree = tree(&self.dir.path().join("in"));
+        tree.remove(PARTIAL_FOLDER.as_bytes());
+        tree
+    }
+
+    /// Waits until no thread of an ended transfer holds anything unfinished.
+    pub(crate) fn assert_nothing_unfinished(&self) {
+        let partial = self.inside(PARTIAL_FOLDER);
+        for _ in 0..500 {
+            if fs::read_dir(&partial).unwrap().next().is_none() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("unfinished files stay: {:?}", fs::read_dir(&partial).unwrap().collect::<Vec<_>>());
+    }
+}
+
+/// Relative names in a folder, with the content of files; folders have none.
+pub(crate) fn tree(root: &Path) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
+            let meta = fs::symlink_metadata(&path).unwrap();
+            if meta.is_dir() {
+                found.insert(name, None);
+                folders.push(path);
+            } else if meta.is_file() {
+                found.insert(name, Some(fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+/// Octets that do not repeat, the same for the same seed.
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(&mut next).flatten().take(len).collect()
+}
+
+/// Remembers what it was shown.
+#[derive(Default)]
+pub(crate) struct Watcher {
+    pub(crate) started: Mutex<Vec<(u64, u64)>>,
+    pub(crate) files: Mutex<Vec<String>>,
+    pub(crate) moved: Mutex<u64>,
+    pub(crate) settled: Mutex<Vec<EntryReport>>,
+}
+
+impl Progress for Watcher {
+    fn started(&self, entries: u64, bytes: u64) {
+        self.started.lock().unwrap().push((entries, bytes));
+    }
+    fn file(&self, name: &tieline_transfer::RelativePath, _size: u64) {
+        self.files.lock().unwrap().push(name.to_string());
+    }
+    fn moved(&self, bytes: u64) {
+        *self.moved.lock().unwrap() += bytes;
+    }
+    fn settled(&self, entry: &EntryReport) {
+        self.settled.lock().unwrap().push(entry.clone());
+    }
+}
