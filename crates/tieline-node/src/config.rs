@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tieline_seal::keys::PublicKey;
+use tieline_seal::PublicKey;
 use tieline_wire::control::OFFERS_MAX;
 
 pub use dial_address::{DialAddress, Host, HostName};

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use data_encoding::BASE64;
-use tieline_seal::keys::{InvitationSecret, KeyError, PresharedKey, PrivateKey, PublicKey};
+use tieline_seal::{InvitationSecret, KeyError, PresharedKey, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
 use crate::config::Mistake;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tieline_seal::keys::PublicKey;
+use tieline_seal::PublicKey;
 
 use super::{Accept, DialAddress, LineConfig};
 use crate::kept_file::{self, Existing, PUBLIC_MODE, WriteError};

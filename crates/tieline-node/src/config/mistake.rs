@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use tieline_seal::keys::KeyError;
+use tieline_seal::KeyError;
 
 use super::dial_address::DialAddressError;
 use super::subnet::{InterfaceAddressError, SubnetError};

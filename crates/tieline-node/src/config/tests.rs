@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
-use tieline_seal::keys::{InvitationSecret, PrivateKey};
+use tieline_seal::{InvitationSecret, PrivateKey};
 
 use super::*;
 use crate::places::{PlacesChoice, Surroundings};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tieline_seal::keys::PublicKey;
+use tieline_seal::PublicKey;
 
 use super::document::{At, OneOrMany};
 use super::mistake::Mistake;
