@@ -3,6 +3,7 @@
 //! The data halves only store. Control reads, and is the only one to arm timers. A stored moment is the time since the epoch
 //! that all three share, so that it fits one word.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -66,14 +67,95 @@ pub(crate) struct Activity {
     pub(crate) unanswered_since: AtomicMoment,
     /// Since when a packet received with content has had nothing in return (paper §6.5: 10 s).
     pub(crate) unacknowledged_since: AtomicMoment,
-    /// The last packet sealed.
-    pub(crate) last_sent: AtomicMoment,
-    /// The last packet opened.
-    pub(crate) last_received: AtomicMoment,
-    /// Octets of all datagrams sealed, with their headers.
-    pub(crate) sent_bytes: AtomicU64,
-    /// Octets of all datagrams opened, with their headers.
-    pub(crate) received_bytes: AtomicU64,
+    /// What Outbound counts.
+    pub(crate) sent: OwnCacheLine<Traffic>,
+    /// What Inbound counts.
+    pub(crate) received: OwnCacheLine<Traffic>,
+}
+
+/// One direction of a line. Only one thread writes it.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    /// When the last datagram was sealed or opened.
+    pub(crate) last: AtomicMoment,
+    /// Octets of all datagrams, with their headers.
+    bytes: AtomicU64,
+}
+
+impl Traffic {
+    pub(crate) fn note(&self, epoch: Epoch, now: Instant, length: usize) {
+        self.last.store(epoch, now);
+        // The only writer needs no read-modify-write.
+        let bytes = self.bytes.load(Ordering::Relaxed).wrapping_add(length as u64);
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Keeps what one thread writes apart from what another writes, so that they do not take the cache line from each other.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct OwnCacheLine<T>(T);
+
+impl<T> Deref for OwnCacheLine<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
 }
 
 const NONE: u64 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch() -> Epoch {
+        Epoch(Instant::now())
+    }
+
+    #[test]
+    fn a_moment_is_what_was_stored_to_the_nanosecond() {
+        let (epoch, moment) = (epoch(), AtomicMoment::default());
+        assert_eq!(moment.load(epoch), None);
+        for elapsed in [0, 1, 999, 1_000_000_007] {
+            let at = epoch.0 + Duration::from_nanos(elapsed);
+            moment.store(epoch, at);
+            assert_eq!(moment.load(epoch), Some(at));
+        }
+        moment.clear();
+        assert_eq!(moment.load(epoch), None);
+    }
+
+    #[test]
+    fn the_first_moment_stays_until_it_is_cleared() {
+        let (epoch, moment) = (epoch(), AtomicMoment::default());
+        moment.store_if_none(epoch, epoch.0);
+        moment.store_if_none(epoch, epoch.0 + Duration::from_secs(1));
+        assert_eq!(moment.load(epoch), Some(epoch.0));
+    }
+
+    #[test]
+    fn a_due_moment_is_taken_once() {
+        let (epoch, moment) = (epoch(), AtomicMoment::default());
+        let at = epoch.0 + Duration::from_secs(3);
+        assert!(!moment.take_until(epoch, at), "there is none");
+        moment.store(epoch, at);
+        assert!(!moment.take_until(epoch, at - Duration::from_nanos(1)), "it is not due");
+        assert!(moment.take_until(epoch, at));
+        assert!(!moment.take_until(epoch, at), "it was taken");
+    }
+
+    #[test]
+    fn octets_add_up() {
+        let (epoch, traffic) = (epoch(), OwnCacheLine::<Traffic>::default());
+        traffic.note(epoch, epoch.0, 100);
+        traffic.note(epoch, epoch.0 + Duration::from_secs(1), 48);
+        assert_eq!(traffic.bytes(), 148);
+        assert_eq!(traffic.last.load(epoch), Some(epoch.0 + Duration::from_secs(1)));
+    }
+}

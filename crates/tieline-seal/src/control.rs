@@ -1,8 +1,5 @@
 //! The control half of a line: handshakes, timers, cookies and the session table.
 //!
-//! It is a value. Feed it one input (`handle_*`, `request_session`, `set_*`), then drain [`Control::poll_transmit`] and
-//! [`Control::poll_event`] until both are empty, then wait for the next input or for [`Control::poll_timeout`], whichever is first.
-//!
 //! The parts: `initiate` opens handshakes and repeats them, `respond` answers those of the peer, `timers` says what is due.
 
 mod initiate;
@@ -47,7 +44,11 @@ pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, In
     (control, outbound, inbound)
 }
 
-/// See the [module](self).
+/// The control half of a line.
+///
+/// It is a value. Feed it one input (`handle_*`, `request_session`, `set_*`, `hold_address`), then drain [`Self::poll_transmit`] and
+/// [`Self::poll_event`] until both are empty, then wait for the next input or for [`Self::poll_timeout`], whichever is first. Events that are not
+/// fetched in time are dropped and counted as [`DropReason::QueueFull`].
 pub struct Control {
     own: Own,
     peer: PeerState,
@@ -222,7 +223,7 @@ impl Control {
     /// When the last authentic packet of the peer was opened.
     #[must_use]
     pub fn last_received(&self) -> Option<Instant> {
-        self.shared.activity.last_received.load(self.shared.epoch)
+        self.shared.activity.received.last.load(self.shared.epoch)
     }
 
     /// What is known, without secrets.
@@ -237,7 +238,7 @@ impl Control {
             session: session.map(|session| SessionStatus {
                 role: session.role,
                 age: now.saturating_duration_since(session.born),
-                packets_sent: session.counter.load(Ordering::Relaxed),
+                packets_sent: session.outbound.counter.load(Ordering::Relaxed),
             }),
             last_handshake: self.ready_at.map(|at| now.saturating_duration_since(at)),
             attempt: self.attempts.streak().map(|(since, initiations)| AttemptStatus {
@@ -246,9 +247,15 @@ impl Control {
             }),
             last_timestamp: self.timestamps.last(),
             is_under_load: self.load.is_under_load(now),
-            sent_bytes: self.shared.activity.sent_bytes.load(Ordering::Relaxed),
-            received_bytes: self.shared.activity.received_bytes.load(Ordering::Relaxed),
+            sent_bytes: self.shared.activity.sent.bytes(),
+            received_bytes: self.shared.activity.received.bytes(),
         }
+    }
+
+    /// What the halves share, for tests that set what would take years to reach.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Catches up with the data halves: what they confirmed becomes current. Every input starts here.
@@ -260,7 +267,7 @@ impl Control {
         }
         if let PeerState::Known(known) = &mut self.peer
             && known.proof.is_some()
-            && self.shared.activity.last_received.load(self.shared.epoch).is_some()
+            && self.shared.activity.received.last.load(self.shared.epoch).is_some()
         {
             known.proof = None;
         }

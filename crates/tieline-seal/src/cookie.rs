@@ -120,3 +120,116 @@ fn cookie_of(secret: &MacKey, from: SocketAddr) -> Zeroizing<[u8; MAC_LEN]> {
     };
     Zeroizing::new(secret.mac(&[&ip.octets(), &from.port().to_be_bytes()]))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::keys::PrivateKey;
+
+    struct Scene {
+        giver: CookieGiver,
+        taker: CookieTaker,
+        rng: ChaCha20Rng,
+        now: Instant,
+    }
+
+    const MAC1: [u8; MAC_LEN] = [0x11; MAC_LEN];
+    const COVERED: &[u8] = b"all of a message before mac2";
+
+    fn scene() -> Scene {
+        let key = PrivateKey::from_bytes([1; 32]).public_key();
+        Scene {
+            giver: CookieGiver::new(&key),
+            taker: CookieTaker::new(&key),
+            rng: ChaCha20Rng::from_seed([5; 32]),
+            now: Instant::now(),
+        }
+    }
+
+    fn source(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    impl Scene {
+        fn reply(&mut self, from: SocketAddr) -> CookieReply {
+            self.giver.reply(self.now, &mut self.rng, from, SessionIndex(7), &MAC1)
+        }
+
+        fn verifies(&self, from: SocketAddr, mac2: &[u8]) -> bool {
+            self.giver.verifies(self.now, from, COVERED, mac2)
+        }
+    }
+
+    #[test]
+    fn a_cookie_makes_a_mac2_for_its_address_and_port_alone() {
+        let mut scene = scene();
+        let from = source("192.0.2.1:1000");
+        let reply = scene.reply(from);
+        assert_eq!(reply.receiver, SessionIndex(7));
+        assert!(scene.taker.take(scene.now, &reply, &MAC1));
+        let mac2 = scene.taker.mac2(scene.now, COVERED).unwrap();
+        assert!(scene.verifies(from, &mac2));
+        assert!(!scene.verifies(source("192.0.2.1:1001"), &mac2));
+        assert!(!scene.verifies(source("192.0.2.2:1000"), &mac2));
+        assert!(!scene.giver.verifies(scene.now, from, b"another message", &mac2));
+    }
+
+    #[test]
+    fn a_reply_is_believed_only_with_the_mac1_we_sent_and_from_the_peer() {
+        let mut scene = scene();
+        let reply = scene.reply(source("192.0.2.1:1000"));
+        assert!(!scene.taker.take(scene.now, &reply, &[0x12; MAC_LEN]));
+        let mut stranger = CookieTaker::new(&PrivateKey::from_bytes([2; 32]).public_key());
+        assert!(!stranger.take(scene.now, &reply, &MAC1));
+        for octet in 0..CookieReply::SEALED_COOKIE_LEN {
+            let mut forged = reply;
+            forged.sealed_cookie[octet] ^= 1;
+            assert!(!scene.taker.take(scene.now, &forged, &MAC1), "octet {octet}");
+        }
+        assert_eq!(scene.taker.mac2(scene.now, COVERED), None);
+    }
+
+    #[test]
+    fn the_secret_changes_every_two_minutes_and_old_cookies_with_it() {
+        let mut scene = scene();
+        let from = source("192.0.2.1:1000");
+        let reply = scene.reply(from);
+        scene.taker.take(scene.now, &reply, &MAC1);
+        let mac2 = scene.taker.mac2(scene.now, COVERED).unwrap();
+        scene.now += COOKIE_REFRESH_TIME - Duration::from_nanos(1);
+        assert!(scene.verifies(from, &mac2));
+        scene.now += Duration::from_nanos(1);
+        assert!(!scene.verifies(from, &mac2), "the secret is too old");
+        scene.reply(from);
+        assert!(!scene.verifies(from, &mac2), "the secret is another one");
+    }
+
+    #[test]
+    fn a_cookie_is_given_up_in_time() {
+        let mut scene = scene();
+        let reply = scene.reply(source("192.0.2.1:1000"));
+        scene.taker.take(scene.now, &reply, &MAC1);
+        let last = scene.now + COOKIE_REFRESH_TIME - COOKIE_LATENCY_ALLOWANCE;
+        assert!(scene.taker.mac2(last - Duration::from_nanos(1), COVERED).is_some());
+        assert!(scene.taker.mac2(last, COVERED).is_none());
+    }
+
+    #[test]
+    fn an_erased_cookie_is_gone() {
+        let mut scene = scene();
+        let reply = scene.reply(source("192.0.2.1:1000"));
+        scene.taker.take(scene.now, &reply, &MAC1);
+        scene.taker.erase();
+        assert_eq!(scene.taker.mac2(scene.now, COVERED), None);
+    }
+
+    #[test]
+    fn without_a_cookie_given_nothing_verifies() {
+        let scene = scene();
+        assert!(!scene.verifies(source("192.0.2.1:1000"), &[0; MAC_LEN]));
+    }
+}

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use aws_lc_rs::aead::Aad;
@@ -162,13 +161,12 @@ fn is_rekey_due(session: &Session, now: Instant) -> bool {
 
 fn note_received(shared: &Shared, now: Instant, session: &Session, has_content: bool, length: usize) {
     let (epoch, activity) = (shared.epoch, &shared.activity);
-    session.last_received.store(epoch, now);
-    activity.last_received.store(epoch, now);
+    session.inbound.last_received.store(epoch, now);
+    activity.received.note(epoch, now, length);
     activity.unanswered_since.clear();
     if has_content {
         activity.unacknowledged_since.store_if_none(epoch, now);
     }
-    activity.received_bytes.fetch_add(length as u64, Ordering::Relaxed);
 }
 
 /// The reason that stands for a datagram of the wrong form.

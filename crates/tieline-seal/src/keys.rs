@@ -90,6 +90,13 @@ impl PublicKey {
         Self(bytes)
     }
 
+    /// Whether no handshake can succeed with it, because it is one of the few points that make every shared secret zero; all
+    /// zero octets, as in an unset key, are one of them.
+    #[must_use]
+    pub fn is_low_order(&self) -> bool {
+        MontgomeryPoint(self.0).mul_clamped([0; KEY_LEN]).to_bytes() == [0; KEY_LEN]
+    }
+
     /// The octets.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; KEY_LEN] {
@@ -262,7 +269,8 @@ fn decode(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
         .map_err(|partial| KeyError::Character { position: partial.error.position + 1 })?;
     let mut key = Zeroizing::new([0; KEY_LEN]);
     if length != KEY_LEN {
-        return Err(KeyError::Character { position: KEY_TEXT_LEN });
+        // 31 octets end in two signs of padding, 33 in none.
+        return Err(KeyError::Character { position: KEY_TEXT_LEN - usize::from(length < KEY_LEN) });
     }
     key.copy_from_slice(&decoded[..KEY_LEN]);
     Ok(key)
@@ -276,3 +284,111 @@ const DECODED_LEN_MAX: usize = KEY_TEXT_LEN / 4 * 3;
 
 const PRESHARED_KEY_LABEL: &[u8] = b"tieline invitation v1: preshared key";
 const PROOF_KEY_LABEL: &[u8] = b"tieline invitation v1: proof of the joiner";
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha20Rng;
+
+    use super::*;
+
+    #[test]
+    fn a_public_key_is_that_of_rfc_7748() {
+        // §5.2: one iteration from the scalar 9 and the base point.
+        let mut scalar = [0; KEY_LEN];
+        scalar[0] = 9;
+        let hex = data_encoding::HEXLOWER.encode(PrivateKey::from_bytes(scalar).public_key().as_bytes());
+        assert_eq!(hex, "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079");
+    }
+
+    #[test]
+    fn keys_as_text_are_those_of_wg() {
+        // `echo //79/Pv6+fj39vX08/Lx8O/u7ezr6uno5+bl5OPi4eA= | wg pubkey`, a key whose bits are not yet clamped.
+        let private: PrivateKey = "//79/Pv6+fj39vX08/Lx8O/u7ezr6uno5+bl5OPi4eA=".parse().unwrap();
+        assert_eq!(private.public_key().to_string(), "Pry2khSTRNxU5YFgz5C+2e6h3RToHI6R3lV699ev2RU=");
+    }
+
+    #[test]
+    fn generated_keys_are_clamped_and_survive_text() {
+        let mut rng = ChaCha20Rng::from_seed([7; 32]);
+        let key = PrivateKey::generate(&mut rng);
+        assert_eq!(key.expose()[0] & 7, 0);
+        assert_eq!(key.expose()[31] & 0xc0, 0x40);
+        assert_eq!(key.reveal().parse(), Ok(key.clone()));
+        assert_ne!(key, PrivateKey::generate(&mut rng));
+
+        let preshared = PresharedKey::generate(&mut rng);
+        assert_eq!(preshared.reveal().parse(), Ok(preshared));
+        let public = key.public_key();
+        assert_eq!(public.to_string().parse(), Ok(public));
+    }
+
+    #[test]
+    fn text_that_is_not_a_key_is_named_as_such() {
+        let parse = |text: &str| text.parse::<PublicKey>().unwrap_err();
+        assert_eq!(parse(""), KeyError::Length { found: 0 });
+        assert_eq!(parse("8wuirZ7G4lAcRuODOvbx9n2dmgamTVO+/538xUiPKXc"), KeyError::Length { found: 43 });
+        assert_eq!(
+            parse("8wuirZ7G4lAcRuODOvbx9n2dmgamTVO+/538xUiPKQ=="),
+            KeyError::Character { position: 43 },
+            "31 octets"
+        );
+        assert_eq!(
+            parse("8wuirZ7G4lAc!uODOvbx9n2dmgamTVO+/538xUiPKXc="),
+            KeyError::Character { position: 13 }
+        );
+        assert_eq!(
+            parse("8wuirZ7G4lAcRuODOvbx9n2dmgamTVO+/538xUiPKXd="),
+            KeyError::Character { position: 43 },
+            "bits behind the last octet are not zero"
+        );
+        assert_eq!(parse("ä8wuirZ7G4lAcRuODOvbx9n2dmgamTVO+/538xUiPKX"), KeyError::Character { position: 1 });
+        assert_eq!(
+            parse("short").to_string(),
+            "a key has 44 characters, this has 5",
+            "the message says what is wrong"
+        );
+    }
+
+    #[test]
+    fn blanks_around_a_key_do_not_matter() {
+        let text = " 8wuirZ7G4lAcRuODOvbx9n2dmgamTVO+/538xUiPKXc=\n";
+        assert_eq!(text.parse::<PublicKey>().unwrap().to_string(), text.trim());
+    }
+
+    #[test]
+    fn secrets_are_never_printed() {
+        let text = "8wuirZ7G4lAcRuODOvbx9n2dmgamTVO+/538xUiPKXc=";
+        let printed = format!(
+            "{:?} {:?} {:?} {:?}",
+            text.parse::<PrivateKey>().unwrap(),
+            text.parse::<PresharedKey>().unwrap(),
+            PresharedKey::ZERO,
+            InvitationSecret::from_bytes(*b"very secret here"),
+        );
+        assert_eq!(
+            printed,
+            "PrivateKey(secret) PresharedKey(secret) PresharedKey(none) InvitationSecret(secret)"
+        );
+    }
+
+    #[test]
+    fn an_invitation_gives_two_keys_that_do_not_tell_each_other() {
+        let secret = InvitationSecret::from_bytes([5; 16]);
+        let preshared = secret.preshared_key();
+        assert!(!preshared.is_zero());
+        assert_eq!(preshared, secret.preshared_key());
+        assert_ne!(preshared, InvitationSecret::from_bytes([6; 16]).preshared_key());
+        let proof = secret.proof_key().mac(&[b"message"]);
+        assert_ne!(proof, MacKey::from_bytes(*preshared.expose()).mac(&[b"message"]));
+    }
+
+    #[test]
+    fn points_of_low_order_are_recognised() {
+        let mut one = [0; KEY_LEN];
+        one[0] = 1;
+        assert!(PublicKey::from_bytes([0; KEY_LEN]).is_low_order());
+        assert!(PublicKey::from_bytes(one).is_low_order());
+        assert!(!PrivateKey::from_bytes([3; KEY_LEN]).public_key().is_low_order());
+    }
+}

@@ -50,9 +50,6 @@ pub const CUT_RETRY_TIMEOUT: Duration = Duration::from_millis(400);
 /// At most so much is added to [`CUT_RETRY_TIMEOUT`] at random.
 pub const CUT_RETRY_JITTER_MAX: Duration = Duration::from_millis(50);
 
-/// How far apart two sessions may have been agreed to count as one simultaneous initiation.
-pub const SIMULTANEOUS_WITHIN: Duration = REKEY_TIMEOUT;
-
 /// Handshake messages with a right MAC1 in one second above which an end is under load and asks for cookies. An honest peer
 /// sends five a second at the very most.
 pub const HANDSHAKES_PER_SECOND_MAX: u32 = 40;

@@ -61,3 +61,62 @@ impl Load {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_message_above_the_rate_means_load_and_a_quiet_second_ends_it() {
+        let (mut load, now) = (Load::default(), Instant::now());
+        for _ in 0..HANDSHAKES_PER_SECOND_MAX {
+            assert!(!load.note_message(now));
+        }
+        assert!(load.note_message(now));
+        assert!(load.is_under_load(now + UNDER_LOAD_AFTER_TIME - Duration::from_nanos(1)));
+        assert!(!load.note_message(now + UNDER_LOAD_AFTER_TIME), "the count begins anew");
+    }
+
+    #[test]
+    fn a_steady_rate_below_the_limit_is_no_load() {
+        let (mut load, start) = (Load::default(), Instant::now());
+        for message in 0..10 * HANDSHAKES_PER_SECOND_MAX {
+            let now = start + Duration::from_secs(1) * message / HANDSHAKES_PER_SECOND_MAX;
+            assert!(!load.note_message(now), "message {message}");
+        }
+    }
+
+    #[test]
+    fn a_source_has_its_burst_and_then_its_rate() {
+        let (mut load, now) = (Load::default(), Instant::now());
+        let source = "192.0.2.1".parse().unwrap();
+        let burst = (0..100).filter(|_| load.admits(now, source)).count();
+        assert_eq!(burst, SOURCE_BURST as usize);
+        let second = (1..=1000).filter(|ms| load.admits(now + Duration::from_millis(*ms), source)).count();
+        assert_eq!(second, 20, "one every 50 ms");
+        assert!(load.admits(now, "192.0.2.2".parse().unwrap()), "another source has its own");
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_share_and_those_of_ipv4_do_not() {
+        let (mut load, now) = (Load::default(), Instant::now());
+        let burst = |load: &mut Load, base: &str| {
+            (1..100).filter(|host| load.admits(now, format!("{base}{host}").parse().unwrap())).count()
+        };
+        assert_eq!(burst(&mut load, "2001:db8:0:1::"), SOURCE_BURST as usize);
+        assert_eq!(burst(&mut load, "2001:db8:0:2::"), SOURCE_BURST as usize);
+        assert_eq!(burst(&mut load, "192.0.2."), 99);
+    }
+
+    #[test]
+    fn the_table_of_sources_is_bounded_and_makes_room_for_new_ones() {
+        let (mut load, now) = (Load::default(), Instant::now());
+        let source = |number: usize| IpAddr::V4((0x0a00_0000 + number as u32).into());
+        let admitted = (0..2 * SOURCES_MAX).filter(|number| load.admits(now, source(*number))).count();
+        assert_eq!(admitted, SOURCES_MAX);
+        assert_eq!(load.earned_at.len(), SOURCES_MAX);
+        let later = now + SOURCE_INTERVAL;
+        assert!(load.admits(later, source(3 * SOURCES_MAX)), "those that are done have made room");
+        assert_eq!(load.earned_at.len(), 1);
+    }
+}

@@ -61,3 +61,40 @@ fn hash_of_label_and_key(label: &[u8], key: &PublicKey) -> [u8; 32] {
 
 const LABEL_MAC1: &[u8] = b"mac1----";
 const LABEL_COOKIE: &[u8] = b"cookie--";
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+
+    use super::*;
+
+    #[test]
+    fn keyed_blake2s_is_that_of_the_reference_vectors() {
+        // BLAKE2 reference test vectors (blake2s, 32-octet key 00..1f): input empty, and input 00.
+        let key: [u8; 32] = std::array::from_fn(|at| at as u8);
+        let hex = |parts: &[&[u8]]| HEXLOWER.encode(&keyed_hash::<U32>(&key, parts));
+        assert_eq!(hex(&[]), "48a8997da407876b3d79c0d92325ad3b89cbb754d86ab71aee047ad345fd2c49");
+        assert_eq!(hex(&[&[0]]), "40d15fee7c328830166ac3f918650f807e7e01e177258cdc0a39b11f598066f1");
+    }
+
+    #[test]
+    fn parts_count_as_one_message() {
+        let key = MacKey::from_bytes([3; 32]);
+        assert_eq!(key.mac(&[b"ab", b"", b"c"]), key.mac(&[b"abc"]));
+    }
+
+    #[test]
+    fn a_changed_message_mac_or_key_does_not_verify() {
+        let key = MacKey::from_bytes([3; 32]);
+        let mac = key.mac(&[b"message"]);
+        assert!(key.verifies(b"message", &mac));
+        assert!(!key.verifies(b"massage", &mac));
+        assert!(!MacKey::from_bytes([4; 32]).verifies(b"message", &mac));
+        assert!(!key.verifies(b"message", &mac[..15]));
+        for bit in 0..128 {
+            let mut forged = mac;
+            forged[bit / 8] ^= 1 << (bit % 8);
+            assert!(!key.verifies(b"message", &forged), "bit {bit}");
+        }
+    }
+}

@@ -100,24 +100,23 @@ impl Outbound {
 
     fn note_sent(&self, now: Instant, session: &Session, has_content: bool, length: usize) {
         let (epoch, activity) = (self.shared.epoch, &self.shared.activity);
-        session.last_sent.store(epoch, now);
-        activity.last_sent.store(epoch, now);
+        session.outbound.last_sent.store(epoch, now);
+        activity.sent.note(epoch, now, length);
         activity.unacknowledged_since.clear();
         if has_content {
             activity.unanswered_since.store_if_none(epoch, now);
         }
-        activity.sent_bytes.fetch_add(length as u64, Ordering::Relaxed);
     }
 }
 
 /// Takes the next counter. A counter that was taken is never used again, whatever becomes of its packet.
 fn take_counter(session: &Session) -> Result<u64, SealError> {
-    let counter = session.counter.load(Ordering::Relaxed);
+    let counter = session.outbound.counter.load(Ordering::Relaxed);
     if counter >= REJECT_AFTER_MESSAGES {
         return Err(SealError::Exhausted);
     }
     // Only this half counts, so what `fetch_add` returns is what was read; it is used because a nonce must not depend on that.
-    let counter = session.counter.fetch_add(1, Ordering::Relaxed);
+    let counter = session.outbound.counter.fetch_add(1, Ordering::Relaxed);
     if counter < REJECT_AFTER_MESSAGES { Ok(counter) } else { Err(SealError::Exhausted) }
 }
 

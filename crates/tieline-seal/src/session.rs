@@ -12,8 +12,8 @@
 //! is the one to seal with; control moves it to `current` afterwards, at leisure.
 //!
 //! Two departures from the paper, both needed by tieline and invisible to others: an unconfirmed `next` that is followed by another
-//! stays for a while as `superseded`, because the answers to initiations sent 400 ms apart may cross on a path of long delay; and if both ends
-//! initiate at once and both handshakes complete, the end with the smaller public key prevails, so that both seal under the same session.
+//! stays for a while as `superseded`, because the answers to initiations sent 400 ms apart may cross on a path of long delay; and if the initiations
+//! of both ends cross and both handshakes complete, that of the end with the smaller public key prevails, so that both seal under the same session.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::aead::LessSafeKey;
 use tieline_wire::wireguard::SessionIndex;
 
-use crate::activity::{Activity, AtomicMoment, Epoch};
+use crate::activity::{Activity, AtomicMoment, Epoch, OwnCacheLine};
 use crate::drops::DropCounters;
-use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, SIMULTANEOUS_WITHIN};
+use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME};
 use crate::noise::{SessionKeys, aead_key};
 
 /// Who opened the handshake of a session.
@@ -38,6 +38,15 @@ pub enum Role {
     Responder,
 }
 
+/// The two ends' sides of a handshake that is done.
+pub(crate) struct Agreed {
+    pub(crate) local_index: SessionIndex,
+    pub(crate) remote_index: SessionIndex,
+    pub(crate) role: Role,
+    pub(crate) opened: Instant,
+    pub(crate) with: SocketAddr,
+}
+
 /// What one handshake agreed. Everything but counters is fixed from birth.
 pub(crate) struct Session {
     /// Counts the sessions of this line; unlike an index it never comes again.
@@ -47,62 +56,73 @@ pub(crate) struct Session {
     /// The index in datagrams to the peer.
     pub(crate) remote_index: SessionIndex,
     pub(crate) role: Role,
+    /// When message 1 was sent or received.
+    pub(crate) opened: Instant,
+    /// When message 2 was received or sent; the session's age counts from here.
     pub(crate) born: Instant,
     /// Where the peer was when the session was agreed.
     pub(crate) agreed_with: SocketAddr,
     pub(crate) sealing: LessSafeKey,
     pub(crate) opening: LessSafeKey,
-    /// The counter of the next packet; only Outbound counts it up.
+    pub(crate) outbound: OwnCacheLine<OutboundState>,
+    pub(crate) inbound: OwnCacheLine<InboundState>,
+}
+
+/// What only Outbound writes.
+#[derive(Default)]
+pub(crate) struct OutboundState {
+    /// The counter of the next packet.
     pub(crate) counter: AtomicU64,
     pub(crate) last_sent: AtomicMoment,
+}
+
+/// What only Inbound writes, but for a retirement.
+#[derive(Default)]
+pub(crate) struct InboundState {
     pub(crate) last_received: AtomicMoment,
     confirmation: AtomicU8,
 }
 
 impl Session {
-    pub(crate) fn new(
-        serial: u64,
-        local_index: SessionIndex,
-        remote_index: SessionIndex,
-        role: Role,
-        born: Instant,
-        agreed_with: SocketAddr,
-        keys: &SessionKeys,
-    ) -> Self {
-        let confirmation = match role {
-            Role::Initiator => CONFIRMED,
-            Role::Responder => UNCONFIRMED,
-        };
-        Self {
+    pub(crate) fn new(serial: u64, agreed: Agreed, born: Instant, keys: &SessionKeys) -> Self {
+        let Agreed { local_index, remote_index, role, opened, with } = agreed;
+        let session = Self {
             serial,
             local_index,
             remote_index,
             role,
+            opened,
             born,
-            agreed_with,
+            agreed_with: with,
             sealing: aead_key(&keys.sealing),
             opening: aead_key(&keys.opening),
-            counter: AtomicU64::new(0),
-            last_sent: AtomicMoment::default(),
-            last_received: AtomicMoment::default(),
-            confirmation: AtomicU8::new(confirmation),
+            outbound: OwnCacheLine::default(),
+            inbound: OwnCacheLine::default(),
+        };
+        if role == Role::Initiator {
+            session.inbound.confirmation.store(CONFIRMED, Ordering::Release);
         }
+        session
     }
 
     /// Whether packets may still be sealed and opened under it.
     pub(crate) fn is_alive(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.born) < REJECT_AFTER_TIME
-            && self.counter.load(Ordering::Relaxed) < REJECT_AFTER_MESSAGES
+            && self.outbound.counter.load(Ordering::Relaxed) < REJECT_AFTER_MESSAGES
     }
 
     pub(crate) fn is_confirmed(&self) -> bool {
-        self.confirmation.load(Ordering::Acquire) == CONFIRMED
+        self.inbound.confirmation.load(Ordering::Acquire) == CONFIRMED
     }
 
     /// Notes that a packet opened; true if it was the first of a session in waiting, `Err` if control gave the session up meanwhile.
     pub(crate) fn confirm(&self) -> Result<bool, Retired> {
-        match self.confirmation.compare_exchange(UNCONFIRMED, CONFIRMED, Ordering::AcqRel, Ordering::Acquire)
-        {
+        match self.inbound.confirmation.compare_exchange(
+            UNCONFIRMED,
+            CONFIRMED,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
             Ok(_) => Ok(true),
             Err(CONFIRMED) => Ok(false),
             Err(_) => Err(Retired),
@@ -111,7 +131,10 @@ impl Session {
 
     /// Gives up a session in waiting; false if a packet has opened under it meanwhile.
     pub(crate) fn retire(&self) -> bool {
-        self.confirmation.compare_exchange(UNCONFIRMED, RETIRED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.inbound
+            .confirmation
+            .compare_exchange(UNCONFIRMED, RETIRED, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 }
 
@@ -156,12 +179,7 @@ impl Table {
     /// Whether `session` is to replace `current`.
     pub(crate) fn takes_over(&self, session: &Session) -> bool {
         let Some(current) = &self.current else { return true };
-        let apart = if session.born > current.born {
-            session.born - current.born
-        } else {
-            current.born - session.born
-        };
-        if session.role != current.role && apart < SIMULTANEOUS_WITHIN {
+        if session.role != current.role && have_crossed(session, current) {
             return (session.role == Role::Initiator) == self.prevails;
         }
         session.born >= current.born
@@ -180,6 +198,14 @@ impl Table {
             self.previous = Some(session);
         }
     }
+}
+
+/// Whether two sessions, one opened by each end, come from initiations that crossed on the way: the peer's came in while ours was out.
+///
+/// A mere nearness in time would not do: a peer that restarts just after a handshake opens another, and that must be taken.
+fn have_crossed(one: &Session, other: &Session) -> bool {
+    let (ours, theirs) = if one.role == Role::Initiator { (one, other) } else { (other, one) };
+    (ours.opened..=ours.born).contains(&theirs.born)
 }
 
 /// What control and the data halves of a line share.

@@ -29,3 +29,37 @@ impl OwnTimestamps {
         self.last
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn timestamps_follow_the_clock() {
+        let mut timestamps = OwnTimestamps::above(None);
+        assert_eq!(timestamps.last(), None);
+        let wall = UNIX_EPOCH + Duration::from_secs(1_000);
+        assert_eq!(timestamps.take(wall), Tai64N::from_wall(wall));
+        assert_eq!(timestamps.last(), Some(Tai64N::from_wall(wall)));
+    }
+
+    #[test]
+    fn timestamps_grow_though_the_clock_stands_still_or_goes_back() {
+        let mut timestamps = OwnTimestamps::above(None);
+        let walls =
+            [1_000, 1_000, 1_000, 500, 0, 1_001, 400].map(|secs| UNIX_EPOCH + Duration::from_secs(secs));
+        let taken = walls.map(|wall| timestamps.take(wall));
+        assert!(taken.windows(2).all(|pair| pair[0] < pair[1]), "{taken:?}");
+        assert_eq!(taken[5], Tai64N::from_wall(walls[5]), "the clock is followed again once it is ahead");
+    }
+
+    #[test]
+    fn timestamps_are_above_the_floor() {
+        let floor = Tai64N::from_wall(UNIX_EPOCH + Duration::from_secs(2_000));
+        let mut timestamps = OwnTimestamps::above(Some(floor));
+        assert_eq!(timestamps.last(), Some(floor));
+        assert!(timestamps.take(UNIX_EPOCH + Duration::from_secs(1_000)) > floor);
+    }
+}

@@ -69,3 +69,103 @@ fn bit_of(counter: u64) -> u64 {
 
 const WORD_BITS: u64 = u64::BITS as u64;
 const WORDS: usize = (ReplayWindow::LEN / WORD_BITS) as usize + 1;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::limits::REJECT_AFTER_MESSAGES;
+
+    #[test]
+    fn each_counter_is_accepted_once() {
+        let mut window = ReplayWindow::new();
+        for counter in [0, 1, 2, 63, 64, 65, 8191, 8192, 3] {
+            assert!(window.is_fresh(counter), "{counter}");
+            assert!(window.accept(counter), "{counter}");
+            assert!(!window.is_fresh(counter), "{counter}");
+            assert!(!window.accept(counter), "{counter}");
+        }
+    }
+
+    #[test]
+    fn the_window_reaches_exactly_its_length_back() {
+        for newest in [ReplayWindow::LEN, 100_000, 100_031, 100_032, 100_063] {
+            let mut window = ReplayWindow::new();
+            assert!(window.accept(newest));
+            assert!(window.accept(newest + 1 - ReplayWindow::LEN), "the oldest inside, newest {newest}");
+            assert!(!window.accept(newest - ReplayWindow::LEN), "one too old, newest {newest}");
+        }
+    }
+
+    #[test]
+    fn a_leap_over_the_whole_window_forgets_nothing_it_should_know() {
+        let mut window = ReplayWindow::new();
+        for counter in 0..10_000 {
+            assert!(window.accept(counter));
+        }
+        assert!(window.accept(1 << 40));
+        assert!(!window.accept(9_999), "all before the leap is too old now");
+        for counter in (1 << 40) + 1 - ReplayWindow::LEN..1 << 40 {
+            assert!(window.accept(counter), "nothing after the leap was seen");
+        }
+    }
+
+    #[test]
+    fn the_last_counters_of_all_do_not_overflow() {
+        let mut window = ReplayWindow::new();
+        for counter in [REJECT_AFTER_MESSAGES - 1, REJECT_AFTER_MESSAGES, u64::MAX - 1, u64::MAX] {
+            assert!(window.accept(counter), "{counter}");
+        }
+        assert!(!window.accept(REJECT_AFTER_MESSAGES));
+    }
+
+    #[test]
+    fn a_window_is_about_a_kibibyte() {
+        assert_eq!(size_of::<ReplayWindow>(), 8192 / 8 + 8 + 8);
+    }
+
+    /// What the window stands for: all that was accepted, and how far back it tells.
+    #[derive(Default)]
+    struct Model {
+        accepted: BTreeSet<u64>,
+    }
+
+    impl Model {
+        fn accept(&mut self, counter: u64) -> bool {
+            let newest = self.accepted.last().copied().unwrap_or(0);
+            newest.saturating_sub(counter) < ReplayWindow::LEN && self.accepted.insert(counter)
+        }
+    }
+
+    /// A move relative to the newest counter: near it, around the far edge of the window, or a leap.
+    fn steps() -> impl Strategy<Value = Vec<i64>> {
+        let edge = ReplayWindow::LEN as i64;
+        let step = prop_oneof![
+            6 => -70_i64..70,
+            3 => -edge - 70..-edge + 70,
+            2 => -edge..0,
+            1 => 0..2 * edge,
+            1 => edge - 70..edge + 70,
+        ];
+        prop::collection::vec(step, 1..400)
+    }
+
+    proptest! {
+        #[test]
+        fn the_window_agrees_with_a_set(start in 0..200_000_u64, steps in steps()) {
+            let (mut window, mut model) = (ReplayWindow::new(), Model::default());
+            let mut newest = start;
+            for step in steps {
+                let counter = newest.saturating_add_signed(step);
+                let fresh = window.is_fresh(counter);
+                let accepted = window.accept(counter);
+                prop_assert_eq!(fresh, accepted);
+                prop_assert_eq!(accepted, model.accept(counter), "counter {}, newest {}", counter, newest);
+                newest = newest.max(counter);
+            }
+        }
+    }
+}

@@ -316,3 +316,160 @@ const _: () = {
     assert!(CookieReply::SEALED_COOKIE + CookieReply::SEALED_COOKIE_LEN == CookieReply::LEN);
     assert!(TransportHeader::COUNTER + size_of::<u64>() == TransportHeader::LEN);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts up from `first`, so that every octet of a message is another one.
+    fn counting<const N: usize>(first: u8) -> [u8; N] {
+        std::array::from_fn(|at| first.wrapping_add(at as u8))
+    }
+
+    fn initiation() -> HandshakeInitiation {
+        HandshakeInitiation {
+            sender: SessionIndex(0x0403_0201),
+            noise: counting(0x10),
+            mac1: counting(0x80),
+            mac2: counting(0xc0),
+        }
+    }
+
+    fn response() -> HandshakeResponse {
+        HandshakeResponse {
+            sender: SessionIndex(0x0403_0201),
+            receiver: SessionIndex(0x0807_0605),
+            noise: counting(0x10),
+            mac1: counting(0x80),
+            mac2: counting(0xc0),
+        }
+    }
+
+    fn cookie_reply() -> CookieReply {
+        CookieReply {
+            receiver: SessionIndex(0x0403_0201),
+            nonce: counting(0x10),
+            sealed_cookie: counting(0x80),
+        }
+    }
+
+    fn golden(parts: &[&[u8]]) -> Vec<u8> {
+        parts.concat()
+    }
+
+    #[test]
+    fn an_initiation_has_the_octets_of_the_paper() {
+        let mut out = [0xa5; HandshakeInitiation::LEN];
+        initiation().emit(&mut out);
+        let expected = golden(&[
+            &[1, 0, 0, 0, 1, 2, 3, 4],
+            &counting::<108>(0x10),
+            &counting::<16>(0x80),
+            &counting::<16>(0xc0),
+        ]);
+        assert_eq!(out.as_slice(), expected);
+        assert_eq!(HandshakeInitiation::parse(&out), Ok(initiation()));
+        assert_eq!(out[HandshakeInitiation::MAC1], 0x80);
+        assert_eq!(out[HandshakeInitiation::MAC2], 0xc0);
+    }
+
+    #[test]
+    fn a_response_has_the_octets_of_the_paper() {
+        let mut out = [0xa5; HandshakeResponse::LEN];
+        response().emit(&mut out);
+        let expected = golden(&[
+            &[2, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8],
+            &counting::<48>(0x10),
+            &counting::<16>(0x80),
+            &counting::<16>(0xc0),
+        ]);
+        assert_eq!(out.as_slice(), expected);
+        assert_eq!(HandshakeResponse::parse(&out), Ok(response()));
+        assert_eq!(out[HandshakeResponse::MAC1], 0x80);
+        assert_eq!(out[HandshakeResponse::MAC2], 0xc0);
+    }
+
+    #[test]
+    fn a_cookie_reply_has_the_octets_of_the_paper() {
+        let mut out = [0xa5; CookieReply::LEN];
+        cookie_reply().emit(&mut out);
+        let expected = golden(&[&[3, 0, 0, 0, 1, 2, 3, 4], &counting::<24>(0x10), &counting::<32>(0x80)]);
+        assert_eq!(out.as_slice(), expected);
+        assert_eq!(CookieReply::parse(&out), Ok(cookie_reply()));
+    }
+
+    #[test]
+    fn a_transport_header_has_the_octets_of_the_paper() {
+        let header = TransportHeader { receiver: SessionIndex(0x0403_0201), counter: 0x0c0b_0a09_0807_0605 };
+        let mut out = [0xa5; TransportHeader::LEN];
+        header.emit(&mut out);
+        assert_eq!(out, [4, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        let mut datagram = [&out[..], &[0x77; 19]].concat();
+        let (parsed, sealed) = TransportHeader::parse(&mut datagram).unwrap();
+        assert_eq!(parsed, header);
+        assert_eq!(sealed, [0x77; 19]);
+    }
+
+    #[test]
+    fn a_keepalive_is_the_shortest_transport_datagram() {
+        let mut keepalive = [0; 32];
+        keepalive[0] = 4;
+        assert_eq!(TransportHeader::parse(&mut keepalive).unwrap().1.len(), TAG_LEN);
+        assert_eq!(
+            TransportHeader::parse(&mut keepalive[..31]).unwrap_err(),
+            ParseError::Truncated { needed: 32, found: 31 }
+        );
+    }
+
+    #[test]
+    fn every_length_but_the_right_one_is_refused() {
+        fn check<T: fmt::Debug>(kind: u8, right: usize, parse: impl Fn(&[u8]) -> Result<T, ParseError>) {
+            let mut datagram = [0; 200];
+            datagram[0] = kind;
+            for length in 0..datagram.len() {
+                let result = parse(&datagram[..length]).map(drop);
+                match length {
+                    0..TYPE_LEN => {
+                        assert_eq!(result, Err(ParseError::Truncated { needed: TYPE_LEN, found: length }));
+                    }
+                    _ if length < right => {
+                        assert_eq!(result, Err(ParseError::Truncated { needed: right, found: length }));
+                    }
+                    _ if length > right => {
+                        assert_eq!(result, Err(ParseError::Length { expected: right, found: length }));
+                    }
+                    _ => assert_eq!(result, Ok(())),
+                }
+            }
+        }
+        check(1, 148, HandshakeInitiation::parse);
+        check(2, 92, HandshakeResponse::parse);
+        check(3, 64, CookieReply::parse);
+    }
+
+    #[test]
+    fn types_are_read_with_their_reserved_octets() {
+        let of = |bytes: &[u8]| MessageType::of(bytes);
+        assert_eq!(of(&[1, 0, 0, 0]), Ok(MessageType::HandshakeInitiation));
+        assert_eq!(of(&[2, 0, 0, 0]), Ok(MessageType::HandshakeResponse));
+        assert_eq!(of(&[3, 0, 0, 0]), Ok(MessageType::CookieReply));
+        assert_eq!(of(&[4, 0, 0, 0, 9]), Ok(MessageType::TransportData));
+        for (bytes, value) in
+            [([0, 0, 0, 0], 0), ([5, 0, 0, 0], 5), ([4, 1, 0, 0], 0x104), ([1, 0, 0, 0x80], 0x8000_0001)]
+        {
+            assert_eq!(of(&bytes), Err(ParseError::Field { field: "type", value }));
+        }
+        assert_eq!(of(&[4, 0, 0]), Err(ParseError::Truncated { needed: 4, found: 3 }));
+    }
+
+    #[test]
+    fn a_message_of_another_type_is_refused() {
+        let mut datagram = [0; HandshakeInitiation::LEN];
+        datagram[0] = 2;
+        assert_eq!(HandshakeInitiation::parse(&datagram), Err(ParseError::Field { field: "type", value: 2 }));
+        assert_eq!(
+            TransportHeader::parse(&mut datagram).unwrap_err(),
+            ParseError::Field { field: "type", value: 2 }
+        );
+    }
+}

@@ -20,7 +20,7 @@ use crate::limits::{
 };
 use crate::noise::Initiator;
 use crate::peer::{Known, PeerState};
-use crate::session::{Role, Session};
+use crate::session::{Agreed, Role, Session};
 
 /// Our initiations: those whose answers are out, and when the next is due.
 #[derive(Default)]
@@ -205,12 +205,16 @@ impl Control {
         let position = position.ok_or(DropReason::UnknownReceiver)?;
         let pending = &mut self.attempts.pending[position];
         let keys = pending.state.finish(&message.noise).map_err(|_| DropReason::NotAuthentic)?;
-        let local_index = pending.index;
+        let agreed = Agreed {
+            local_index: pending.index,
+            remote_index: message.sender,
+            role: Role::Initiator,
+            opened: pending.sent_at,
+            with: from,
+        };
         // The answers to later initiations may still come; what is older is overtaken.
         self.attempts.pending.drain(..=position);
-        let serial = self.next_serial();
-        let session =
-            Session::new(serial, local_index, message.sender, Role::Initiator, now.monotonic, from, &keys);
+        let session = Session::new(self.next_serial(), agreed, now.monotonic, &keys);
         self.derived_at = Some(now.monotonic);
         self.establish(now.monotonic, Arc::new(session));
         Ok(())

@@ -13,7 +13,7 @@ use crate::drops::DropReason;
 use crate::inbound::reason_of;
 use crate::noise::{Identified, Responder};
 use crate::peer::PeerState;
-use crate::session::{Role, Session};
+use crate::session::{Agreed, Role, Session};
 
 impl Control {
     /// Message 1 of a handshake that somebody opens. The checks go from cheap to dear; none of them is answered.
@@ -142,8 +142,8 @@ impl Control {
         message.mac2 = remote.cookies.mac2(now, covered).unwrap_or_default();
         message.emit(&mut bytes);
 
-        let serial = self.next_serial();
-        let session = Session::new(serial, local_index, remote_index, Role::Responder, now, from, &keys);
+        let agreed = Agreed { local_index, remote_index, role: Role::Responder, opened: now, with: from };
+        let session = Session::new(self.next_serial(), agreed, now, &keys);
         self.derived_at = Some(now);
         self.answered = Some((local_index, message.mac1));
         self.add_waiting(Arc::new(session));

@@ -7,7 +7,7 @@ use super::Control;
 use crate::config::Event;
 use crate::limits::{
     ACTIVITY_CHECK, KEEPALIVE_TIMEOUT, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME,
-    REKEY_AFTER_TIME_RECEIVING, SIMULTANEOUS_WITHIN, UNANSWERED_TIMEOUT, ZERO_KEYS_AFTER_TIME,
+    REKEY_AFTER_TIME_RECEIVING, REKEY_TIMEOUT, UNANSWERED_TIMEOUT, ZERO_KEYS_AFTER_TIME,
 };
 use crate::session::{Role, Session, Table};
 
@@ -107,8 +107,8 @@ impl Control {
     fn persistent_keepalive_at(&self) -> Option<Instant> {
         let (epoch, activity) = (self.shared.epoch, &self.shared.activity);
         let signs = [
-            activity.last_sent.load(epoch),
-            activity.last_received.load(epoch),
+            activity.sent.last.load(epoch),
+            activity.received.last.load(epoch),
             self.attempts.last_sent_at(),
             self.persistent_asked_at,
         ];
@@ -144,20 +144,22 @@ impl Control {
     }
 
     fn is_due_by_sending(&self, session: &Session) -> bool {
-        let sent_at = session.last_sent.load(self.shared.epoch);
+        let sent_at = session.outbound.last_sent.load(self.shared.epoch);
         let is_old = session.role == Role::Initiator
             && sent_at.is_some_and(|at| at.saturating_duration_since(session.born) >= REKEY_AFTER_TIME);
-        is_old || session.counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES
+        is_old || session.outbound.counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES
     }
 
     /// The initiator of whatever session the peer still uses replaces it before it dies.
     fn is_due_by_receiving(&self, table: &Table) -> bool {
         let newest = table.current.as_ref().map(|session| session.born);
         [&table.current, &table.previous].into_iter().flatten().any(|session| {
-            let Some(received_at) = session.last_received.load(self.shared.epoch) else { return false };
+            let Some(received_at) = session.inbound.last_received.load(self.shared.epoch) else {
+                return false;
+            };
             // Packets on the way when a session was replaced do not count as use.
-            let is_in_use = newest
-                .is_none_or(|newest| newest <= session.born || received_at > newest + SIMULTANEOUS_WITHIN);
+            let is_in_use =
+                newest.is_none_or(|newest| newest <= session.born || received_at > newest + REKEY_TIMEOUT);
             session.role == Role::Initiator
                 && is_in_use
                 && received_at.saturating_duration_since(session.born) >= REKEY_AFTER_TIME_RECEIVING

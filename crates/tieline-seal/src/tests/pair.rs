@@ -1,6 +1,7 @@
 //! Two ends on virtual time, joined by a wire that the test holds in its hand.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,8 +9,8 @@ use tieline_wire::time::Now;
 use tieline_wire::wireguard::{TAG_LEN, TransportHeader};
 
 use crate::{
-    Config, Control, DropReason, Event, Inbound, InvitationSecret, Opened, Outbound, Peer, PresharedKey,
-    PrivateKey, PublicKey, SealError, Sealed, split,
+    Config, Control, DropReason, Event, Inbound, InvitationSecret, Notice, Opened, Outbound, Peer,
+    PresharedKey, PrivateKey, PublicKey, SealError, Sealed, split,
 };
 
 /// One end with its three halves, and what they have said so far.
@@ -25,19 +26,27 @@ pub(super) struct End {
     pub(super) received: Vec<Vec<u8>>,
     /// Whether keepalives that control asks for are sealed.
     pub(super) keeps_alive: bool,
+    /// Whether notices reach control; they may get lost in a full queue.
+    pub(super) hears_notices: bool,
 }
 
 /// A datagram under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Flight {
     pub(super) from: SocketAddr,
     pub(super) to: SocketAddr,
     pub(super) bytes: Vec<u8>,
 }
 
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "type {} of {} octets from {} to {}", self.kind(), self.bytes.len(), self.from, self.to)
+    }
+}
+
 impl Flight {
     pub(super) fn kind(&self) -> u8 {
-        self.bytes[0]
+        self.bytes.first().copied().unwrap_or_default()
     }
 }
 
@@ -130,6 +139,7 @@ impl End {
             events: Vec::new(),
             received: Vec::new(),
             keeps_alive: true,
+            hears_notices: true,
         }
     }
 
@@ -138,9 +148,7 @@ impl End {
         let mut bytes = vec![0xa5; TransportHeader::LEN + packet.len() + TAG_LEN];
         bytes[TransportHeader::LEN..TransportHeader::LEN + packet.len()].copy_from_slice(packet);
         let Sealed { to, notice } = self.outbound.seal(now.monotonic, &mut bytes)?;
-        if let Some(notice) = notice {
-            self.control.handle_notice(now, notice);
-        }
+        self.tell_control(now, notice);
         Ok(Flight { from: self.address, to, bytes })
     }
 
@@ -158,10 +166,14 @@ impl End {
                 notice
             }
         };
-        if let Some(notice) = notice {
+        self.tell_control(now, notice);
+        Ok(())
+    }
+
+    fn tell_control(&mut self, now: Now, notice: Option<Notice>) {
+        if let Some(notice) = notice.filter(|_| self.hears_notices) {
             self.control.handle_notice(now, notice);
         }
-        Ok(())
     }
 
     pub(super) fn dropped(&self, reason: DropReason) -> u64 {
@@ -341,6 +353,12 @@ impl Pair {
         }
         self.settle();
         self.now = end;
+    }
+
+    /// Lets time pass until so long after the start.
+    pub(super) fn advance_to(&mut self, since_start: Duration) {
+        let elapsed = self.now - self.start;
+        self.advance(since_start.checked_sub(elapsed).expect("that is not past yet"));
     }
 
     /// When datagrams of `kind` were sent by `side`, since the start.
