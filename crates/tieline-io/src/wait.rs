@@ -9,7 +9,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
 /// Descriptors that one wait can watch.
-pub const WATCHED_MAX: usize = 8;
+pub const WATCHED_MAX: usize = 16;
 
 /// Wakes a thread that waits in [`wait_readable`] on this waker's descriptor.
 ///
@@ -57,7 +57,7 @@ impl AsFd for Waker {
 
 /// Which of the descriptors given to [`wait_readable`] are readable, by their place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readable(u8);
+pub struct Readable(u16);
 
 impl Readable {
     /// Whether the descriptor at `place` has something to read, or has failed (reading it says how).
@@ -101,6 +101,17 @@ pub fn wait_readable(descriptors: &[BorrowedFd<'_>], limit: Option<Duration>) ->
     }
     let bits = watched.iter().enumerate().filter(|(_, polled)| !polled.revents().is_empty());
     Ok(Readable(bits.fold(0, |bits, (place, _)| bits | 1 << place)))
+}
+
+/// Asks the kernel to end this thread's waits on time. By default it may let them run 50 µs over, to wake for several at once;
+/// a thread that sends at a rate cannot have that.
+///
+/// # Errors
+///
+/// What the kernel said.
+pub fn wait_precisely() -> io::Result<()> {
+    const SLACK: std::num::NonZeroU64 = std::num::NonZeroU64::new(1_000).expect("not zero");
+    Ok(rustix::thread::set_current_timer_slack(Some(SLACK))?)
 }
 
 fn timespec(duration: Duration) -> Timespec {
@@ -150,6 +161,18 @@ mod tests {
         busy.wake();
         let readable = wait_readable(&[quiet.as_fd(), busy.as_fd()], LIMIT).unwrap();
         assert_eq!((readable.contains(0), readable.contains(1)), (false, true));
+    }
+
+    #[test]
+    fn a_precise_wait_is_asked_for_by_this_thread_only() {
+        let slack = || rustix::thread::current_timer_slack().unwrap();
+        std::thread::spawn(move || {
+            wait_precisely().unwrap();
+            assert_eq!(slack(), 1_000);
+        })
+        .join()
+        .unwrap();
+        assert_ne!(slack(), 1_000);
     }
 
     #[test]

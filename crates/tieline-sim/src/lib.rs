@@ -2,6 +2,8 @@
 //!
 //! - [`path`]: one direction of a path as a value, from a seed: delay, jitter, loss, reordering, duplication, corruption, rate,
 //!   queue, MTU, outages. [`nat`]: a NAT that forgets, likewise.
+//! - [`lab`]: offices in network namespaces on this machine, with such paths between them, live.
 
+pub mod lab;
 pub mod nat;
 pub mod path;

@@ -25,7 +25,7 @@ pub use self::model::{BITS_FLIPPED_MAX, Bottleneck, Bursts, Outage, PathModel, R
 pub const ON_THE_WAY_BYTES_MAX: usize = 256 << 20;
 
 /// Datagrams on their way at most, whatever their size.
-pub const ON_THE_WAY_MAX: usize = 1 << 20;
+pub const ON_THE_WAY_MAX: usize = 1 << 18;
 
 /// Something that a path can carry: octets, and whatever its user attaches to them.
 pub trait Carried: Clone {
