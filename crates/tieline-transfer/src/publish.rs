@@ -105,7 +105,13 @@ fn publish(root: BorrowedFd<'_>, ready: &mut Ready, changed: &mut Changed) -> Re
                 created = true;
                 changed.note(folder);
             })?;
-            Ok(if created { Verdict::Delivered { copy: 1 } } else { Verdict::AlreadyThere { copy: 1 } })
+            if created {
+                return Ok(Verdict::Delivered { copy: 1 });
+            }
+            // Whoever made it may not have synced it.
+            let (parent, _) = path.split_last();
+            changed.note(beneath::open_folder(root, parent.as_ref())?);
+            Ok(Verdict::AlreadyThere { copy: 1 })
         }
         Content::File { partial, size, hash } => {
             let (parent, name) = path.split_last();

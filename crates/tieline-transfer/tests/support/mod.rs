@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use tieline_transfer::path::PARTIAL_FOLDER;
+use tieline_transfer::protocol::{Hello, PREFIX_LEN, ReceiverMessage, SenderMessage, VERSION, frame_len};
 use tieline_transfer::{
     EntryReport, Inbox, Outcome, Plan, Progress, ReceiveError, Received, SendError, receive, send,
 };
-use tokio::io::duplex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 /// What `tokio::io::duplex` holds: small enough that both ends have to listen while they talk.
 pub(crate) const SMALL_BUFFER: usize = 61;
@@ -153,4 +154,31 @@ impl Progress for Watcher {
     fn settled(&self, entry: &EntryReport) {
         self.settled.lock().unwrap().push(entry.clone());
     }
+}
+
+/// Octets of one message after the other.
+pub(crate) fn frames<'a>(messages: impl IntoIterator<Item = SenderMessage<'a>>) -> Vec<u8> {
+    let mut out = Vec::new();
+    messages.into_iter().for_each(|message| message.emit(&mut out));
+    out
+}
+
+pub(crate) fn hello(entries: u64, bytes: u64) -> SenderMessage<'static> {
+    SenderMessage::Hello(Hello { oldest: VERSION, newest: VERSION, entries, bytes })
+}
+
+/// Reads the next message of a receiver; none at the end of the stream.
+pub(crate) async fn answer<R: AsyncRead + Unpin>(stream: &mut R) -> Option<ReceiverMessage> {
+    let mut prefix = [0; PREFIX_LEN];
+    stream.read_exact(&mut prefix).await.ok()?;
+    let mut frame = vec![0; frame_len(prefix).unwrap()];
+    stream.read_exact(&mut frame).await.unwrap();
+    Some(ReceiverMessage::parse(&frame).unwrap())
+}
+
+/// Says hello for ten entries and waits to be welcome.
+pub(crate) async fn let_in(mut stream: DuplexStream) -> DuplexStream {
+    stream.write_all(&frames([hello(10, 0)])).await.unwrap();
+    assert_eq!(answer(&mut stream).await, Some(ReceiverMessage::Welcome { version: VERSION }));
+    stream
 }

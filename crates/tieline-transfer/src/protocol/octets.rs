@@ -1,0 +1,289 @@
+//! Messages to octets and back; the layout is in the table of [`super`].
+
+use super::{
+    FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, IGNORABLE_FROM, PREFIX_LEN, ReceiverMessage,
+    SenderMessage, Verdict, Violation,
+};
+use crate::reason::{Obstacle, StopReason};
+
+const MAGIC: [u8; 4] = *b"TLft";
+const NANOSECONDS_PER_SECOND: u32 = 1_000_000_000;
+
+mod kind {
+    pub(super) const HELLO: u8 = 0x01;
+    pub(super) const FOLDER: u8 = 0x02;
+    pub(super) const FILE: u8 = 0x03;
+    pub(super) const DATA: u8 = 0x04;
+    pub(super) const FILE_END: u8 = 0x05;
+    pub(super) const ABANDON: u8 = 0x06;
+    pub(super) const END: u8 = 0x07;
+    pub(super) const WELCOME: u8 = 0x41;
+    pub(super) const VERDICT: u8 = 0x42;
+    pub(super) const DONE: u8 = 0x43;
+    pub(super) const STOP: u8 = 0x44;
+}
+
+impl<'a> SenderMessage<'a> {
+    /// Reads a frame: the octets that followed its prefix.
+    ///
+    /// # Errors
+    ///
+    /// `EmptyFrame`, `UnknownKind`, `Truncated`, `Magic`, `Field`.
+    pub fn parse(frame: &'a [u8]) -> Result<Self, Violation> {
+        let mut fields = Fields::of(frame)?;
+        Ok(match fields.kind {
+            kind::HELLO => Self::Hello(parse_hello(&mut fields)?),
+            kind::FOLDER => {
+                let (entry, mode) = (fields.u64()?, fields.u32()?);
+                Self::Folder(FolderOffer { entry, mode, path: fields.path()? })
+            }
+            kind::FILE => {
+                let (entry, size, mode) = (fields.u64()?, fields.u64()?, fields.u32()?);
+                let modified = fields.time()?;
+                Self::File(FileOffer { entry, size, mode, modified, path: fields.path()? })
+            }
+            kind::DATA if fields.rest.is_empty() => return Err(Violation::Truncated(kind::DATA)),
+            kind::DATA => Self::Data(fields.rest),
+            kind::FILE_END => Self::FileEnd { hash: fields.take()? },
+            kind::ABANDON => Self::Abandon { code: fields.u16()? },
+            kind::END => Self::End,
+            unknown => Self::Unknown(fields.ignorable(unknown)?),
+        })
+    }
+
+    /// Appends the frame with its prefix to `out`.
+    ///
+    /// A path longer than [`crate::path::PATH_LEN_MAX`] or data longer than [`super::DATA_LEN_MAX`] is the caller's mistake; the
+    /// other end refuses the frame.
+    pub fn emit(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Hello(hello) => frame(out, kind::HELLO, |out| {
+                out.extend(MAGIC);
+                out.extend(hello.oldest.to_be_bytes());
+                out.extend(hello.newest.to_be_bytes());
+                out.extend(hello.entries.to_be_bytes());
+                out.extend(hello.bytes.to_be_bytes());
+            }),
+            Self::Folder(folder) => frame(out, kind::FOLDER, |out| {
+                out.extend(folder.entry.to_be_bytes());
+                out.extend(folder.mode.to_be_bytes());
+                emit_path(out, folder.path);
+            }),
+            Self::File(file) => frame(out, kind::FILE, |out| {
+                out.extend(file.entry.to_be_bytes());
+                out.extend(file.size.to_be_bytes());
+                out.extend(file.mode.to_be_bytes());
+                out.extend(file.modified.seconds.to_be_bytes());
+                out.extend(file.modified.nanoseconds.to_be_bytes());
+                emit_path(out, file.path);
+            }),
+            Self::Data(data) => frame(out, kind::DATA, |out| out.extend_from_slice(data)),
+            Self::FileEnd { hash } => frame(out, kind::FILE_END, |out| out.extend(hash)),
+            Self::Abandon { code } => frame(out, kind::ABANDON, |out| out.extend(code.to_be_bytes())),
+            Self::End => frame(out, kind::END, |_| ()),
+            Self::Unknown(kind) => frame(out, kind, |_| ()),
+        }
+    }
+
+    /// The number of this kind of message.
+    #[must_use]
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Hello(_) => kind::HELLO,
+            Self::Folder(_) => kind::FOLDER,
+            Self::File(_) => kind::FILE,
+            Self::Data(_) => kind::DATA,
+            Self::FileEnd { .. } => kind::FILE_END,
+            Self::Abandon { .. } => kind::ABANDON,
+            Self::End => kind::END,
+            Self::Unknown(kind) => *kind,
+        }
+    }
+}
+
+impl ReceiverMessage {
+    /// Reads a frame: the octets that followed its prefix.
+    ///
+    /// # Errors
+    ///
+    /// `EmptyFrame`, `UnknownKind`, `Truncated`, `Field`.
+    pub fn parse(frame: &[u8]) -> Result<Self, Violation> {
+        let mut fields = Fields::of(frame)?;
+        Ok(match fields.kind {
+            kind::WELCOME => Self::Welcome { version: fields.u16()? },
+            kind::VERDICT => {
+                let (entry, what) = (fields.u64()?, fields.u8()?);
+                let (code, detail) = (fields.u16()?, fields.u64()?);
+                Self::Verdict { entry, verdict: parse_verdict(what, code, detail)? }
+            }
+            kind::DONE => Self::Done,
+            kind::STOP => {
+                let code = fields.u16()?;
+                Self::Stop(StopReason::from_wire(code, fields.u64()?))
+            }
+            unknown => Self::Unknown(fields.ignorable(unknown)?),
+        })
+    }
+
+    /// Appends the frame with its prefix to `out`.
+    pub fn emit(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Welcome { version } => frame(out, kind::WELCOME, |out| out.extend(version.to_be_bytes())),
+            Self::Verdict { entry, verdict } => frame(out, kind::VERDICT, |out| {
+                let (what, code, detail) = match verdict {
+                    Verdict::Delivered { copy } => (verdict::DELIVERED, 0, u64::from(copy)),
+                    Verdict::AlreadyThere { copy } => (verdict::ALREADY_THERE, 0, u64::from(copy)),
+                    Verdict::Refused(obstacle) => with_obstacle(verdict::REFUSED, obstacle),
+                    Verdict::Failed(obstacle) => with_obstacle(verdict::FAILED, obstacle),
+                    Verdict::Other(what) => (what, 0, 0),
+                };
+                out.extend(entry.to_be_bytes());
+                out.push(what);
+                out.extend(code.to_be_bytes());
+                out.extend(detail.to_be_bytes());
+            }),
+            Self::Done => frame(out, kind::DONE, |_| ()),
+            Self::Stop(reason) => frame(out, kind::STOP, |out| {
+                let (code, detail) = reason.to_wire();
+                out.extend(code.to_be_bytes());
+                out.extend(detail.to_be_bytes());
+            }),
+            Self::Unknown(kind) => frame(out, kind, |_| ()),
+        }
+    }
+
+    /// The number of this kind of message.
+    #[must_use]
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Welcome { .. } => kind::WELCOME,
+            Self::Verdict { .. } => kind::VERDICT,
+            Self::Done => kind::DONE,
+            Self::Stop(_) => kind::STOP,
+            Self::Unknown(kind) => *kind,
+        }
+    }
+}
+
+/// Appends one frame whose body `body` writes.
+pub(crate) fn frame(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend([0; PREFIX_LEN]);
+    out.push(kind);
+    body(out);
+    let len = u32::try_from(out.len() - start - PREFIX_LEN).unwrap_or(u32::MAX);
+    out[start..start + PREFIX_LEN].copy_from_slice(&len.to_be_bytes());
+}
+
+/// The kind of a data message, for [`frame`].
+pub(crate) const DATA: u8 = kind::DATA;
+
+mod verdict {
+    pub(super) const DELIVERED: u8 = 1;
+    pub(super) const ALREADY_THERE: u8 = 2;
+    pub(super) const REFUSED: u8 = 3;
+    pub(super) const FAILED: u8 = 4;
+}
+
+fn with_obstacle(what: u8, obstacle: Obstacle) -> (u8, u16, u64) {
+    let (code, detail) = obstacle.to_wire();
+    (what, code, detail)
+}
+
+fn parse_verdict(what: u8, code: u16, detail: u64) -> Result<Verdict, Violation> {
+    let copy = || match u32::try_from(detail) {
+        Ok(copy) if copy >= 1 => Ok(copy),
+        _ => Err(Violation::Field { kind: kind::VERDICT, field: "copy", value: detail }),
+    };
+    Ok(match what {
+        verdict::DELIVERED => Verdict::Delivered { copy: copy()? },
+        verdict::ALREADY_THERE => Verdict::AlreadyThere { copy: copy()? },
+        verdict::REFUSED => Verdict::Refused(Obstacle::from_wire(code, detail)),
+        verdict::FAILED => Verdict::Failed(Obstacle::from_wire(code, detail)),
+        other => Verdict::Other(other),
+    })
+}
+
+fn parse_hello(fields: &mut Fields<'_>) -> Result<Hello, Violation> {
+    if fields.take()? != MAGIC {
+        return Err(Violation::Magic);
+    }
+    let (oldest, newest) = (fields.u16()?, fields.u16()?);
+    if oldest > newest {
+        return Err(Violation::Field { kind: kind::HELLO, field: "oldest", value: u64::from(oldest) });
+    }
+    Ok(Hello { oldest, newest, entries: fields.u64()?, bytes: fields.u64()? })
+}
+
+fn emit_path(out: &mut Vec<u8>, path: &[u8]) {
+    out.extend(u16::try_from(path.len()).unwrap_or(u16::MAX).to_be_bytes());
+    out.extend_from_slice(path);
+}
+
+/// The fields of a body, taken from the front.
+struct Fields<'a> {
+    kind: u8,
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn of(frame: &'a [u8]) -> Result<Self, Violation> {
+        match frame {
+            [] => Err(Violation::EmptyFrame),
+            [..] if frame.len() > FRAME_LEN_MAX => {
+                Err(Violation::FrameTooLong(u32::try_from(frame.len()).unwrap_or(u32::MAX)))
+            }
+            [kind, rest @ ..] => Ok(Self { kind: *kind, rest }),
+        }
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Violation> {
+        let (field, rest) = self.rest.split_first_chunk().ok_or(Violation::Truncated(self.kind))?;
+        self.rest = rest;
+        Ok(*field)
+    }
+
+    fn u8(&mut self) -> Result<u8, Violation> {
+        self.take().map(u8::from_be_bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, Violation> {
+        self.take().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Violation> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Violation> {
+        self.take().map(u64::from_be_bytes)
+    }
+
+    fn time(&mut self) -> Result<FileTime, Violation> {
+        let (seconds, nanoseconds) = (self.take().map(i64::from_be_bytes)?, self.u32()?);
+        if nanoseconds >= NANOSECONDS_PER_SECOND {
+            return Err(Violation::Field {
+                kind: self.kind,
+                field: "nanoseconds",
+                value: u64::from(nanoseconds),
+            });
+        }
+        Ok(FileTime { seconds, nanoseconds })
+    }
+
+    fn path(&mut self) -> Result<&'a [u8], Violation> {
+        let len = usize::from(self.u16()?);
+        let (path, rest) = self.rest.split_at_checked(len).ok_or(Violation::Truncated(self.kind))?;
+        self.rest = rest;
+        Ok(path)
+    }
+
+    fn ignorable(&self, kind: u8) -> Result<u8, Violation> {
+        if kind >= IGNORABLE_FROM { Ok(kind) } else { Err(Violation::UnknownKind(kind)) }
+    }
+}
+
+/// Whether a frame is the sender's end, after which it sends nothing.
+pub(crate) fn is_end(frame: &[u8]) -> bool {
+    frame.first() == Some(&kind::END)
+}
