@@ -349,3 +349,155 @@ const PSK_POSITION: u8 = 2;
 
 /// A protocol that needs no keys, for a state without secrets.
 const EMPTY_PROTOCOL: &str = "Noise_NN_25519_ChaChaPoly_BLAKE2s";
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Vector {
+        protocol: String,
+        prologue: String,
+        preshared_key: String,
+        initiator_static: String,
+        initiator_ephemeral: String,
+        responder_static: String,
+        responder_static_public: String,
+        responder_ephemeral: String,
+        handshake_hash: String,
+        messages: Vec<VectorMessage>,
+    }
+
+    #[derive(Deserialize)]
+    struct VectorMessage {
+        payload: String,
+        ciphertext: String,
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        HEXLOWER.decode(hex.as_bytes()).unwrap()
+    }
+
+    fn key(hex: &str) -> [u8; KEY_LEN] {
+        bytes(hex).try_into().unwrap()
+    }
+
+    #[test]
+    fn the_handshake_and_its_keys_are_those_of_an_independent_implementation() {
+        let vector: Vector = toml::from_str(include_str!("../tests/vectors/noise-ikpsk2.toml")).unwrap();
+        assert_eq!(vector.protocol, PROTOCOL);
+        let (prologue, preshared_key) = (bytes(&vector.prologue), key(&vector.preshared_key));
+        let initiator_static = key(&vector.initiator_static);
+        let responder_static = key(&vector.responder_static);
+        let responder_public = key(&vector.responder_static_public);
+        let mut initiator = builder(Zeroizing::new(key(&vector.initiator_ephemeral)))
+            .prologue(&prologue)
+            .and_then(|builder| builder.local_private_key(&initiator_static))
+            .and_then(|builder| builder.remote_public_key(&responder_public))
+            .and_then(|builder| builder.psk(PSK_POSITION, &preshared_key))
+            .and_then(Builder::build_initiator)
+            .unwrap();
+        let mut responder = builder(Zeroizing::new(key(&vector.responder_ephemeral)))
+            .prologue(&prologue)
+            .and_then(|builder| builder.local_private_key(&responder_static))
+            .and_then(Builder::build_responder)
+            .unwrap();
+
+        let mut out = [0; 256];
+        let [first, second, transport @ ..] = &vector.messages[..] else {
+            panic!("a handshake has two messages")
+        };
+        let length = initiator.write_message(&bytes(&first.payload), &mut out).unwrap();
+        assert_eq!(HEXLOWER.encode(&out[..length]), first.ciphertext);
+        let length = responder.read_message(&bytes(&first.ciphertext), &mut out).unwrap();
+        assert_eq!(HEXLOWER.encode(&out[..length]), first.payload);
+
+        responder.set_psk(PSK_POSITION.into(), &preshared_key).unwrap();
+        let length = responder.write_message(&bytes(&second.payload), &mut out).unwrap();
+        assert_eq!(HEXLOWER.encode(&out[..length]), second.ciphertext);
+        let length = initiator.read_message(&bytes(&second.ciphertext), &mut out).unwrap();
+        assert_eq!(HEXLOWER.encode(&out[..length]), second.payload);
+        assert_eq!(HEXLOWER.encode(initiator.get_handshake_hash()), vector.handshake_hash);
+
+        let (of_initiator, of_responder) = initiator.dangerously_get_raw_split();
+        assert_eq!((of_initiator, of_responder), responder.dangerously_get_raw_split());
+        assert_eq!(transport.len(), 4);
+        for (number, message) in transport.iter().enumerate() {
+            let key = if number % 2 == 0 { of_initiator } else { of_responder };
+            let mut text = bytes(&message.payload);
+            let tag = aead_key(&key)
+                .seal_in_place_separate_tag(aead_nonce(number as u64 / 2), Aad::empty(), &mut text)
+                .unwrap();
+            assert_eq!(HEXLOWER.encode(&[&text, tag.as_ref()].concat()), message.ciphertext);
+        }
+    }
+
+    fn private(byte: u8) -> PrivateKey {
+        PrivateKey::from_bytes([byte; KEY_LEN])
+    }
+
+    fn ephemeral(byte: u8) -> Zeroizing<[u8; KEY_LEN]> {
+        Zeroizing::new([byte; KEY_LEN])
+    }
+
+    const TIMESTAMP: Tai64N = Tai64N::from_bytes([7; Tai64N::LEN]);
+
+    fn start(peer: u8, preshared_key: &PresharedKey) -> (Initiator, [u8; HandshakeInitiation::NOISE_LEN]) {
+        let peer = private(peer).public_key();
+        Initiator::start(&private(1), &peer, preshared_key, ephemeral(0x11), TIMESTAMP).unwrap()
+    }
+
+    #[test]
+    fn both_sides_derive_the_same_keys_crosswise() {
+        let preshared_key = PresharedKey::from_bytes([9; KEY_LEN]);
+        let (mut initiator, first) = start(2, &preshared_key);
+        let identified = Responder::read(&private(2), ephemeral(0x22), &first).unwrap();
+        assert_eq!(identified.peer, private(1).public_key());
+        assert_eq!(identified.timestamp, TIMESTAMP);
+        let (of_responder, second) = identified.respond(&preshared_key).unwrap();
+        let of_initiator = initiator.finish(&second).unwrap();
+        assert_eq!(of_initiator.sealing, of_responder.opening);
+        assert_eq!(of_initiator.opening, of_responder.sealing);
+        assert_ne!(of_initiator.sealing, of_initiator.opening);
+    }
+
+    #[test]
+    fn a_message_for_another_key_is_not_authentic() {
+        let (_, first) = start(3, &PresharedKey::ZERO);
+        assert!(Responder::read(&private(2), ephemeral(0x22), &first).is_err());
+    }
+
+    #[test]
+    fn an_initiator_outlives_forgeries_and_takes_the_true_answer() {
+        let (mut initiator, first) = start(2, &PresharedKey::ZERO);
+        let identified = Responder::read(&private(2), ephemeral(0x22), &first).unwrap();
+        let (_, second) = identified.respond(&PresharedKey::ZERO).unwrap();
+        for octet in 0..second.len() {
+            let mut forged = second;
+            forged[octet] ^= 1;
+            assert!(initiator.finish(&forged).is_err(), "octet {octet}");
+        }
+        assert!(initiator.finish(&[0; HandshakeResponse::NOISE_LEN]).is_err(), "a point of low order");
+        assert!(initiator.finish(&second).is_ok());
+    }
+
+    #[test]
+    fn a_different_preshared_key_shows_in_the_second_message() {
+        let (mut initiator, first) = start(2, &PresharedKey::from_bytes([1; KEY_LEN]));
+        let identified = Responder::read(&private(2), ephemeral(0x22), &first).unwrap();
+        let (_, second) = identified.respond(&PresharedKey::from_bytes([2; KEY_LEN])).unwrap();
+        assert!(initiator.finish(&second).is_err());
+    }
+
+    #[test]
+    fn an_ephemeral_key_is_drawn_once() {
+        let mut draw = OneEphemeral(Some(ephemeral(5)));
+        let mut out = [0; KEY_LEN];
+        draw.try_fill_bytes(&mut out).unwrap();
+        assert_eq!(out, [5; KEY_LEN]);
+        assert_eq!(draw.try_fill_bytes(&mut out), Err(Error::Rng));
+    }
+}
