@@ -78,6 +78,13 @@ pub enum Event {
     KeyInUseTwice(KeyInUseTwice),
     /// The far end says that our own key is in use at two places.
     OurKeyInUseTwice,
+    /// A probe was answered.
+    Answered {
+        /// Which one.
+        sequence: u32,
+        /// The round trip, without the time the far end held it.
+        round_trip: Duration,
+    },
     /// No answer to handshakes for [`tieline_seal::limits::REKEY_ATTEMPT_TIME`]; trying goes on.
     NoAnswer,
 }
@@ -140,7 +147,9 @@ impl Control {
             Ok(associated::Message::Hello(hello)) => self.on_hello(now, from, hello),
             Ok(associated::Message::StampSender(probe)) => self.reflect(now, arrived, probe),
             Ok(associated::Message::StampReflector(answer)) => {
-                self.liveness.handle_answer(arrived, &answer);
+                if let Some(round_trip) = self.liveness.handle_answer(arrived, &answer) {
+                    self.push_event(Event::Answered { sequence: answer.sender.sequence, round_trip });
+                }
             }
             Ok(associated::Message::Alert(Alert::Goodbye)) => self.push_event(Event::Goodbye),
             Ok(associated::Message::Alert(Alert::KeyInUseTwice)) => {
@@ -207,6 +216,14 @@ impl Control {
     pub fn set_address(&mut self, now: Now, address: SocketAddr) {
         self.session.set_address(address);
         self.after_session_input(now);
+    }
+
+    /// Sends a probe now and returns its sequence number, which [`Event::Answered`] will name; none unless the far end
+    /// is a tieline.
+    pub fn probe(&mut self, now: Now) -> Option<u32> {
+        let sequence = self.liveness.probe_now(now.monotonic)?;
+        self.handle_timeout(now);
+        Some(sequence)
     }
 
     /// Tells the far end that this end is being taken down.

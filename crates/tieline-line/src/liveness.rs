@@ -118,14 +118,20 @@ impl Liveness {
         }
     }
 
-    /// Takes the answer to a probe; one that was never asked for is ignored.
-    pub fn handle_answer(&mut self, now: Now, answer: &ReflectorPacket) {
-        let Some(index) =
-            self.outstanding.iter().position(|(sequence, _)| *sequence == answer.sender.sequence)
-        else {
-            return;
-        };
-        let Some((_, sent)) = self.outstanding.remove(index) else { return };
+    /// Sends a probe now, whatever the schedule says, and returns its sequence number; none if no probe can be answered.
+    pub fn probe_now(&mut self, now: Instant) -> Option<u32> {
+        if !self.running {
+            return None;
+        }
+        self.next_probe = now;
+        Some(self.next_sequence)
+    }
+
+    /// Takes the answer to a probe and returns its round trip; one that was never asked for is ignored.
+    pub fn handle_answer(&mut self, now: Now, answer: &ReflectorPacket) -> Option<Duration> {
+        let asked = |(sequence, _): &(u32, Instant)| *sequence == answer.sender.sequence;
+        let index = self.outstanding.iter().position(asked)?;
+        let (_, sent) = self.outstanding.remove(index)?;
         // Earlier probes were overtaken or lost; their absence is no longer news.
         self.outstanding.drain(..index);
         self.measured.answered += 1;
@@ -147,6 +153,7 @@ impl Liveness {
         measured.round_trip_smoothed =
             Some(measured.round_trip_smoothed.map_or(round_trip, |smoothed| (smoothed * 7 + round_trip) / 8));
         self.on_heard(now.monotonic);
+        Some(round_trip)
     }
 
     /// Decides what silence means by now; to be called when [`Self::poll_timeout`] is reached.
@@ -355,11 +362,11 @@ mod tests {
         let probe = liveness.poll_probe(now).unwrap();
         let never_sent = SenderPacket { sequence: 99, ..probe };
         let reply = answer(now, never_sent, Duration::ZERO, Duration::ZERO, Duration::ZERO);
-        liveness.handle_answer(now, &reply);
+        assert_eq!(liveness.handle_answer(now, &reply), None);
         assert_eq!(liveness.measured().answered, 0);
         let reply = answer(now, probe, Duration::ZERO, Duration::ZERO, Duration::ZERO);
-        liveness.handle_answer(now, &reply);
-        liveness.handle_answer(now, &reply);
+        assert_eq!(liveness.handle_answer(now, &reply), Some(Duration::ZERO));
+        assert_eq!(liveness.handle_answer(now, &reply), None);
         assert_eq!(liveness.measured().answered, 1);
     }
 }

@@ -180,9 +180,7 @@ impl Sender {
                 continue;
             }
             ports.sending.clear();
-            if ports.outgoing.is_empty()
-                && ports.streams.is_idle()
-                && !ports.stopping.load(Ordering::Acquire)
+            if ports.outgoing.is_empty() && ports.streams.is_idle() && !ports.stopping.load(Ordering::Acquire)
             {
                 self.sleep();
             }

@@ -30,6 +30,7 @@ use crate::packet_ring::{NoRoom, PacketRing, Popped};
 pub const RING_PACKETS: usize = 256;
 
 /// The two rings and those who wait for them.
+#[derive(Debug)]
 pub struct StreamChannel {
     incoming: PacketRing,
     reader: AtomicWaker,
@@ -154,7 +155,8 @@ impl ChannelSocket {
             let Some(packet) = self.0.incoming.pop() else { break };
             let len = packet.len().min(buf.len());
             buf[..len].copy_from_slice(&packet[..len]);
-            *meta = RecvMeta { addr: far_address(), len, stride: len.max(1), ..RecvMeta::default() };
+            *meta = RecvMeta::default();
+            (meta.addr, meta.len, meta.stride) = (far_address(), len, len.max(1));
             count += 1;
         }
         count
@@ -253,7 +255,9 @@ mod tests {
         let mut bufs = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
         let mut meta = [RecvMeta::default(); 2];
         let mut cx = Context::from_waker(TaskWaker::noop());
-        let Poll::Ready(Ok(count)) = socket.poll_recv(&mut cx, &mut bufs, &mut meta) else { panic!("pending") };
+        let Poll::Ready(Ok(count)) = socket.poll_recv(&mut cx, &mut bufs, &mut meta) else {
+            panic!("pending")
+        };
         assert_eq!((count, meta[0].len, meta[1].len), (2, 3, 5));
         assert_eq!(&second[..5], b"three");
     }

@@ -1,0 +1,26 @@
+//! The local API: HTTP and JSON on a unix socket that only the owner may use.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/status` | [`crate::status::Status`] |
+//! | `POST /v1/ping` | [`crate::status::Pong`], after the probe's answer or three seconds |
+//! | `POST /v1/down` | nothing; the end goes down |
+//! | `POST /v1/files?folder=F` | 101: the connection is then a transfer to the far end's inbox, or folder `F` in it |
+//! | `POST /v1/pipe` | 101 once the far end has asked too: the connection is then the pipe |
+//!
+//! An error is a JSON object with one field, `error`: a sentence for people.
+
+pub mod client;
+pub mod server;
+
+use serde::{Deserialize, Serialize};
+
+/// What the connection is upgraded to where an answer is 101.
+const UPGRADE: &str = "tieline-stream";
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// A sentence for people.
+    pub error: String,
+}

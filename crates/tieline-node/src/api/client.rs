@@ -1,0 +1,203 @@
+//! The client's side of the local API, as the program's commands use it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
+};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+};
+
+use super::{ApiError, UPGRADE};
+use crate::status::{Pong, Status};
+
+/// The longest answer that is read.
+const ANSWER_LEN_MAX: usize = 4 << 20;
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens: the line is not up.
+    #[error("the line is not up (nobody listens on {}); `tieline up` brings it up", .socket.display())]
+    NotUp {
+        /// Where we asked.
+        socket: PathBuf,
+    },
+    /// The socket is not ours to use.
+    #[error("the line runs as another user: {} may not be used by this one", .socket.display())]
+    Forbidden {
+        /// Where we asked.
+        socket: PathBuf,
+    },
+    /// The connection failed.
+    #[error("the running line does not answer")]
+    Connection(#[source] io::Error),
+    /// The answer was not understood.
+    #[error(
+        "the running line answers something that this version does not understand; is it of another version?"
+    )]
+    Answer(#[source] io::Error),
+    /// The line said no, in these words.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A running line, to be asked.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// The line whose API listens on `socket`.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// How things are.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.json(Method::GET, "/v1/status").await
+    }
+
+    /// The round trip to the far end, now.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn ping(&self) -> Result<Pong, ClientError> {
+        self.json(Method::POST, "/v1/ping").await
+    }
+
+    /// Takes the line down; returns when it has heard.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn down(&self) -> Result<(), ClientError> {
+        let response = self.send(Method::POST, "/v1/down", false).await?;
+        if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
+    }
+
+    /// A transfer to the far end's inbox, or to `folder` in it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn files(
+        &self,
+        folder: Option<&str>,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ClientError> {
+        let query = folder.map(|folder| format!("?folder={}", percent_encoded(folder))).unwrap_or_default();
+        self.upgrade(&format!("/v1/files{query}")).await
+    }
+
+    /// The pipe, once the far end has asked for it too.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn pipe(&self) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ClientError> {
+        self.upgrade("/v1/pipe").await
+    }
+
+    async fn json<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        let response = self.send(method, path, false).await?;
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
+        }
+        serde_json::from_slice(&body(response).await?).map_err(|error| ClientError::Answer(error.into()))
+    }
+
+    async fn upgrade(&self, path: &str) -> Result<TokioIo<hyper::upgrade::Upgraded>, ClientError> {
+        let response = self.send(Method::POST, path, true).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refusal(response).await);
+        }
+        let upgraded = hyper::upgrade::on(response).await;
+        upgraded.map(TokioIo::new).map_err(|error| ClientError::Connection(io::Error::other(error)))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        upgrade: bool,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(error))?;
+        let broken = |error: hyper::Error| ClientError::Connection(io::Error::other(error));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        tokio::spawn(connection.with_upgrades());
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "tieline");
+        if upgrade {
+            request = request.header(header::CONNECTION, "upgrade").header(header::UPGRADE, UPGRADE);
+        }
+        let request = request
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| ClientError::Connection(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        sender.send_request(request).await.map_err(broken)
+    }
+
+    fn not_connected(&self, error: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp { socket },
+            io::ErrorKind::PermissionDenied => ClientError::Forbidden { socket },
+            _ => ClientError::Connection(error),
+        }
+    }
+}
+
+async fn body(response: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let collected = Limited::new(response.into_body(), ANSWER_LEN_MAX).collect().await;
+    collected.map(|body| body.to_bytes()).map_err(|error| ClientError::Answer(io::Error::other(error)))
+}
+
+async fn refusal(response: Response<Incoming>) -> ClientError {
+    let status = response.status();
+    match body(response).await.map(|body| serde_json::from_slice::<ApiError>(&body)) {
+        Ok(Ok(refused)) => ClientError::Refused(refused.error),
+        Ok(Err(_)) => ClientError::Refused(format!("the running line answers {status}")),
+        Err(error) => error,
+    }
+}
+
+/// Everything but the unreserved characters of RFC 3986 §2.3 as `%XX`.
+fn percent_encoded(text: &str) -> String {
+    let unreserved = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
+    text.bytes()
+        .map(|octet| if unreserved(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_names_survive_the_query() {
+        assert_eq!(percent_encoded("Pläne/a b"), "Pl%C3%A4ne%2Fa%20b");
+    }
+
+    #[tokio::test]
+    async fn line_that_is_not_up_is_told_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let client = Client::new(&folder.path().join("nobody.sock"));
+        assert!(matches!(client.status().await, Err(ClientError::NotUp { .. })));
+    }
+}

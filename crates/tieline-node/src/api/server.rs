@@ -1,0 +1,128 @@
+//! The server's side of the local API.
+
+use axum::{
+    Json, Router,
+    extract::{Query, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tieline_wire::control::StreamRequest;
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, oneshot},
+};
+
+use super::{ApiError, UPGRADE};
+use crate::{
+    engine::Command,
+    streams::{Circuit, OpenError, Streams},
+};
+
+#[derive(Clone)]
+struct Shared {
+    commands: mpsc::Sender<Command>,
+    streams: Streams,
+}
+
+/// Serves the API until the task is dropped.
+pub async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>, streams: Streams) {
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/ping", post(ping))
+        .route("/v1/down", post(down))
+        .route("/v1/files", post(files))
+        .route("/v1/pipe", post(pipe))
+        .with_state(Shared { commands, streams });
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "the local API has ended");
+    }
+}
+
+async fn status(State(shared): State<Shared>) -> Response {
+    ask(&shared, Command::Status).await
+}
+
+async fn ping(State(shared): State<Shared>) -> Response {
+    ask(&shared, Command::Ping).await
+}
+
+async fn down(State(shared): State<Shared>) -> Response {
+    match shared.commands.send(Command::Down).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(_gone) => going_down(),
+    }
+}
+
+#[derive(Deserialize)]
+struct FilesQuery {
+    folder: Option<String>,
+}
+
+async fn files(State(shared): State<Shared>, Query(query): Query<FilesQuery>, request: Request) -> Response {
+    let circuit = shared.streams.open(&StreamRequest::Files { folder: query.folder }).await;
+    give(request, circuit)
+}
+
+async fn pipe(State(shared): State<Shared>, request: Request) -> Response {
+    let circuit = shared.streams.pipe().await;
+    give(request, circuit)
+}
+
+async fn ask<T: serde::Serialize>(
+    shared: &Shared,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Response {
+    let (sender, answer) = oneshot::channel();
+    if shared.commands.send(command(sender)).await.is_err() {
+        return going_down();
+    }
+    match answer.await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(_gone) => going_down(),
+    }
+}
+
+/// Answers 101 and joins the connection with the circuit until both directions have ended.
+fn give(mut request: Request, circuit: Result<Circuit, OpenError>) -> Response {
+    let circuit = match circuit {
+        Ok(circuit) => circuit,
+        Err(error) => return refusal(&error),
+    };
+    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        return error(StatusCode::UPGRADE_REQUIRED, format!("ask for an upgrade to {UPGRADE}"));
+    };
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => circuit.join(TokioIo::new(upgraded)).await,
+            Err(error) => tracing::debug!(%error, "a connection of the local API ended too early"),
+        }
+    });
+    let headers = [
+        (header::CONNECTION, HeaderValue::from_static("upgrade")),
+        (header::UPGRADE, HeaderValue::from_static(UPGRADE)),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+fn refusal(refused: &OpenError) -> Response {
+    let status = match refused {
+        OpenError::Busy => StatusCode::CONFLICT,
+        OpenError::Refused(_) => StatusCode::FORBIDDEN,
+        OpenError::NotConnected | OpenError::Connection(_) | OpenError::Answer(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
+    error(status, refused.to_string())
+}
+
+fn going_down() -> Response {
+    error(StatusCode::SERVICE_UNAVAILABLE, "this end is going down".into())
+}
+
+fn error(status: StatusCode, error: String) -> Response {
+    (status, Json(ApiError { error })).into_response()
+}

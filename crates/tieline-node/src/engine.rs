@@ -1,0 +1,436 @@
+//! The control task of a running line: it drives [`tieline_line::Control`] and tells everybody else what follows.
+//!
+//! It owns what is decided and not yet known elsewhere: where the far end is dialled, which networks are routed, who waits
+//! for an answer. It waits for the packet path's reports, the far end's messages, the local API's commands, resolved names
+//! and the line's own deadline, handles one, then hands on all that came of it.
+
+mod alarms;
+mod dial;
+mod report;
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tieline_line::{
+    Control, Event, Outgoing, accept::AcceptTable, counters::DropReason, greeting::FarEnd,
+    liveness::Reachability,
+};
+use tieline_seal::{DropCounters, PublicKey};
+use tieline_wire::{
+    control::{Accepted, Hello, RefusedOffer},
+    time::Now,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep_until,
+};
+
+use crate::{
+    config::{Accept, Line},
+    network::Network,
+    offers::{self, Decision, Surroundings},
+    packet_path::{Ports, Report},
+    secrets::Secrets,
+    state::State,
+    status::{Confinement, Pong, Status},
+    streams::{FromFarEnd, Streams},
+};
+use alarms::Alarms;
+use dial::Dial;
+
+/// Pings that wait for their answer at once; more are refused.
+const PINGS_MAX: usize = 16;
+/// How long a ping waits for its answer.
+pub const PING_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// What the local API asks of the control task.
+#[derive(Debug)]
+pub enum Command {
+    /// How are things.
+    Status(oneshot::Sender<Status>),
+    /// Send a probe and tell when its answer is there.
+    Ping(oneshot::Sender<Pong>),
+    /// Go down.
+    Down,
+}
+
+/// What the control task is made of.
+pub struct Parts {
+    /// The line.
+    pub control: Control,
+    /// What the packet path works with.
+    pub ports: Arc<Ports>,
+    /// The session's counters.
+    pub drops: DropCounters,
+    /// Configuration and keys.
+    pub line: Line,
+    /// Where the keys are kept.
+    pub key_file: PathBuf,
+    /// What is remembered from one process to the next.
+    pub state: State,
+    /// Where that is kept.
+    pub state_file: PathBuf,
+    /// The routing side, unless this is a bare line.
+    pub network: Option<Network>,
+    /// The stream channel.
+    pub streams: Streams,
+    /// What this end says of itself.
+    pub hello: Hello,
+    /// Whether files can come in.
+    pub takes_files: bool,
+    /// Which rights the process has kept.
+    pub confinement: Confinement,
+}
+
+/// Where the control task hears from everybody.
+pub struct Inputs {
+    /// The packet path.
+    pub reports: mpsc::Receiver<Report>,
+    /// The control stream.
+    pub far_end: mpsc::Receiver<FromFarEnd>,
+    /// The local API.
+    pub commands: mpsc::Receiver<Command>,
+}
+
+/// The control task.
+pub struct Engine {
+    parts: Parts,
+    started: Instant,
+    dial: Dial,
+    alarms: Alarms,
+    far_hello: Option<Hello>,
+    decision: Decision,
+    of_us: Accepted,
+    pings: VecDeque<(u32, Instant, oneshot::Sender<Pong>)>,
+    files_received: u64,
+}
+
+impl Engine {
+    /// Puts the task together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let dial = Dial::new(parts.line.config.peer_addresses.clone());
+        Self {
+            parts,
+            started: Instant::now(),
+            dial,
+            alarms: Alarms::default(),
+            far_hello: None,
+            decision: Decision::default(),
+            of_us: Accepted::default(),
+            pings: VecDeque::new(),
+            files_received: 0,
+        }
+    }
+
+    /// Runs until somebody says [`Command::Down`] or nobody can any more.
+    pub async fn run(mut self, mut inputs: Inputs) {
+        self.settle_networks().await;
+        self.parts.control.request_session(Now::from_system());
+        self.hand_on().await;
+        loop {
+            let deadline = self.next_deadline();
+            tokio::select! {
+                biased;
+                Some(report) = inputs.reports.recv() => self.on_report(report),
+                Some(message) = inputs.far_end.recv() => self.on_far_end(message).await,
+                Some(address) = self.dial.resolved() => self.on_resolved(address),
+                command = inputs.commands.recv() => match command {
+                    None | Some(Command::Down) => break,
+                    Some(command) => self.on_command(command),
+                },
+                () = sleep_until(deadline.into()) => self.on_deadline(),
+            }
+            self.hand_on().await;
+        }
+        self.parts.control.say_goodbye();
+        self.hand_on().await;
+        self.parts.streams.close().await;
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let now = Now::from_system();
+        let far = now.monotonic + Duration::from_secs(60);
+        let ping = self.pings.front().map(|(_, until, _)| *until);
+        [self.parts.control.poll_timeout(now), self.dial.poll_timeout(), ping]
+            .into_iter()
+            .flatten()
+            .min()
+            .map_or(far, |next| next.min(far))
+    }
+
+    fn on_deadline(&mut self) {
+        let now = Now::from_system();
+        self.parts.control.handle_timeout(now);
+        while let Some((_, _, ping)) = self.pings.pop_front_if(|(_, until, _)| *until <= now.monotonic) {
+            // Whoever asked may have gone.
+            let _ = ping.send(Pong { round_trip_seconds: None });
+        }
+        let heard = self.parts.control.session().last_received();
+        self.dial.handle_timeout(now.monotonic, heard);
+    }
+
+    fn on_report(&mut self, report: Report) {
+        let now = Now::from_system();
+        let control = &mut self.parts.control;
+        match report {
+            Report::Handshake { from, datagram } => control.handle_handshake(now, from, &datagram),
+            Report::Associated { arrived, from, message } => {
+                control.handle_associated(now, arrived, from, &message);
+            }
+            Report::Notice(notice) => control.handle_notice(now, notice),
+            Report::SessionNeeded => control.request_session(now),
+        }
+    }
+
+    fn on_resolved(&mut self, address: SocketAddr) {
+        let now = Now::from_system();
+        if self.parts.control.session().status(now).address != Some(address) {
+            tracing::info!(%address, "dialling the far end at another address");
+            self.parts.control.set_address(now, address);
+        }
+        self.parts.control.request_session(now);
+    }
+
+    async fn on_far_end(&mut self, message: FromFarEnd) {
+        match message {
+            FromFarEnd::Hello(hello) => {
+                tracing::info!(name = %hello.name, software = %hello.software, "the far end introduced itself");
+                self.parts.state.peer_name = Some(hello.name.clone());
+                self.parts.state.peer_offers.clone_from(&hello.offers);
+                self.far_hello = Some(hello);
+                self.remember();
+                self.settle_networks().await;
+            }
+            FromFarEnd::Accepted(accepted) => {
+                for refused in &accepted.refused {
+                    tracing::warn!(network = %refused.network, reason = %refused.reason, "the far end does not take our network");
+                }
+                self.of_us = accepted;
+            }
+            FromFarEnd::FilesReceived { delivered, failed } => {
+                tracing::info!(delivered, failed, "files came in");
+                self.files_received += delivered;
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Status(reply) => {
+                let status = self.report();
+                // Whoever asked may have gone.
+                let _ = reply.send(status);
+            }
+            Command::Ping(reply) => self.ping(reply),
+            Command::Down => {}
+        }
+    }
+
+    fn ping(&mut self, reply: oneshot::Sender<Pong>) {
+        let now = Now::from_system();
+        let sequence = if self.pings.len() < PINGS_MAX { self.parts.control.probe(now) } else { None };
+        match sequence {
+            Some(sequence) => self.pings.push_back((sequence, now.monotonic + PING_WAIT_MAX, reply)),
+            None => {
+                let _ = reply.send(Pong { round_trip_seconds: None });
+            }
+        }
+    }
+
+    /// Hands on all that came of the last input: datagrams to the medium, packets to the sending thread, events to those
+    /// whom they concern.
+    async fn hand_on(&mut self) {
+        while let Some(transmit) = self.parts.control.poll_datagram() {
+            if let Err(error) = self.parts.ports.socket.send_to(&transmit.bytes, transmit.to) {
+                tracing::debug!(to = %transmit.to, %error, "a handshake message was not sent");
+                self.parts.ports.shared.counters.dropped(DropReason::MediumRefused);
+            }
+        }
+        let mut woken = false;
+        while let Some(packet) = self.parts.control.poll_packet() {
+            self.queue(packet);
+            woken = true;
+        }
+        while let Some(event) = self.parts.control.poll_event() {
+            woken |= matches!(event, Event::SessionReady);
+            self.on_event(event).await;
+        }
+        if woken {
+            self.parts.ports.sending.wake();
+        }
+    }
+
+    fn queue(&mut self, packet: Outgoing) {
+        if self.parts.ports.outgoing.push(packet).is_err() {
+            self.parts.ports.shared.counters.dropped(DropReason::ControlQueueFull);
+        }
+    }
+
+    async fn on_event(&mut self, event: Event) {
+        match event {
+            Event::SessionReady => self.on_session(),
+            Event::SessionLost => tracing::info!("the session has expired"),
+            Event::PeerMoved { from, to } => {
+                if from.is_some() {
+                    tracing::info!(?from, %to, "the far end has moved");
+                }
+                self.parts.state.peer_address = Some(to);
+                self.remember();
+            }
+            Event::Paired { public_key, preshared_key } => {
+                tracing::info!(%public_key, "paired: the invitation is void");
+                self.parts.streams.set_peer(public_key);
+                self.parts.line.secrets.on_paired(public_key, preshared_key);
+                self.keep_secrets();
+                self.settle_networks().await;
+            }
+            Event::FarEnd(far_end) => self.on_far_end_kind(far_end).await,
+            Event::Reachability(reachability) => self.on_reachability(reachability),
+            Event::Goodbye => tracing::info!("the far end is being taken down"),
+            Event::KeyInUseTwice(alarm) => {
+                tracing::error!(held = %alarm.held, other = %alarm.other, "the far end's key is in use at two places");
+                self.alarms.raise_far_key(alarm);
+            }
+            Event::OurKeyInUseTwice => {
+                tracing::error!("the far end says that our own key is in use at another place too");
+                self.alarms.raise_own_key();
+            }
+            Event::Answered { sequence, round_trip } => self.on_answered(sequence, round_trip),
+            Event::NoAnswer => tracing::info!("no answer from the far end; trying on"),
+        }
+    }
+
+    fn on_session(&mut self) {
+        let status = self.parts.control.session().status(Now::from_system());
+        tracing::info!(address = ?status.address, "session agreed");
+        if self.parts.line.secrets.proof.is_some() {
+            self.parts.line.secrets.on_proved();
+            self.keep_secrets();
+        }
+        self.parts.state.peer_address = status.address;
+        self.remember();
+    }
+
+    async fn on_far_end_kind(&mut self, far_end: FarEnd) {
+        match far_end {
+            FarEnd::Tieline(hello) => {
+                tracing::info!("the far end is a tieline");
+                if let Err(error) = self.parts.streams.set_far_end(hello.certificate).await {
+                    tracing::error!(%error, "no streams to the far end");
+                }
+            }
+            FarEnd::IpOnly => tracing::info!("the far end is plain WireGuard: IP only"),
+            FarEnd::Incompatible(hello) => {
+                tracing::error!(
+                    min = hello.version_min,
+                    max = hello.version_max,
+                    "the far end speaks other versions only"
+                );
+            }
+            FarEnd::Unknown => {}
+        }
+        self.settle_networks().await;
+    }
+
+    fn on_reachability(&mut self, reachability: Reachability) {
+        match reachability {
+            Reachability::Alive => {
+                tracing::info!("the far end is heard");
+                self.parts.streams.wake_up();
+            }
+            Reachability::Silent => tracing::warn!("the far end is not heard any more"),
+            Reachability::Unknown => {}
+        }
+    }
+
+    fn on_answered(&mut self, sequence: u32, round_trip: Duration) {
+        if let Some(index) = self.pings.iter().position(|(asked, ..)| *asked == sequence)
+            && let Some((_, _, reply)) = self.pings.remove(index)
+        {
+            let _ = reply.send(Pong { round_trip_seconds: Some(round_trip.as_secs_f64()) });
+        }
+    }
+
+    /// Decides anew which of the far end's networks are let in and routed, and makes it so.
+    async fn settle_networks(&mut self) {
+        let Some(peer) = self.peer() else { return };
+        let line_network = offers::line_network(&peer);
+        let mut decision = self.decide().await;
+        let networks: Vec<_> =
+            decision.accepted.iter().copied().chain(std::iter::once(line_network)).collect();
+        self.parts.control.set_accepted(AcceptTable::new(&networks));
+        if let Some(network) = &mut self.parts.network {
+            for (failed, error) in network.set_routes(&networks).await {
+                tracing::error!(network = %failed, %error, "a network of the far end cannot be routed");
+                decision.accepted.retain(|accepted| *accepted != failed);
+                decision.refused.push(RefusedOffer { network: failed, reason: error.to_string() });
+            }
+        }
+        for refused in decision.refused.iter().filter(|refused| !self.decision.refused.contains(refused)) {
+            tracing::warn!(network = %refused.network, reason = %refused.reason, "a network of the far end is not taken");
+        }
+        self.parts.streams.set_accepted(Accepted {
+            accepted: decision.accepted.clone(),
+            refused: decision.refused.clone(),
+        });
+        self.decision = decision;
+    }
+
+    async fn decide(&self) -> Decision {
+        let local = match &self.parts.network {
+            Some(network) => network.local_networks().await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "this machine's own networks cannot be listed");
+                Vec::new()
+            }),
+            None => Vec::new(),
+        };
+        let config = &self.parts.line.config;
+        let address = self.parts.control.session().status(Now::from_system()).address;
+        let surroundings = Surroundings {
+            accept: &config.accept,
+            own_offers: &config.offer,
+            local: &local,
+            far_address: address.map(|address| address.ip()),
+        };
+        offers::decide(&self.networks_of_far_end(), &surroundings)
+    }
+
+    /// What the far end offers now, or offered last, or, if it cannot say, what the operator listed.
+    fn networks_of_far_end(&self) -> Vec<ipnet::IpNet> {
+        let is_tieline = matches!(self.parts.control.far_end(), FarEnd::Tieline(_));
+        match (&self.far_hello, &self.parts.line.config.accept) {
+            (Some(hello), _) if is_tieline => hello.offers.clone(),
+            (_, Accept::Only(networks)) => networks.clone(),
+            (_, Accept::Offered) => self.parts.state.peer_offers.clone(),
+        }
+    }
+
+    fn peer(&self) -> Option<PublicKey> {
+        self.parts.line.peer_public_key()
+    }
+
+    fn remember(&mut self) {
+        let timestamp = self.parts.control.session().status(Now::from_system()).last_timestamp;
+        self.parts.state.set_last_timestamp(timestamp);
+        if let Err(error) = self.parts.state.save(&self.parts.state_file) {
+            tracing::warn!(file = %self.parts.state_file.display(), %error, "the state could not be kept");
+        }
+    }
+
+    fn keep_secrets(&mut self) {
+        let secrets: &Secrets = &self.parts.line.secrets;
+        if let Err(error) = secrets.save(&self.parts.key_file) {
+            tracing::error!(file = %self.parts.key_file.display(), %error, "the keys could not be kept: the pairing is lost with this process");
+            self.alarms.raise(format!(
+                "the pairing could not be written to {}: {error}; make room and pair again, or it is lost when this process ends",
+                self.parts.key_file.display()
+            ));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The control task's account of itself: [`Status`].
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use tieline_line::{
+    counters::{Counters, DropReason},
+    greeting::FarEnd as Greeted,
+    liveness::Reachability,
+};
+use tieline_seal::Role;
+use tieline_wire::time::Now;
+
+use super::Engine;
+use crate::{
+    offers,
+    status::{FarEnd, FarEndKind, Here, LineState, Quality, Session, Status, Traffic},
+};
+
+impl Engine {
+    /// How things are now.
+    pub(super) fn report(&self) -> Status {
+        let now = Now::from_system();
+        let session = self.parts.control.session().status(now);
+        let config = &self.parts.line.config;
+        Status {
+            line: config.line.to_string(),
+            state: self.state(session.session.is_some()),
+            pid: std::process::id(),
+            software: crate::SOFTWARE.to_owned(),
+            running_seconds: self.started.elapsed().as_secs(),
+            here: self.here(),
+            far_end: self.far_end(&session),
+            session: session.session.map(|session| Session {
+                age_seconds: session.age.as_secs(),
+                initiator: session.role == Role::Initiator,
+                packets_sent: session.packets_sent,
+            }),
+            quality: self.quality(now),
+            traffic: traffic(&self.parts.ports.shared.counters, &session),
+            drops: self.drops(),
+            alarms: self.alarms.sentences(),
+            confinement: self.parts.confinement.clone(),
+        }
+    }
+
+    fn state(&self, has_session: bool) -> LineState {
+        if self.peer().is_none() {
+            LineState::Inviting
+        } else if self.parts.control.reachability() == Reachability::Silent {
+            LineState::Silent
+        } else if has_session {
+            LineState::Up
+        } else {
+            LineState::Waiting
+        }
+    }
+
+    fn here(&self) -> Here {
+        let config = &self.parts.line.config;
+        let key = self.parts.line.secrets.private_key.public_key();
+        let ports = &self.parts.ports;
+        Here {
+            name: config.name.clone(),
+            public_key: key.to_string(),
+            listen: ports.socket.local_addr().unwrap_or(config.listen),
+            device: ports.device.as_ref().map(|device| device.name().to_owned()),
+            address: offers::line_address(&key).into(),
+            mtu: config.mtu,
+            offers: self.parts.hello.offers.clone(),
+            inbox: self.parts.takes_files.then(|| config.inbox.clone()),
+            files_received: self.files_received,
+        }
+    }
+
+    fn far_end(&self, session: &tieline_seal::Status) -> FarEnd {
+        let kind = match self.parts.control.far_end() {
+            Greeted::Unknown => FarEndKind::Unknown,
+            Greeted::Tieline(_) => FarEndKind::Tieline,
+            Greeted::IpOnly => FarEndKind::IpOnly,
+            Greeted::Incompatible(_) => FarEndKind::Incompatible,
+        };
+        let peer = self.peer();
+        FarEnd {
+            kind,
+            name: self
+                .far_hello
+                .as_ref()
+                .map(|hello| hello.name.clone())
+                .or_else(|| self.parts.state.peer_name.clone()),
+            software: self.far_hello.as_ref().map(|hello| hello.software.clone()),
+            public_key: peer.map(|key| key.to_string()),
+            address: session.address,
+            line_address: peer.map(|key| IpAddr::from(offers::line_address(&key))),
+            accepted: self.decision.accepted.clone(),
+            refused: self.decision.refused.clone(),
+            accepts_of_us: self.of_us.accepted.clone(),
+            refuses_of_us: self.of_us.refused.clone(),
+            streams: self.parts.streams.is_connected(),
+        }
+    }
+
+    fn quality(&self, now: Now) -> Quality {
+        let measured = self.parts.control.measured();
+        let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
+        let heard = self.parts.control.session().last_received();
+        Quality {
+            heard_seconds_ago: seconds(heard.map(|heard| now.monotonic.saturating_duration_since(heard))),
+            round_trip_seconds: seconds(measured.round_trip_last),
+            round_trip_min_seconds: seconds(measured.round_trip_min),
+            round_trip_smoothed_seconds: seconds(measured.round_trip_smoothed),
+            clock_ahead_seconds: measured.clock_ahead_seconds,
+            probes_sent: measured.sent,
+            probes_answered: measured.answered,
+        }
+    }
+
+    fn drops(&self) -> BTreeMap<String, u64> {
+        let session = self.parts.drops.snapshot().map(|(reason, count)| (reason.as_str().to_owned(), count));
+        let counters = &self.parts.ports.shared.counters;
+        let line = DropReason::ALL.iter().map(|reason| (reason.as_str().to_owned(), counters.drops(*reason)));
+        session.chain(line).filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+fn traffic(counters: &Counters, session: &tieline_seal::Status) -> Traffic {
+    let (ip_packets_out, ip_bytes_out) = counters.ip_out.read();
+    let (ip_packets_in, ip_bytes_in) = counters.ip_in.read();
+    Traffic {
+        sealed_bytes_out: session.sent_bytes,
+        sealed_bytes_in: session.received_bytes,
+        ip_packets_out,
+        ip_bytes_out,
+        ip_packets_in,
+        ip_bytes_in,
+        labelled_packets_out: counters.labelled_out.read().0,
+        labelled_packets_in: counters.labelled_in.read().0,
+    }
+}

@@ -1,0 +1,328 @@
+//! Bringing one end up and keeping it up until it is told to go down.
+//!
+//! The order matters: everything that needs rights or can fail for the operator's sake comes first, in one thread, and
+//! nothing on the system is changed before the configuration was read whole. Then the process gives up what it does not
+//! need, and only then are there threads.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use ipnet::IpNet;
+use rand::{TryRngCore, rngs::OsRng};
+use tieline_io::{
+    lock::{FileLock, LockError},
+    privileges::{self, ConfineError, Confinement},
+    tun::{TunDevice, TunError},
+    udp::{UdpError, UdpSocket},
+    wait::Waker,
+};
+use tieline_line::accept::AcceptTable;
+use tieline_seal::{Peer, PresharedKey};
+use tieline_transfer::{Inbox, InboxError};
+use tieline_wire::{associated, control::Hello, label::LabelStackEntry, time::Now};
+use tokio::{net::UnixListener, sync::mpsc};
+
+use crate::{
+    api,
+    config::{Line, LineConfig, Problems},
+    engine::{Command, Engine, Inputs, Parts},
+    network::{Network, NetworkError},
+    offers,
+    packet_path::{PacketPath, Ports, TO_CONTROL_MAX},
+    places::{LineFiles, LineName, Places, PlacesError},
+    state::State,
+    status,
+    streams::{
+        Setup, Streams,
+        channel::StreamChannel,
+        identity::{Identity, IdentityError},
+    },
+};
+
+/// Messages of the far end, and commands, that wait for the control task.
+const INBOX_MAX: usize = 16;
+
+/// What distinguishes one run from another.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Leave the network alone even if the configuration routes: for `pipe` and `send` without a running line.
+    pub without_routes: bool,
+    /// Keep every right; for a process that does other things too.
+    pub unconfined: bool,
+}
+
+/// Why an end did not come up, each with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration or the keys are wrong; every mistake is in it.
+    #[error("{0}")]
+    Config(#[from] Problems),
+    /// The folders cannot be used.
+    #[error(transparent)]
+    Places(#[from] PlacesError),
+    /// Another process runs the line.
+    #[error("line {line} is up already; `tieline down {line}` takes it down")]
+    AlreadyUp {
+        /// The line.
+        line: LineName,
+    },
+    /// The lock file cannot be used.
+    #[error("the line cannot be locked")]
+    Lock(#[source] LockError),
+    /// The medium.
+    #[error("{source}; change `listen` in the configuration, or end the other program")]
+    Medium {
+        /// What the socket said.
+        source: UdpError,
+    },
+    /// The network device.
+    #[error(
+        "{source}; run as root, or give the program CAP_NET_ADMIN, or set `routes = false` for a line without a network device"
+    )]
+    Device {
+        /// What the device said.
+        source: TunError,
+    },
+    /// Addresses and routes.
+    #[error("the network device could not be set up")]
+    Network(#[from] NetworkError),
+    /// The inbox.
+    #[error(transparent)]
+    Inbox(#[from] InboxError),
+    /// The stream channel.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Rights could not be given up.
+    #[error("the process could not give up the rights it does not need")]
+    Confine(#[from] ConfineError),
+    /// The local API.
+    #[error("the local API cannot listen on {}", .socket.display())]
+    Api {
+        /// Where.
+        socket: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Anything else that the system refused.
+    #[error("cannot {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// One end that is up.
+pub struct Node {
+    engine: Engine,
+    inputs: Inputs,
+    commands: mpsc::Sender<Command>,
+    streams: Streams,
+    listener: UnixListener,
+    socket: PathBuf,
+    _path: PacketPath,
+    _lock: FileLock,
+}
+
+impl Node {
+    /// Brings the end up. Must be called on a runtime of one thread before the process has others, unless
+    /// [`Options::unconfined`].
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left behind then.
+    pub async fn start(places: &Places, name: &LineName, options: &Options) -> Result<Self, StartError> {
+        let line = Line::load(places, name)?;
+        places.make_runtime_dir()?;
+        let files = places.files(name);
+        let lock = lock(&files, name)?;
+        let state = State::load(&files.state);
+        let config = line.config.clone();
+        let routes = config.routes && !options.without_routes;
+
+        let socket = UdpSocket::bind(config.listen).map_err(|source| StartError::Medium { source })?;
+        let device = routes
+            .then(|| TunDevice::create(&config.device, config.mtu))
+            .transpose()
+            .map_err(|source| StartError::Device { source })?;
+        let line_address = offers::line_address(&line.secrets.private_key.public_key());
+        let network = match &device {
+            Some(device) => {
+                Some(Network::set_up(device.index(), &config.addresses, &config.offer, line_address).await?)
+            }
+            None => None,
+        };
+        let inbox = Arc::new(Inbox::open(&config.inbox)?);
+        let listener = listen(&files)?;
+        let identity = Identity::generate()?;
+        let confinement = if options.unconfined {
+            status::Confinement { landlock: "off".into(), seccomp: "off".into(), ..Default::default() }
+        } else {
+            confine(places, &config, routes)?
+        };
+
+        let now = Now::from_system();
+        let line_config = tieline_line::Config {
+            session: session_config(&line, &state, now),
+            certificate: identity.fingerprint(),
+            accept: AcceptTable::default(),
+            mtu: config.mtu.into(),
+        };
+        let (control, outbound, inbound, shared) = tieline_line::split(line_config, now, random()?);
+        let system = |what| move |source| StartError::System { what, source };
+        let sending = Arc::new(Waker::new().map_err(system("make a waker"))?);
+        let channel = StreamChannel::new(config.mtu.into(), Arc::clone(&sending));
+        let ports = Ports::new(socket, device, Arc::clone(&channel), sending, shared, config.mtu.into())
+            .map_err(system("make a waker"))?;
+
+        let (report_sender, reports) = mpsc::channel(TO_CONTROL_MAX);
+        let (far_end_sender, far_end) = mpsc::channel(INBOX_MAX);
+        let (commands, command_receiver) = mpsc::channel(INBOX_MAX);
+        let hello = hello(&config);
+        let peer = line.peer_public_key();
+        let own = line.secrets.private_key.public_key();
+        let streams = Streams::new(
+            channel,
+            Setup {
+                identity,
+                own_key: own,
+                inbox: Some(inbox),
+                hello: hello.clone(),
+                packet_len_max: config.mtu - LabelStackEntry::LEN as u16,
+                reports: far_end_sender,
+            },
+        )
+        .map_err(system("make the stream endpoint"))?;
+        if let Some(peer) = peer {
+            streams.set_peer(peer);
+        }
+        let drops = control.session().drops().clone();
+        let path = PacketPath::start(Arc::clone(&ports), outbound, inbound, report_sender)
+            .map_err(system("start the packet threads"))?;
+        let engine = Engine::new(Parts {
+            control,
+            ports,
+            drops,
+            line,
+            key_file: files.key,
+            state,
+            state_file: files.state,
+            network,
+            streams: streams.clone(),
+            hello,
+            takes_files: true,
+            confinement,
+        });
+        Ok(Self {
+            engine,
+            inputs: Inputs { reports, far_end, commands: command_receiver },
+            commands,
+            streams,
+            listener,
+            socket: files.socket,
+            _path: path,
+            _lock: lock,
+        })
+    }
+
+    /// Where commands for this end can be sent.
+    #[must_use]
+    pub fn commands(&self) -> mpsc::Sender<Command> {
+        self.commands.clone()
+    }
+
+    /// The stream channel of this end.
+    #[must_use]
+    pub fn streams(&self) -> Streams {
+        self.streams.clone()
+    }
+
+    /// Runs until the end is told to go down; then nothing of it is left.
+    pub async fn run(self) {
+        let api = tokio::spawn(api::server::serve(self.listener, self.commands, self.streams));
+        self.engine.run(self.inputs).await;
+        api.abort();
+        if let Err(error) = std::fs::remove_file(&self.socket) {
+            tracing::debug!(%error, "the API's socket was gone already");
+        }
+    }
+}
+
+fn lock(files: &LineFiles, name: &LineName) -> Result<FileLock, StartError> {
+    FileLock::try_acquire(&files.lock).map_err(|error| match error {
+        LockError::Held { .. } => StartError::AlreadyUp { line: name.clone() },
+        other => StartError::Lock(other),
+    })
+}
+
+/// The lock is ours, so a socket that is there belongs to a process that is not.
+fn listen(files: &LineFiles) -> Result<UnixListener, StartError> {
+    let api = |source| StartError::Api { socket: files.socket.clone(), source };
+    match std::fs::remove_file(&files.socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(api(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&files.socket).map_err(api)?;
+    let only_owner = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
+    std::fs::set_permissions(&files.socket, only_owner).map_err(api)?;
+    Ok(listener)
+}
+
+fn confine(places: &Places, config: &LineConfig, routes: bool) -> Result<status::Confinement, StartError> {
+    let system = |source| StartError::System { what: "switch off core dumps", source };
+    privileges::disable_core_dumps().map_err(system)?;
+    let report = privileges::confine(&Confinement {
+        keep_net_admin: routes,
+        write: vec![places.config_dir().to_owned(), places.runtime_dir().to_owned(), config.inbox.clone()],
+        ..Confinement::default()
+    })?;
+    Ok(status::Confinement {
+        capabilities: report.capabilities,
+        landlock: report.landlock.to_string(),
+        seccomp: report.seccomp.to_string(),
+    })
+}
+
+fn session_config(line: &Line, state: &State, now: Now) -> tieline_seal::Config {
+    let secrets = &line.secrets;
+    let peer = match (line.peer_public_key(), &secrets.invitation) {
+        (None, Some(secret)) => Peer::Invited { secret: secret.clone() },
+        (Some(public_key), _) => Peer::Known {
+            public_key,
+            preshared_key: secrets.preshared_key.clone().unwrap_or(PresharedKey::ZERO),
+            proof: secrets.proof.clone(),
+        },
+        (None, None) => unreachable!("a configuration without a far end is refused when it is read"),
+    };
+    let configured = line.config.peer_addresses.iter().find_map(|address| address.socket_address());
+    tieline_seal::Config {
+        private_key: secrets.private_key.clone(),
+        peer,
+        address: state.peer_address.or(configured),
+        persistent_keepalive: line.config.keepalive,
+        timestamp_floor: state.timestamp_floor(now.wall),
+        always_on: true,
+    }
+}
+
+fn hello(config: &LineConfig) -> Hello {
+    let own = config.addresses.iter().map(|address| IpNet::from(address.addr()));
+    Hello {
+        version: associated::VERSION,
+        name: config.name.clone(),
+        software: crate::SOFTWARE.to_owned(),
+        offers: if config.routes { config.offer.iter().copied().chain(own).collect() } else { Vec::new() },
+        services: vec!["files".to_owned(), "pipe".to_owned()],
+        labels: std::collections::BTreeMap::new(),
+        mtu: config.mtu,
+    }
+}
+
+fn random() -> Result<[u8; 32], StartError> {
+    let mut seed = [0; 32];
+    OsRng.try_fill_bytes(&mut seed).map_err(|error| StartError::System {
+        what: "draw random numbers",
+        source: io::Error::other(error),
+    })?;
+    Ok(seed)
+}

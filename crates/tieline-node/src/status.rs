@@ -1,0 +1,207 @@
+//! What one end says of itself: the answer of the local API to `status`, for people and for programs.
+//!
+//! The field names are part of the program's interface (`tieline status --json`); fields are added, never renamed.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tieline_wire::control::RefusedOffer;
+
+/// How the line is, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineState {
+    /// The invitation has not been taken up yet.
+    Inviting,
+    /// There is no session: the far end has not answered.
+    Waiting,
+    /// The far end is there.
+    Up,
+    /// There is a session, but the far end is not heard.
+    Silent,
+}
+
+/// What is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FarEndKind {
+    /// Not known yet.
+    Unknown,
+    /// A tieline.
+    Tieline,
+    /// Plain WireGuard: IP only.
+    IpOnly,
+    /// A tieline of a version that has nothing in common with this one.
+    Incompatible,
+}
+
+/// One end, as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// The line.
+    pub line: String,
+    /// How it is.
+    pub state: LineState,
+    /// Process id.
+    pub pid: u32,
+    /// Program and version.
+    pub software: String,
+    /// For how long the process has run.
+    pub running_seconds: u64,
+    /// This end.
+    pub here: Here,
+    /// The other end.
+    pub far_end: FarEnd,
+    /// The session, if there is one.
+    pub session: Option<Session>,
+    /// What the probes measured.
+    pub quality: Quality,
+    /// What went through.
+    pub traffic: Traffic,
+    /// What was dropped, by reason; only reasons that occurred.
+    pub drops: BTreeMap<String, u64>,
+    /// What needs somebody's attention, in sentences.
+    pub alarms: Vec<String>,
+    /// Which rights the process has kept.
+    pub confinement: Confinement,
+}
+
+/// This end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Here {
+    /// What it calls itself.
+    pub name: String,
+    /// Its public key.
+    pub public_key: String,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Its network device, if it routes.
+    pub device: Option<String>,
+    /// Its address on the line.
+    pub address: IpAddr,
+    /// The largest IP packet of the line.
+    pub mtu: u16,
+    /// The networks it offers.
+    pub offers: Vec<IpNet>,
+    /// Where files arrive.
+    pub inbox: Option<PathBuf>,
+    /// Files delivered into the inbox since the start.
+    pub files_received: u64,
+}
+
+/// The other end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FarEnd {
+    /// What it is.
+    pub kind: FarEndKind,
+    /// What it calls itself.
+    pub name: Option<String>,
+    /// Program and version.
+    pub software: Option<String>,
+    /// Its public key, once it is known.
+    pub public_key: Option<String>,
+    /// Where it is reached.
+    pub address: Option<SocketAddr>,
+    /// Its address on the line.
+    pub line_address: Option<IpAddr>,
+    /// Its networks that are routed into the line here.
+    pub accepted: Vec<IpNet>,
+    /// Its networks that are not, and why.
+    pub refused: Vec<RefusedOffer>,
+    /// Networks of this end that the far end routes into the line.
+    pub accepts_of_us: Vec<IpNet>,
+    /// Networks of this end that the far end does not take, and why.
+    pub refuses_of_us: Vec<RefusedOffer>,
+    /// Whether the stream connection is up, which files and pipes need.
+    pub streams: bool,
+}
+
+/// The session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Session {
+    /// Seconds since it was agreed.
+    pub age_seconds: u64,
+    /// Whether this end opened its handshake.
+    pub initiator: bool,
+    /// Packets sealed under it.
+    pub packets_sent: u64,
+}
+
+/// What the probes measured; times in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Quality {
+    /// Seconds since anything authentic came.
+    pub heard_seconds_ago: Option<f64>,
+    /// The last round trip.
+    pub round_trip_seconds: Option<f64>,
+    /// The smallest round trip.
+    pub round_trip_min_seconds: Option<f64>,
+    /// The smoothed round trip.
+    pub round_trip_smoothed_seconds: Option<f64>,
+    /// By how much the far end's wall clock is ahead of ours; negative if behind.
+    pub clock_ahead_seconds: Option<f64>,
+    /// Probes sent.
+    pub probes_sent: u64,
+    /// Probes answered.
+    pub probes_answered: u64,
+}
+
+/// Packets and octets since the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Traffic {
+    /// Octets of sealed datagrams sent.
+    pub sealed_bytes_out: u64,
+    /// Octets of sealed datagrams opened.
+    pub sealed_bytes_in: u64,
+    /// IP packets sent.
+    pub ip_packets_out: u64,
+    /// Their octets.
+    pub ip_bytes_out: u64,
+    /// IP packets received.
+    pub ip_packets_in: u64,
+    /// Their octets.
+    pub ip_bytes_in: u64,
+    /// Labelled packets sent.
+    pub labelled_packets_out: u64,
+    /// Labelled packets received.
+    pub labelled_packets_in: u64,
+}
+
+/// Which rights the process has kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Confinement {
+    /// Its capabilities.
+    pub capabilities: Vec<String>,
+    /// How much of the Landlock rules the kernel enforces.
+    pub landlock: String,
+    /// Whether the system call filter is in force.
+    pub seccomp: String,
+}
+
+/// The answer of the local API to `ping`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pong {
+    /// The round trip, without the time the far end held the probe; none if no answer came in time.
+    pub round_trip_seconds: Option<f64>,
+}
+
+impl Status {
+    /// Whether the far end is there now.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state == LineState::Up
+    }
+}

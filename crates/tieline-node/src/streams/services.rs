@@ -1,0 +1,116 @@
+//! The streams that the far end opens: each starts with a request, and is answered before it belongs to its service.
+
+use std::{sync::Arc, time::Duration};
+
+use noq::{Connection, VarInt};
+use tieline_transfer::{Inbox, Received};
+use tieline_wire::control::{StreamAnswer, StreamRequest};
+use tokio::{task::JoinSet, time::timeout};
+
+use super::{Circuit, FromFarEnd, Inner, control, frame};
+
+/// How long the far end may take to say what a stream is for.
+const REQUEST_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Code of a connection whose control stream has ended.
+const CONTROL_ENDED: u32 = 2;
+/// Code of a stream that nobody wants any more.
+const NOT_WANTED: u32 = 3;
+
+/// Serves `connection` until it ends, and says why it did.
+pub(super) async fn serve(inner: &Arc<Inner>, connection: &Connection) -> String {
+    let control = match control::open(inner, connection).await {
+        Ok(stream) => control::serve(inner, stream),
+        Err(error) => return error.to_string(),
+    };
+    tokio::pin!(control);
+    let mut requests = JoinSet::new();
+    loop {
+        tokio::select! {
+            ended = &mut control => {
+                connection.close(VarInt::from_u32(CONTROL_ENDED), b"the control stream ended");
+                return ended.err().map_or_else(|| "the control stream ended".into(), |error| error.to_string());
+            }
+            opened = connection.accept_bi() => match opened {
+                Ok((send, recv)) => {
+                    let inner = Arc::clone(inner);
+                    requests.spawn(async move { handle(&inner, Circuit { send, recv }).await });
+                }
+                Err(error) => return error.to_string(),
+            },
+            Some(_finished) = requests.join_next() => {}
+        }
+    }
+}
+
+async fn handle(inner: &Inner, mut stream: Circuit) {
+    let request = match timeout(REQUEST_WAIT_MAX, frame::read(&mut stream.recv)).await {
+        Ok(Ok(request)) => request,
+        Ok(Err(error)) => return tracing::debug!(%error, "a stream without a request"),
+        Err(_elapsed) => return tracing::debug!("a stream whose request did not come"),
+    };
+    match request {
+        StreamRequest::Files { folder } => match &inner.setup.inbox {
+            Some(inbox) => receive_files(inner, inbox, folder, stream).await,
+            None => refuse(stream, "this end takes no files: it has no inbox").await,
+        },
+        StreamRequest::Pipe => pipe(inner, stream).await,
+        StreamRequest::Unknown => {
+            refuse(stream, "this end does not know the service; it may be an older version").await;
+        }
+    }
+}
+
+async fn accept(stream: &mut Circuit) -> bool {
+    let answered = frame::write(&mut stream.send, &StreamAnswer::Accepted).await;
+    answered.inspect_err(|error| tracing::debug!(%error, "an answer could not be given")).is_ok()
+}
+
+async fn refuse(mut stream: Circuit, reason: &str) {
+    let answer = StreamAnswer::Refused { reason: reason.to_owned() };
+    if frame::write(&mut stream.send, &answer).await.is_ok() && stream.send.finish().is_ok() {
+        // The stream must live until the far end has its answer.
+        let _ = timeout(REQUEST_WAIT_MAX, stream.send.stopped()).await;
+    }
+}
+
+async fn receive_files(inner: &Inner, inbox: &Arc<Inbox>, folder: Option<String>, mut stream: Circuit) {
+    if !accept(&mut stream).await {
+        return;
+    }
+    let joined = tokio::io::join(stream.recv, stream.send);
+    let folder = folder.as_deref().map(str::as_bytes);
+    let report = match tieline_transfer::receive(joined, inbox, folder, Arc::new(())).await {
+        Ok(received) => report_of(&received),
+        Err(error) => return tracing::info!(%error, "files were not received"),
+    };
+    tracing::info!(?report, "files came in");
+    // Control may be busy with its end; then nobody asks any more.
+    let _ = inner.setup.reports.send(report).await;
+}
+
+fn report_of(received: &Received) -> FromFarEnd {
+    let totals = &received.totals;
+    let not_stored =
+        [&totals.skipped, &totals.refused, &totals.failed, &totals.unconfirmed, &totals.not_sent];
+    FromFarEnd::FilesReceived {
+        delivered: totals.delivered.files + totals.already_there.files,
+        failed: not_stored.iter().map(|tally| tally.files + tally.folders).sum(),
+    }
+}
+
+/// Waits until somebody is at this end, and gives them the stream. A request whose maker went away is given up.
+async fn pipe(inner: &Inner, mut stream: Circuit) {
+    let mut early = [0; 1];
+    let here = tokio::select! {
+        here = inner.meeting.wait_for_here() => here,
+        // Nothing may come before the answer: this is the far end hanging up.
+        _ = stream.recv.read(&mut early) => None,
+    };
+    let Some(here) = here else {
+        let _ = stream.send.reset(VarInt::from_u32(NOT_WANTED));
+        return;
+    };
+    if accept(&mut stream).await && here.send(stream).is_err() {
+        tracing::debug!("nobody is at this end of the pipe any more");
+    }
+}
