@@ -30,7 +30,7 @@ pub mod draft;
 pub mod mistake;
 pub mod problems;
 pub mod subnet;
-mod suggest;
+pub(crate) mod suggest;
 mod typed;
 mod written;
 

@@ -184,6 +184,21 @@ pub enum Mistake {
         "stands beside an invitation of our own; a line is either the inviting or the invited end, make the line anew"
     )]
     BothEnds,
+
+    /// A wg-quick file with more than one peer.
+    #[error(
+        "is a second peer, and a line has two ends; write a file for each peer, and import each as a line of its own"
+    )]
+    SecondPeer,
+    /// A section that wg-quick files do not have.
+    #[error("there is no section [{0}] in a wg-quick file; there are [Interface] and [Peer]")]
+    UnknownSection(String),
+    /// A row before the first section.
+    #[error("stands before the first section; a wg-quick file begins with [Interface] or [Peer]")]
+    OutsideSection,
+    /// A row that is none.
+    #[error("is neither a [Section] nor Key = Value")]
+    NotARow,
 }
 
 impl Mistake {
@@ -225,6 +240,10 @@ impl Mistake {
             Self::InvitationPending => "invitation-pending",
             Self::NoPeer => "no-peer",
             Self::BothEnds => "both-ends",
+            Self::SecondPeer => "second-peer",
+            Self::UnknownSection(_) => "unknown-section",
+            Self::OutsideSection => "outside-section",
+            Self::NotARow => "not-a-row",
         }
     }
 }
