@@ -40,11 +40,12 @@ use tieline_io::tun::{TunDevice, TunError};
 
 use self::capture::Capture;
 pub use self::capture::{CAPTURE_BYTES_MAX, CaptureOutcome};
-use self::exchange::{Exchange, ExchangeThread};
+use self::exchange::Exchange;
 pub use self::exchange::{LabCounters, PARTIES_MAX};
 pub use self::office::{Office, OfficeConfig};
 use crate::nat::{Nat, NatConfig, NatCounters};
 use crate::path::{PathCounters, PathModel};
+use crate::worker::Worker;
 
 /// What a lab starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub struct LabConfig {
 /// Some parties and the internet between them.
 pub struct Lab {
     seed: u64,
-    exchange: ExchangeThread,
+    exchange: Worker<Exchange>,
     parties: Mutex<BTreeMap<String, Member>>,
 }
 
@@ -95,7 +96,7 @@ impl Lab {
     ///
     /// What the system said.
     pub fn new(config: LabConfig) -> Result<Self, LabError> {
-        let exchange = ExchangeThread::spawn(config.seed)
+        let exchange = Worker::spawn("lab-internet", Exchange::new(config.seed))
             .map_err(|source| LabError::System { what: "start the lab's internet", source })?;
         Ok(Self { seed: config.seed, exchange, parties: Mutex::default() })
     }

@@ -2,8 +2,11 @@
 //!
 //! - [`path`]: one direction of a path as a value, from a seed: delay, jitter, loss, reordering, duplication, corruption, rate,
 //!   queue, MTU, outages. [`nat`]: a NAT that forgets, likewise.
-//! - [`lab`]: offices in network namespaces on this machine, with such paths between them, live.
+//! - [`lab`]: offices in network namespaces on this machine, with such paths between them, live. [`relay`]: where
+//!   namespaces are not allowed, the same path between two UDP addresses.
 
 pub mod lab;
 pub mod nat;
 pub mod path;
+pub mod relay;
+mod worker;

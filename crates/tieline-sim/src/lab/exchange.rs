@@ -3,21 +3,18 @@
 //!
 //! It sleeps until a device has something, a packet is due to arrive, or somebody wants something of it.
 
-use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use tieline_io::tun::TunDevice;
-use tieline_io::wait::{Readable, WATCHED_MAX, Waker, wait_precisely, wait_readable};
+use tieline_io::wait::{Readable, WATCHED_MAX, Waker, wait_readable};
 
 use super::capture::Capture;
 use super::packet::{End, IpPacket};
 use crate::nat::Nat;
 use crate::path::{Path, PathCounters, PathModel};
+use crate::worker::Turn;
 
 /// Parties of one lab; one place of the wait is the waker's.
 pub const PARTIES_MAX: usize = WATCHED_MAX - 1;
@@ -31,59 +28,8 @@ const PACKET_BYTES_MAX: usize = 1 << 16;
 /// Buffers kept for the next packets.
 const SPARE_BUFFERS_MAX: usize = 1024;
 
-/// Requests that may wait; whoever makes one waits for its answer anyway.
-const REQUESTS_MAX: usize = 16;
-
 /// How long a capture may hold back what a reader of its file waits for.
 const CAPTURE_DELAY_MAX: Duration = Duration::from_millis(200);
-
-type Request = Box<dyn FnOnce(&mut Exchange) + Send>;
-
-/// A running exchange; dropping it stops the thread and closes the devices.
-pub(super) struct ExchangeThread {
-    requests: Option<SyncSender<Request>>,
-    waker: Arc<Waker>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl ExchangeThread {
-    pub(super) fn spawn(seed: u64) -> io::Result<Self> {
-        let (requests, inbox) = sync_channel(REQUESTS_MAX);
-        let waker = Arc::new(Waker::new()?);
-        let exchange = Exchange::new(seed, Arc::clone(&waker));
-        let thread =
-            std::thread::Builder::new().name("lab-internet".into()).spawn(move || live(exchange, &inbox))?;
-        Ok(Self { requests: Some(requests), waker, thread: Some(thread) })
-    }
-
-    /// Has the thread do something between two packets and waits for the answer.
-    pub(super) fn ask<T: Send + 'static>(
-        &self,
-        request: impl FnOnce(&mut Exchange) -> T + Send + 'static,
-    ) -> T {
-        let (answer, answered) = sync_channel(1);
-        let request: Request = Box::new(move |exchange| {
-            // The receiver waits below.
-            let _ = answer.send(request(exchange));
-        });
-        let requests = self.requests.as_ref().expect("open until dropped");
-        requests.send(request).expect("the thread takes requests until this is dropped");
-        self.waker.wake();
-        answered.recv().expect("every request is answered")
-    }
-}
-
-impl Drop for ExchangeThread {
-    fn drop(&mut self) {
-        self.requests = None;
-        self.waker.wake();
-        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
-            && !std::thread::panicking()
-        {
-            std::panic::resume_unwind(panic);
-        }
-    }
-}
 
 /// What became of packets that no path counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,7 +49,6 @@ pub struct LabCounters {
 /// The thread's own state.
 pub(super) struct Exchange {
     seed: u64,
-    waker: Arc<Waker>,
     parties: Vec<Party>,
     /// From each party (row) to each other (column).
     paths: Vec<Vec<Path<IpPacket>>>,
@@ -121,29 +66,18 @@ struct Party {
     is_cut: bool,
 }
 
-fn live(mut exchange: Exchange, inbox: &Receiver<Request>) {
-    // Without it packets arrive up to 50 µs late; the lab works all the same.
-    let _ = wait_precisely();
-    loop {
-        exchange.deliver();
-        let readable = exchange.sleep();
-        exchange.collect(readable);
-        exchange.waker.clear();
-        loop {
-            match inbox.try_recv() {
-                Ok(request) => request(&mut exchange),
-                Err(std::sync::mpsc::TryRecvError::Empty) => break,
-                Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
-            }
-        }
+impl Turn for Exchange {
+    fn turn(&mut self, waker: &Waker) {
+        self.deliver();
+        let readable = self.sleep(waker);
+        self.collect(readable);
     }
 }
 
 impl Exchange {
-    fn new(seed: u64, waker: Arc<Waker>) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             seed,
-            waker,
             parties: Vec::new(),
             paths: Vec::new(),
             scratch: vec![0; PACKET_BYTES_MAX].into_boxed_slice(),
@@ -219,7 +153,7 @@ impl Exchange {
         &mut self.capture
     }
 
-    fn sleep(&mut self) -> Readable {
+    fn sleep(&mut self, waker: &Waker) -> Readable {
         let timeout = self.next_arrival();
         let now = Instant::now();
         let mut limit = timeout.map(|at| at.saturating_duration_since(now));
@@ -230,7 +164,7 @@ impl Exchange {
             }
             limit = Some(limit.map_or(CAPTURE_DELAY_MAX, |limit| limit.min(CAPTURE_DELAY_MAX)));
         }
-        let mut descriptors: [BorrowedFd<'_>; WATCHED_MAX] = [self.waker.as_fd(); WATCHED_MAX];
+        let mut descriptors: [BorrowedFd<'_>; WATCHED_MAX] = [waker.as_fd(); WATCHED_MAX];
         for (slot, party) in descriptors[1..].iter_mut().zip(&self.parties) {
             *slot = party.device.as_fd();
         }

@@ -36,3 +36,24 @@ impl PathCounters {
         self.too_large + self.cut + self.queue_full + self.lost + self.lost_in_burst + self.overfull
     }
 }
+
+impl std::ops::Add for PathCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            offered: self.offered + other.offered,
+            delivered: self.delivered + other.delivered,
+            octets_delivered: self.octets_delivered + other.octets_delivered,
+            duplicated: self.duplicated + other.duplicated,
+            corrupted: self.corrupted + other.corrupted,
+            reordered: self.reordered + other.reordered,
+            too_large: self.too_large + other.too_large,
+            cut: self.cut + other.cut,
+            queue_full: self.queue_full + other.queue_full,
+            lost: self.lost + other.lost,
+            lost_in_burst: self.lost_in_burst + other.lost_in_burst,
+            overfull: self.overfull + other.overfull,
+        }
+    }
+}

@@ -220,6 +220,8 @@ fn capture_is_readable() -> Completion {
     assert_eq!(std::fs::metadata(&file).unwrap().len(), 24 + 20 * (16 + 28 + 100));
     let fields = ["-Tfields", "-eip.src", "-eudp.dstport", "-eudp.length", "-eudp.checksum.status"];
     let Ok(output) = Command::new("tshark")
+        .env("HOME", folder.path())
+        .env_remove("XDG_CONFIG_HOME")
         .arg("-r")
         .arg(&file)
         .args(["-o", "udp.check_checksum:TRUE"])
