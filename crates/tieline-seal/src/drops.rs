@@ -75,6 +75,8 @@ impl fmt::Display for DropReason {
     }
 }
 
+impl std::error::Error for DropReason {}
+
 /// Counts dropped datagrams by reason. Clones share the counts; any thread may read them.
 #[derive(Clone, Debug)]
 pub struct DropCounters(Arc<[AtomicU64]>);
@@ -97,5 +99,39 @@ impl DropCounters {
     /// All counts, in the order of [`DropReason::ALL`].
     pub fn snapshot(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL.iter().map(|&reason| (reason, self.of(reason)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_name_and_counter() {
+        let counters = DropCounters::new();
+        for (number, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, number);
+            for _ in 0..=number {
+                counters.count(*reason);
+            }
+        }
+        let expected: Vec<_> = DropReason::ALL.iter().copied().zip(1..).collect();
+        assert_eq!(counters.snapshot().collect::<Vec<_>>(), expected);
+        let names: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(names.len(), DropReason::ALL.len());
+    }
+
+    #[test]
+    fn clones_share_their_counts_between_threads() {
+        let counters = DropCounters::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let counters = counters.clone();
+                scope.spawn(move || (0..1000).for_each(|_| counters.count(DropReason::Replayed)));
+            }
+        });
+        assert_eq!(counters.of(DropReason::Replayed), 4000);
     }
 }

@@ -47,3 +47,20 @@ impl<Subject: Copy + PartialEq> NoticePace<Subject> {
         !is_told
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_same_notice_is_not_repeated_before_its_time_and_another_is_given_at_once() {
+        let (mut pace, now) = (NoticePace::new(), Instant::now());
+        assert!(pace.may_tell(1, now));
+        assert!(!pace.may_tell(1, now + NOTICE_INTERVAL - Duration::from_nanos(1)));
+        assert!(pace.may_tell(1, now + NOTICE_INTERVAL));
+        assert!(pace.may_tell(2, now + NOTICE_INTERVAL));
+        assert!(pace.may_tell(1, now + NOTICE_INTERVAL), "there is one subject at a time");
+    }
+}

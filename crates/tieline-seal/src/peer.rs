@@ -214,3 +214,102 @@ impl Invitation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::keys::PrivateKey;
+
+    fn key(byte: u8) -> PublicKey {
+        PrivateKey::from_bytes([byte; 32]).public_key()
+    }
+
+    fn at(timestamp: u8) -> Tai64N {
+        Tai64N::from_bytes([timestamp; Tai64N::LEN])
+    }
+
+    fn secret() -> InvitationSecret {
+        InvitationSecret::from_bytes([3; 16])
+    }
+
+    const LATER: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn a_known_peer_is_taken_with_newer_timestamps_only() {
+        let (mut peer, now) = (PeerState::known(key(1), PresharedKey::ZERO, None), Instant::now());
+        assert_eq!(peer.check(now, &key(2), at(5)), Err(DropReason::UnknownPeer));
+        assert_eq!(peer.check(now, &key(1), at(5)), Ok(false));
+        peer.accept(now, key(1), at(5));
+        assert_eq!(peer.check(now + LATER, &key(1), at(5)), Err(DropReason::StaleTimestamp));
+        assert_eq!(peer.check(now + LATER, &key(1), at(4)), Err(DropReason::StaleTimestamp));
+        assert_eq!(
+            peer.check(now + LATER - Duration::from_nanos(1), &key(1), at(6)),
+            Err(DropReason::InitiationFlood)
+        );
+        assert_eq!(peer.check(now + LATER, &key(1), at(6)), Ok(false));
+    }
+
+    #[test]
+    fn a_known_peer_is_not_paired_and_proves_nothing() {
+        let mut peer = PeerState::known(key(1), PresharedKey::ZERO, Some(&secret()));
+        let mac2 = secret().proof_key().mac(&[b"message"]);
+        assert!(!peer.is_proved_by(b"message", &mac2));
+        assert!(!peer.is_spent_by(b"message", &mac2), "it joined, it did not invite");
+        assert!(peer.pair().is_none());
+        assert_eq!(peer.public_key(), Some(key(1)));
+    }
+
+    #[test]
+    fn an_invitation_without_a_candidate_pairs_with_nobody() {
+        let mut peer = PeerState::invited(&secret());
+        assert!(peer.pair().is_none());
+        assert_eq!(peer.public_key(), None);
+        assert!(peer.remote_mut().is_none());
+    }
+
+    #[test]
+    fn a_candidate_that_is_confirmed_becomes_the_peer_and_the_proof_is_spent() {
+        let (mut peer, now) = (PeerState::invited(&secret()), Instant::now());
+        let mac2 = secret().proof_key().mac(&[b"message"]);
+        assert!(peer.is_proved_by(b"message", &mac2));
+        assert!(!peer.is_spent_by(b"message", &mac2));
+        assert_eq!(peer.check(now, &key(1), at(5)), Ok(false));
+        peer.accept(now, key(1), at(5));
+        assert_eq!(peer.public_key(), None, "not before its first packet");
+        assert_eq!(peer.pair(), Some((key(1), secret().preshared_key())));
+        assert_eq!(peer.public_key(), Some(key(1)));
+        assert!(!peer.is_proved_by(b"message", &mac2));
+        assert!(peer.is_spent_by(b"message", &mac2));
+        assert_eq!(peer.check(now + LATER, &key(1), at(5)), Err(DropReason::StaleTimestamp));
+        assert_eq!(peer.check(now + LATER, &key(2), at(6)), Err(DropReason::UnknownPeer));
+        assert!(peer.pair().is_none());
+    }
+
+    #[test]
+    fn a_second_candidate_waits_and_then_displaces_the_first() {
+        let (mut peer, now) = (PeerState::invited(&secret()), Instant::now());
+        peer.accept(now, key(1), at(5));
+        let patience = now + CANDIDATE_PATIENCE;
+        assert_eq!(
+            peer.check(patience - Duration::from_nanos(1), &key(2), at(1)),
+            Err(DropReason::AnotherCandidate)
+        );
+        assert_eq!(peer.check(patience, &key(2), at(1)), Ok(true));
+        peer.accept(patience, key(2), at(1));
+        let later = patience + CANDIDATE_PATIENCE;
+        assert_eq!(peer.check(later, &key(1), at(5)), Err(DropReason::StaleTimestamp), "a recording");
+        assert_eq!(peer.check(later, &key(1), at(6)), Ok(true), "the first again, in person");
+        assert_eq!(peer.pair().map(|(key, _)| key), Some(key(2)));
+    }
+
+    #[test]
+    fn the_same_candidate_may_try_again_at_its_own_pace() {
+        let (mut peer, now) = (PeerState::invited(&secret()), Instant::now());
+        peer.accept(now, key(1), at(5));
+        assert_eq!(peer.check(now, &key(1), at(6)), Err(DropReason::InitiationFlood));
+        assert_eq!(peer.check(now + LATER, &key(1), at(5)), Err(DropReason::StaleTimestamp));
+        assert_eq!(peer.check(now + LATER, &key(1), at(6)), Ok(false));
+    }
+}

@@ -219,3 +219,169 @@ pub(crate) struct Shared {
 const UNCONFIRMED: u8 = 0;
 const CONFIRMED: u8 = 1;
 const RETIRED: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A session opened and agreed at these milliseconds.
+    fn session(serial: u64, role: Role, opened: u64, born: u64) -> Arc<Session> {
+        let epoch = epoch();
+        let agreed = Agreed {
+            local_index: SessionIndex(serial as u32),
+            remote_index: SessionIndex(1000 + serial as u32),
+            role,
+            opened: epoch + Duration::from_millis(opened),
+            with: "192.0.2.9:9".parse().unwrap(),
+        };
+        let keys = SessionKeys { sealing: [1; 32], opening: [2; 32] };
+        Arc::new(Session::new(serial, agreed, epoch + Duration::from_millis(born), &keys))
+    }
+
+    fn epoch() -> Instant {
+        use std::sync::OnceLock;
+        static EPOCH: OnceLock<Instant> = OnceLock::new();
+        *EPOCH.get_or_init(Instant::now)
+    }
+
+    fn serials(table: &Table) -> [Option<u64>; 4] {
+        [&table.previous, &table.current, &table.next, &table.superseded]
+            .map(|session| session.as_ref().map(|session| session.serial))
+    }
+
+    #[test]
+    fn a_session_is_alive_until_its_age_or_its_counter_ends_it() {
+        let session = session(1, Role::Initiator, 0, 0);
+        let end = epoch() + REJECT_AFTER_TIME;
+        assert!(session.is_alive(end - Duration::from_nanos(1)));
+        assert!(!session.is_alive(end));
+        session.outbound.counter.store(REJECT_AFTER_MESSAGES - 1, Ordering::Relaxed);
+        assert!(session.is_alive(epoch()));
+        session.outbound.counter.store(REJECT_AFTER_MESSAGES, Ordering::Relaxed);
+        assert!(!session.is_alive(epoch()));
+    }
+
+    /// Every state of a confirmation with every event.
+    #[test]
+    fn a_session_in_waiting_is_confirmed_or_retired_but_never_both() {
+        let waiting = session(1, Role::Responder, 0, 0);
+        assert!(!waiting.is_confirmed());
+        assert!(matches!(waiting.confirm(), Ok(true)));
+        assert!(waiting.is_confirmed());
+        assert!(matches!(waiting.confirm(), Ok(false)), "the first packet comes once");
+        assert!(!waiting.retire(), "it is in use");
+        assert!(waiting.is_confirmed());
+
+        let retired = session(2, Role::Responder, 0, 0);
+        assert!(retired.retire());
+        assert!(!retired.retire());
+        assert!(retired.confirm().is_err());
+        assert!(!retired.is_confirmed());
+
+        let opened_by_us = session(3, Role::Initiator, 0, 0);
+        assert!(opened_by_us.is_confirmed(), "the answer was its proof");
+        assert!(!opened_by_us.retire());
+    }
+
+    #[test]
+    fn confirming_and_retiring_at_once_has_one_winner() {
+        for serial in 0..200 {
+            let session = session(serial, Role::Responder, 0, 0);
+            let (confirmed, retired) = std::thread::scope(|scope| {
+                let confirm = scope.spawn(|| session.confirm().is_ok());
+                let retire = scope.spawn(|| session.retire());
+                (confirm.join().unwrap(), retire.join().unwrap())
+            });
+            assert_ne!(confirmed, retired);
+        }
+    }
+
+    #[test]
+    fn the_first_session_becomes_current() {
+        let mut table = Table::default();
+        assert!(table.sealing().is_none());
+        table.settle(session(1, Role::Initiator, 0, 10));
+        assert_eq!(serials(&table), [None, Some(1), None, None]);
+    }
+
+    #[test]
+    fn a_newer_session_makes_the_current_one_previous_whoever_opened_it() {
+        for roles in [
+            [Role::Initiator, Role::Initiator],
+            [Role::Initiator, Role::Responder],
+            [Role::Responder, Role::Initiator],
+            [Role::Responder, Role::Responder],
+        ] {
+            for prevails in [false, true] {
+                let mut table = Table { prevails, ..Table::default() };
+                table.settle(session(1, roles[0], 0, 10));
+                table.settle(session(2, roles[1], 11, 20));
+                table.settle(session(3, roles[1], 21, 30));
+                assert_eq!(serials(&table), [Some(2), Some(3), None, None], "{roles:?}, prevails {prevails}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_sessions_that_crossed_that_of_the_end_that_prevails_is_current_in_either_order() {
+        // Ours was out from 0 to 30; the peer's came in at 10.
+        let ours = session(1, Role::Initiator, 0, 30);
+        let theirs = session(2, Role::Responder, 10, 10);
+        for order in [[&ours, &theirs], [&theirs, &ours]] {
+            for (prevails, current, previous) in [(true, 1, 2), (false, 2, 1)] {
+                let mut table = Table { prevails, ..Table::default() };
+                for session in order {
+                    table.settle(Arc::clone(session));
+                }
+                assert_eq!(
+                    serials(&table),
+                    [Some(previous), Some(current), None, None],
+                    "prevails {prevails}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_that_waits_is_sealed_with_once_it_is_confirmed() {
+        let mut table = Table { address: Some("192.0.2.1:1".parse().unwrap()), ..Table::default() };
+        table.settle(session(1, Role::Initiator, 0, 10));
+        let waiting = session(2, Role::Responder, 20, 20);
+        table.next = Some(Arc::clone(&waiting));
+        let sealing = |table: &Table| table.sealing().map(|(session, to)| (session.serial, to)).unwrap();
+        assert_eq!(sealing(&table), (1, table.address));
+        assert!(waiting.confirm().is_ok());
+        assert_eq!(sealing(&table), (2, Some("192.0.2.9:9".parse().unwrap())), "where it was agreed");
+        table.settle(waiting);
+        assert_eq!(serials(&table), [Some(1), Some(2), None, None]);
+        assert_eq!(sealing(&table), (2, table.address));
+    }
+
+    #[test]
+    fn a_session_that_was_superseded_can_still_be_confirmed() {
+        let (older, newer) = (session(1, Role::Responder, 10, 10), session(2, Role::Responder, 20, 20));
+        let mut table = Table { next: Some(newer), superseded: Some(Arc::clone(&older)), ..Table::default() };
+        assert!(table.confirmed_in_waiting().is_none());
+        assert!(older.confirm().is_ok());
+        assert_eq!(table.confirmed_in_waiting().map(|session| session.serial), Some(1));
+        table.settle(older);
+        assert_eq!(serials(&table), [None, Some(1), Some(2), None], "the newer one goes on waiting");
+    }
+
+    #[test]
+    fn a_session_is_found_by_its_index_in_every_place() {
+        let table = Table {
+            previous: Some(session(1, Role::Initiator, 0, 0)),
+            current: Some(session(2, Role::Initiator, 0, 0)),
+            next: Some(session(3, Role::Responder, 0, 0)),
+            superseded: Some(session(4, Role::Responder, 0, 0)),
+            ..Table::default()
+        };
+        for index in 1..=4 {
+            assert_eq!(table.find(SessionIndex(index)).map(|found| found.serial), Some(index.into()));
+        }
+        assert!(table.find(SessionIndex(5)).is_none());
+    }
+}
