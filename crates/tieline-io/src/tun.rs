@@ -59,7 +59,7 @@ impl TunDevice {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if there is none; others as the kernel says them (`EIO` while the device is down).
+    /// `WouldBlock` if there is none; [`is_gone`] if the device was removed from under us. Others pass.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::io::retry_on_intr(|| rustix::io::read(&self.file, &mut *buffer))?)
     }
@@ -91,6 +91,13 @@ impl AsFd for TunDevice {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Whether an error of reading or writing says that the device is no more, because somebody removed it. The descriptor is then
+/// readable for ever without anything to read: stop waiting for it.
+#[must_use]
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EBADF))
 }
 
 /// Whether this process could make a device, without making one: for `doctor`.

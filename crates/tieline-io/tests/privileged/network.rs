@@ -1,6 +1,6 @@
 //! TUN devices, links, addresses and routes, each test in a network namespace of its own.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use tieline_io::namespace::NamespaceThread;
 use tieline_io::netlink::{Netlink, NetlinkError, ROUTE_PROTOCOL, Route};
 use tieline_io::sysctl::{self, IpVersion};
-use tieline_io::tun::{TunDevice, TunError};
+use tieline_io::tun::{self, TunDevice, TunError};
+use tieline_io::udp::SendFault;
 use tieline_io::wait::wait_readable;
 
 use crate::harness::Test;
@@ -29,6 +30,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_cable_joins_two_namespaces_and_a_gateway_leads_on", cable_joins_two_namespaces),
     ("forwarding_is_read_as_it_was_set", forwarding_is_read_as_set),
     ("what_is_missing_is_not_found", missing_is_not_found),
+    ("a_device_removed_by_somebody_else_is_told_as_gone", removed_device_is_gone),
+    ("both_versions_of_ip_arrive_at_one_socket_with_canonical_addresses", both_versions_at_one_socket),
 ];
 
 fn namespace() -> NamespaceThread {
@@ -255,5 +258,45 @@ fn missing_is_not_found() {
         assert!(!netlink.remove_link(4711).await.unwrap());
         let nowhere = netlink.set_link_up(4711, None).await;
         assert!(matches!(nowhere, Err(NetlinkError::NotFound { .. })), "{nowhere:?}");
+    });
+}
+
+fn removed_device_is_gone() {
+    in_namespace(async |netlink| {
+        let device = TunDevice::create("tie0", MTU).unwrap();
+        let nothing = device.read(&mut [0; 64]).unwrap_err();
+        assert!(!tun::is_gone(&nothing), "{nothing}");
+        assert!(netlink.remove_link(device.index()).await.unwrap());
+        assert!(wait_readable(&[device.as_fd()], LIMIT).unwrap().contains(0));
+        let gone = [device.read(&mut [0; 64]).unwrap_err(), device.write(&[0x45; 20]).unwrap_err()];
+        assert!(gone.iter().all(tun::is_gone), "{gone:?}");
+    });
+}
+
+fn both_versions_at_one_socket() {
+    use tieline_io::udp::{ReceiveBuffers, UdpSocket};
+    let namespace = namespace();
+    namespace.block_on(async || Netlink::connect().unwrap().set_loopback_up().await.unwrap()).unwrap();
+    namespace.run(|| {
+        let wildcard = UdpSocket::bind("[::]:5000".parse().unwrap()).unwrap();
+        assert!(wildcard.is_dual_stack() && !wildcard.may_fragment());
+        let mut buffers = ReceiveBuffers::default();
+        for (own, to) in [("127.0.0.1:7000", "127.0.0.1:5000"), ("[::1]:7000", "[::1]:5000")] {
+            let (own, to): (SocketAddr, SocketAddr) = (own.parse().unwrap(), to.parse().unwrap());
+            let sender = UdpSocket::bind(own).unwrap();
+            sender.send_to(b"out", to).unwrap();
+            wait_readable(&[wildcard.as_fd()], LIMIT).unwrap();
+            let datagram = wildcard.recv_batch(&mut buffers).unwrap().next().unwrap();
+            assert_eq!(
+                (datagram.from, datagram.to, &*datagram.octets),
+                (own, Some(to.ip()), b"out".as_slice())
+            );
+            wildcard.send_to(b"back", own).unwrap();
+            wait_readable(&[sender.as_fd()], LIMIT).unwrap();
+            let datagram = sender.recv_batch(&mut buffers).unwrap().next().unwrap();
+            assert_eq!((datagram.from, &*datagram.octets), (to, b"back".as_slice()));
+        }
+        let refused = wildcard.send_to(b"x", "192.0.2.1:7".parse().unwrap()).unwrap_err();
+        assert_eq!(SendFault::of(&refused), SendFault::Unreachable);
     });
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, SystemTime};
 
-use tieline_io::tun::TunDevice;
+use tieline_io::tun::{self, TunDevice};
 use tieline_io::wait::{Readable, WATCHED_MAX, Waker, wait_readable};
 
 use super::capture::Capture;
@@ -64,6 +64,8 @@ struct Party {
     addresses: Vec<IpAddr>,
     nat: Option<Nat>,
     is_cut: bool,
+    /// Somebody removed the device inside.
+    is_gone: bool,
 }
 
 impl Turn for Exchange {
@@ -94,7 +96,7 @@ impl Exchange {
             return Err(device);
         }
         let new = self.parties.len();
-        self.parties.push(Party { device, addresses, nat: None, is_cut: false });
+        self.parties.push(Party { device, addresses, nat: None, is_cut: false, is_gone: false });
         let now = Instant::now();
         let path = |from: usize, to: usize| {
             let number = (from * PARTIES_MAX + to) as u64;
@@ -166,7 +168,10 @@ impl Exchange {
         }
         let mut descriptors: [BorrowedFd<'_>; WATCHED_MAX] = [waker.as_fd(); WATCHED_MAX];
         for (slot, party) in descriptors[1..].iter_mut().zip(&self.parties) {
-            *slot = party.device.as_fd();
+            // The waker stands in for a device that is no more, which would never let us sleep.
+            if !party.is_gone {
+                *slot = party.device.as_fd();
+            }
         }
         // Fails only for descriptors that are not open, and these are ours.
         wait_readable(&descriptors[..=self.parties.len()], limit).unwrap_or_default()
@@ -184,8 +189,13 @@ impl Exchange {
             }
             let now = Instant::now();
             for _ in 0..BATCH {
-                // An error is "nothing there", or a device that its namespace took down: both pass.
-                let Ok(length) = self.parties[from].device.read(&mut self.scratch) else { break };
+                let length = match self.parties[from].device.read(&mut self.scratch) {
+                    Ok(length) => length,
+                    Err(error) => {
+                        self.parties[from].is_gone = tun::is_gone(&error);
+                        break;
+                    }
+                };
                 let mut buffer = self.spare.pop().unwrap_or_default();
                 buffer.clear();
                 buffer.extend_from_slice(&self.scratch[..length]);
