@@ -85,6 +85,11 @@ impl Assembly {
         Self { admission, folder, announced, next_entry, state, ready, settled, progress }
     }
 
+    /// Whether the transfer was given up, so that nobody waits for what becomes of it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.settled.is_closed()
+    }
+
     /// Handles one frame; true after the sender's end. Blocks on the disk and while nobody takes the results.
     ///
     /// # Errors

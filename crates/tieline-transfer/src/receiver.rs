@@ -224,6 +224,9 @@ async fn read_frames<R: AsyncRead + Unpin>(
 /// Returns whether the sender came to its end.
 fn assemble(mut frames: mpsc::Receiver<Vec<u8>>, mut assembly: Assembly) -> Result<bool, Violation> {
     while let Some(frame) = frames.blocking_recv() {
+        if assembly.is_alone() {
+            break;
+        }
         if assembly.handle_frame(&frame)? {
             return Ok(true);
         }

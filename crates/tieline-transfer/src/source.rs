@@ -72,7 +72,12 @@ impl<'a> Source<'a> {
     /// Opens the regular file `path` below `root`.
     pub(crate) fn open(root: BorrowedFd<'a>, path: &'a RelativePath) -> Result<Self, SourceFault> {
         // A named pipe put in the file's place must not hold us, nor a terminal adopt us.
-        let fd = beneath::open(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = match beneath::open(root, path, flags) {
+            // The first pass saw no link.
+            Err(Errno::LOOP) => return Err(SourceFault::Changed),
+            opened => opened?,
+        };
         let mut stat = fstat(&fd)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(SourceFault::Changed);

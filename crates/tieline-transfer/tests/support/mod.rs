@@ -21,6 +21,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 pub(crate) const SMALL_BUFFER: usize = 61;
 pub(crate) const BUFFER: usize = 64 * 1024;
 
+/// Names below a folder with the content of files; folders have none.
+pub(crate) type Tree = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
 /// A sending office with a folder of files, and a receiving one with an inbox.
 pub(crate) struct Offices {
     pub(crate) dir: TempDir,
@@ -81,7 +84,7 @@ impl Offices {
     }
 
     /// Everything in the inbox but the private folder.
-    pub(crate) fn arrived(&self) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+    pub(crate) fn arrived(&self) -> Tree {
         let mut tree = tree(&self.dir.path().join("in"));
         tree.remove(PARTIAL_FOLDER.as_bytes());
         tree
@@ -100,8 +103,7 @@ impl Offices {
     }
 }
 
-/// Relative names in a folder, with the content of files; folders have none.
-pub(crate) fn tree(root: &Path) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+pub(crate) fn tree(root: &Path) -> Tree {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
