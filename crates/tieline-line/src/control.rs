@@ -145,7 +145,9 @@ impl Control {
         match associated::Message::parse(message) {
             Err(_malformed) => self.shared.counters.dropped(DropReason::MalformedMessage),
             Ok(associated::Message::Hello(hello)) => self.on_hello(now, from, hello),
-            Ok(associated::Message::StampSender(probe)) => self.reflect(now, arrived, probe),
+            Ok(associated::Message::StampSender(probe)) => {
+                self.reflect(now, arrived, probe, message.len());
+            }
             Ok(associated::Message::StampReflector(answer)) => {
                 if let Some(round_trip) = self.liveness.handle_answer(arrived, &answer) {
                     self.push_event(Event::Answered { sequence: answer.sender.sequence, round_trip });
@@ -219,10 +221,12 @@ impl Control {
     }
 
     /// Sends a probe now and returns its sequence number, which [`Event::Answered`] will name; none unless the far end
-    /// is a tieline.
-    pub fn probe(&mut self, now: Now) -> Option<u32> {
+    /// is a tieline. The probe and its answer are padded to a packet of `packet_len` octets, label included, or have their
+    /// own length if that is more.
+    pub fn probe(&mut self, now: Now, packet_len: usize) -> Option<u32> {
         let sequence = self.liveness.probe_now(now.monotonic)?;
-        self.handle_timeout(now);
+        let probe = self.liveness.poll_probe(now)?;
+        self.push_padded(&associated::Message::StampSender(probe), packet_len);
         Some(sequence)
     }
 
@@ -270,7 +274,8 @@ impl Control {
         }
     }
 
-    fn reflect(&mut self, now: Now, arrived: Now, probe: SenderPacket) {
+    /// The answer is as long as the probe, so that both ways are measured alike (RFC 8762 §4.3).
+    fn reflect(&mut self, now: Now, arrived: Now, probe: SenderPacket, message_len: usize) {
         let answer = ReflectorPacket {
             sequence: probe.sequence,
             timestamp: NtpTimestamp::from_wall(now.wall),
@@ -278,7 +283,7 @@ impl Control {
             sender: probe,
         };
         self.liveness.on_heard(arrived.monotonic);
-        self.push_message(&associated::Message::StampReflector(answer));
+        self.push_padded(&associated::Message::StampReflector(answer), LabelStackEntry::LEN + message_len);
     }
 
     fn after_session_input(&mut self, now: Now) {
@@ -351,8 +356,13 @@ impl Control {
     }
 
     fn push_message(&mut self, message: &associated::Message) {
+        self.push_padded(message, 0);
+    }
+
+    fn push_padded(&mut self, message: &associated::Message, packet_len: usize) {
         let mut payload = Vec::with_capacity(associated::MESSAGE_LEN_MAX);
         message.emit(&mut payload);
+        payload.resize(payload.len().max(packet_len.saturating_sub(LabelStackEntry::LEN)), 0);
         let entry = LabelStackEntry::only(Label::ASSOCIATED, MplsTrafficClass::CONTROL);
         self.push_packet(Outgoing::Labelled { entry, payload });
     }

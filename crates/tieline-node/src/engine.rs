@@ -53,8 +53,8 @@ pub const PING_WAIT_MAX: Duration = Duration::from_secs(3);
 pub enum Command {
     /// How are things.
     Status(oneshot::Sender<Status>),
-    /// Send a probe and tell when its answer is there.
-    Ping(oneshot::Sender<Pong>),
+    /// Send a probe in a packet of so many octets and tell when its answer is there.
+    Ping(u16, oneshot::Sender<Pong>),
     /// Go down.
     Down,
 }
@@ -227,14 +227,18 @@ impl Engine {
                 // Whoever asked may have gone.
                 let _ = reply.send(status);
             }
-            Command::Ping(reply) => self.ping(reply),
+            Command::Ping(packet_len, reply) => self.ping(packet_len, reply),
             Command::Down => {}
         }
     }
 
-    fn ping(&mut self, reply: oneshot::Sender<Pong>) {
+    fn ping(&mut self, packet_len: u16, reply: oneshot::Sender<Pong>) {
         let now = Now::from_system();
-        let sequence = if self.pings.len() < PINGS_MAX { self.parts.control.probe(now) } else { None };
+        let sequence = if self.pings.len() < PINGS_MAX {
+            self.parts.control.probe(now, packet_len.into())
+        } else {
+            None
+        };
         match sequence {
             Some(sequence) => self.pings.push_back((sequence, now.monotonic + PING_WAIT_MAX, reply)),
             None => {

@@ -178,7 +178,7 @@ impl Node {
         let (report_sender, reports) = mpsc::channel(TO_CONTROL_MAX);
         let (far_end_sender, far_end) = mpsc::channel(INBOX_MAX);
         let (commands, command_receiver) = mpsc::channel(INBOX_MAX);
-        let hello = hello(&config);
+        let hello = hello(&config, ports.socket.local_addr().map_or(0, |address| address.port()));
         let peer = line.peer_public_key();
         let own = line.secrets.private_key.public_key();
         let streams = Streams::new(
@@ -305,7 +305,7 @@ fn session_config(line: &Line, state: &State, now: Now) -> tieline_seal::Config 
     }
 }
 
-fn hello(config: &LineConfig) -> Hello {
+fn hello(config: &LineConfig, port: u16) -> Hello {
     let own = config.addresses.iter().map(|address| IpNet::from(address.addr()));
     Hello {
         version: associated::VERSION,
@@ -315,6 +315,7 @@ fn hello(config: &LineConfig) -> Hello {
         services: vec!["files".to_owned(), "pipe".to_owned()],
         labels: std::collections::BTreeMap::new(),
         mtu: config.mtu,
+        port,
     }
 }
 

@@ -207,10 +207,10 @@ impl Sender {
             let now = Instant::now();
             let outcome = match outgoing {
                 Outgoing::Keepalive => self.outbound.seal_keepalive(now, &mut self.buffer),
-                Outgoing::Labelled { entry, payload } => {
-                    self.buffer[HEADROOM..HEADROOM + payload.len()].copy_from_slice(&payload);
-                    self.outbound.seal_labelled(now, entry, &mut self.buffer, payload.len())
-                }
+                Outgoing::Labelled { entry, payload } => match self.lay_down(&payload) {
+                    Some(len) => self.outbound.seal_labelled(now, entry, &mut self.buffer, len),
+                    None => continue,
+                },
             };
             finish(&ports, &self.reports, outcome);
         }
@@ -235,12 +235,7 @@ impl Sender {
         let mut busy = false;
         for packet in std::iter::from_fn(|| ports.streams.poll_packet()).take(TURN) {
             busy = true;
-            let len = packet.len();
-            let Some(place) = self.buffer.get_mut(HEADROOM..HEADROOM + len) else {
-                ports.shared.counters.dropped(DropReason::TooLarge);
-                continue;
-            };
-            place.copy_from_slice(&packet);
+            let Some(len) = self.lay_down(&packet) else { continue };
             drop(packet);
             let outcome = self.outbound.seal_labelled(now, entry, &mut self.buffer, len);
             finish(&ports, &self.reports, outcome);
@@ -249,6 +244,18 @@ impl Sender {
             ports.streams.wake_senders();
         }
         busy
+    }
+
+    /// Puts `packet` where it can be sealed and returns its length; one that is too large is dropped and counted.
+    fn lay_down(&mut self, packet: &[u8]) -> Option<usize> {
+        let Some(place) =
+            self.buffer[HEADROOM..].get_mut(..packet.len()).filter(|_| packet.len() <= self.ports.mtu)
+        else {
+            self.ports.shared.counters.dropped(DropReason::TooLarge);
+            return None;
+        };
+        place.copy_from_slice(packet);
+        Some(packet.len())
     }
 
     fn send_device(&mut self) -> bool {

@@ -122,6 +122,8 @@ pub struct FarEnd {
     pub refuses_of_us: Vec<RefusedOffer>,
     /// Whether the stream connection is up, which files and pipes need.
     pub streams: bool,
+    /// Whether its datagrams come from another port than the one it listens on: a NAT lies between.
+    pub behind_nat: bool,
 }
 
 /// The session.

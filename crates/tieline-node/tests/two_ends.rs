@@ -39,7 +39,7 @@ async fn invitation_joins_two_ends_and_is_void_then() {
         assert!(kept.invitation.is_none(), "the invitation is void");
         assert_eq!(kept.preshared_key, b.line().secrets.preshared_key);
         assert!(b.line().secrets.proof.is_none(), "the proof is not shown again");
-        assert!(a.client.ping().await.unwrap().round_trip_seconds.is_some());
+        assert!(a.client.ping(1420).await.unwrap().round_trip_seconds.is_some());
         a.down(a_up).await;
         b.down(b_up).await;
     })

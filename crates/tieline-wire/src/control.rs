@@ -75,6 +75,8 @@ pub struct Hello {
     pub labels: BTreeMap<String, u32>,
     /// The largest IP packet that this end takes, in octets.
     pub mtu: u16,
+    /// The UDP port that this end listens on; if its datagrams come from another, a NAT lies between.
+    pub port: u16,
 }
 
 /// What became of the other end's offers.
@@ -213,11 +215,12 @@ mod tests {
             services: vec!["files".into()],
             labels: BTreeMap::new(),
             mtu: 1420,
+            port: 51820,
         });
         let bytes = emit(&hello).unwrap();
         assert_eq!(
             std::str::from_utf8(body(&bytes)).unwrap(),
-            r#"{"type":"hello","version":1,"name":"berlin","software":"tieline 0.1.0","offers":["10.1.0.0/24"],"services":["files"],"labels":{},"mtu":1420}"#
+            r#"{"type":"hello","version":1,"name":"berlin","software":"tieline 0.1.0","offers":["10.1.0.0/24"],"services":["files"],"labels":{},"mtu":1420,"port":51820}"#
         );
         assert_eq!(parse_control(body(&bytes)).unwrap(), hello);
     }

@@ -75,13 +75,13 @@ impl Client {
         self.json(Method::GET, "/v1/status").await
     }
 
-    /// The round trip to the far end, now.
+    /// The round trip to the far end, now, of a packet of `size` octets (or of the smallest probe, if that is larger).
     ///
     /// # Errors
     ///
     /// [`ClientError`].
-    pub async fn ping(&self) -> Result<Pong, ClientError> {
-        self.json(Method::POST, "/v1/ping").await
+    pub async fn ping(&self, size: u16) -> Result<Pong, ClientError> {
+        self.json(Method::POST, &format!("/v1/ping?size={size}")).await
     }
 
     /// Takes the line down; returns when it has heard.

@@ -46,8 +46,14 @@ async fn status(State(shared): State<Shared>) -> Response {
     ask(&shared, Command::Status).await
 }
 
-async fn ping(State(shared): State<Shared>) -> Response {
-    ask(&shared, Command::Ping).await
+#[derive(Deserialize)]
+struct PingQuery {
+    #[serde(default)]
+    size: u16,
+}
+
+async fn ping(State(shared): State<Shared>, Query(query): Query<PingQuery>) -> Response {
+    ask(&shared, |reply| Command::Ping(query.size, reply)).await
 }
 
 async fn down(State(shared): State<Shared>) -> Response {

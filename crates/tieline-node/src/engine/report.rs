@@ -96,6 +96,9 @@ impl Engine {
             accepts_of_us: self.of_us.accepted.clone(),
             refuses_of_us: self.of_us.refused.clone(),
             streams: self.parts.streams.is_connected(),
+            behind_nat: self.far_hello.as_ref().is_some_and(|hello| {
+                hello.port != 0 && session.address.is_some_and(|address| address.port() != hello.port)
+            }),
         }
     }
 
