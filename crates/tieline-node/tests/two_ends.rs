@@ -1,5 +1,7 @@
 //! Two whole ends on loopback, in one process and without a network device: pairing, streams, pipes and files for real.
 
+#![expect(clippy::unwrap_used, reason = "a test says with a panic what went wrong")]
+
 use std::{
     net::{SocketAddr, UdpSocket},
     path::Path,
