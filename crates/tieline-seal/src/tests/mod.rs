@@ -1,5 +1,6 @@
 //! Both ends on virtual time.
 
+mod chaos;
 mod handshake;
 mod hostile;
 mod pair;
@@ -7,5 +8,6 @@ mod pairing;
 mod restart;
 mod roaming;
 mod simultaneous;
+mod threads;
 mod timers;
 mod under_load;

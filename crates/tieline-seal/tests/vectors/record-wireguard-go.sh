@@ -7,6 +7,7 @@ out=$1
 record=${RECORD:-$(dirname "$0")/../../../../target/debug/examples/record}
 ours=tieline-record-a-$$
 theirs=tieline-record-b-$$
+device=wgr$$
 program=$(wireguard-go --version | head -n 1)
 scratch=$(mktemp -d)
 peer=
@@ -36,18 +37,18 @@ exchange() {
     their_key=$(wg genkey)
     echo "$their_key" >"$scratch/key"
     echo "$2" >"$scratch/preshared"
-    WG_PROCESS_FOREGROUND=1 LOG_LEVEL=error ip netns exec "$theirs" wireguard-go -f wgr0 &
+    WG_PROCESS_FOREGROUND=1 LOG_LEVEL=error ip netns exec "$theirs" wireguard-go -f "$device" &
     peer=$!
     tries=0
-    until ip netns exec "$theirs" wg show wgr0 >/dev/null 2>&1; do
+    until ip netns exec "$theirs" wg show "$device" >/dev/null 2>&1; do
         tries=$((tries + 1))
         [ "$tries" -lt 50 ]
         sleep 0.1
     done
-    ip netns exec "$theirs" wg set wgr0 private-key "$scratch/key" listen-port 51821 \
+    ip netns exec "$theirs" wg set "$device" private-key "$scratch/key" listen-port 51821 \
         peer "$our_public" preshared-key "$scratch/preshared" allowed-ips 10.9.0.1/32 endpoint 192.0.2.1:51820
-    ip -n "$theirs" addr add 10.9.0.2/24 dev wgr0
-    ip -n "$theirs" link set wgr0 up
+    ip -n "$theirs" addr add 10.9.0.2/24 dev "$device"
+    ip -n "$theirs" link set "$device" up
     ip netns exec "$ours" "$record" "$out" "$1" "$program" "$our_key" "$(echo "$their_key" | wg pubkey)" "$2" \
         192.0.2.2:51821 10.9.0.1 10.9.0.2 &
     recorder=$!
