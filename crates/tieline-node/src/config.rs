@@ -46,6 +46,7 @@ pub use dial_address::{DialAddress, Host, HostName};
 pub use draft::Draft;
 pub use mistake::Mistake;
 pub use problems::{Place, Problem, Problems};
+pub use typed::parse_listen_address;
 
 use crate::kept_file;
 use crate::places::{LineName, Places};

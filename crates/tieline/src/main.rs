@@ -1,2 +1,23 @@
-//! The program.
-fn main() {}
+//! `tieline`: a private line between two offices.
+//!
+//! This crate is arguments in, sentences out: each subcommand is a module of [`commands`], and what it does is done by
+//! `tieline-node`. Results go to standard output, as text or as JSON; logs and mistakes go to standard error.
+
+mod args;
+mod commands;
+mod failure;
+mod logging;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // Argument errors, `--help` and `--version` end here, with status 2, 0 and 0.
+    let cli = args::Cli::parse();
+    match commands::run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(cli.command.wants_json()),
+    }
+}

@@ -92,7 +92,7 @@ fn convert(
     LineConfig {
         line: line.clone(),
         name: convert_or(written.name, defaults.name.clone(), problems, end_name),
-        listen: convert_or(written.listen, LISTEN_DEFAULT, problems, listen_address),
+        listen: convert_or(written.listen, LISTEN_DEFAULT, problems, parse_listen_address),
         offer: offer.into_iter().map(|network| network.value).collect(),
         accept,
         routes: written.routes.is_none_or(|routes| routes.value),
@@ -201,7 +201,12 @@ fn end_name(text: &str) -> Result<String, Mistake> {
     }
 }
 
-fn listen_address(text: &str) -> Result<SocketAddr, Mistake> {
+/// Reads an address to listen on: IP address and port, where port 0 is any that is free.
+///
+/// # Errors
+///
+/// [`Mistake::Listen`], with what was probably meant.
+pub fn parse_listen_address(text: &str) -> Result<SocketAddr, Mistake> {
     let meant = match text.parse::<SocketAddr>() {
         Ok(address) if !address.ip().is_multicast() => return Ok(address),
         Ok(_) => None,

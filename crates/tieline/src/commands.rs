@@ -1,0 +1,40 @@
+//! The subcommands, one module each, and what several of them need.
+
+pub(crate) mod completions;
+pub(crate) mod import;
+pub(crate) mod join;
+pub(crate) mod key;
+pub(crate) mod man;
+pub(crate) mod new;
+mod offers;
+mod own_addresses;
+mod ports;
+mod two_files;
+
+use tieline_node::places::{Places, PlacesError, Surroundings};
+
+use crate::args::{Cli, Command, Global};
+use crate::failure::Failure;
+use crate::logging;
+
+/// Runs the subcommand that was asked for.
+///
+/// # Errors
+///
+/// Whatever kept it from being done.
+pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
+    logging::start(&cli.global)?;
+    match &cli.command {
+        Command::New(args) => new::run(&places(&cli.global)?, args),
+        Command::Join(args) => join::run(&places(&cli.global)?, args),
+        Command::Key(command) => key::run(*command),
+        Command::Import(args) => import::run(&places(&cli.global)?, args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
+    }
+}
+
+/// The folders that were chosen, by the arguments or by the system.
+fn places(global: &Global) -> Result<Places, PlacesError> {
+    Places::resolve(&global.places_choice(), &Surroundings::from_system())
+}

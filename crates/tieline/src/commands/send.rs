@@ -1,0 +1,217 @@
+//! `send`: files and trees to the far end's inbox, with progress, and an exit status that tells the truth.
+
+use std::{
+    fmt,
+    io::IsTerminal,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tieline_node::{
+    api::client::{Client, ClientError},
+    config::Problems,
+    node::{Node, Options, StartError},
+    places::{LineName, Places},
+};
+use tieline_transfer::{EntryReport, Outcome, Plan, PlanError, Progress, RelativePath, SendError};
+
+use super::status::octets;
+use crate::args::Reporting;
+use crate::failure::{CommandError, Exit, Failure};
+use crate::{output, process};
+
+/// Send files and folders to the far end's inbox
+///
+/// Each file is verified (BLAKE3) and appears under its final name only when it is whole and safe on the far end's disk. A file
+/// of the same name with other content is kept, and the new one gets a number. The exit status is 0 if everything that was
+/// named is there.
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// The line
+    name: LineName,
+
+    /// Files and folders
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    /// A folder below the far end's inbox; made if it is not there
+    #[arg(long, value_name = "FOLDER")]
+    to: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// Why nothing was sent.
+#[derive(Debug, thiserror::Error)]
+enum SendFailure {
+    /// The paths cannot be sent.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The line could not be run in this process either.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The running line was asked in vain.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The transfer did not begin.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+impl CommandError for SendFailure {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Plan(_) | Self::Start(StartError::Config(_)) => Exit::Wrong,
+            Self::Start(_) | Self::Client(_) | Self::Send(_) => Exit::Failed,
+        }
+    }
+
+    fn problems(&self) -> Option<&Problems> {
+        match self {
+            Self::Start(StartError::Config(problems)) => Some(problems),
+            _ => None,
+        }
+    }
+}
+
+/// Not everything is at the far end.
+#[derive(Debug, thiserror::Error)]
+#[error("not everything was delivered; the report above names what was not, and why")]
+struct Incomplete;
+
+impl CommandError for Incomplete {
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+}
+
+/// What became of it all.
+#[derive(serde::Serialize)]
+#[serde(transparent)]
+struct Sent(Outcome);
+
+/// Sends and tells.
+///
+/// # Errors
+///
+/// If something that was named is not at the far end.
+pub(crate) fn run(places: &Places, args: &SendArgs) -> Result<(), Failure> {
+    let runtime = process::runtime()?;
+    let outcome = runtime.block_on(send_over_line(places, args))?;
+    let complete = outcome.is_complete();
+    output::report(args.reporting.json, &Sent(outcome))?;
+    if complete { Ok(()) } else { Err(Incomplete.into()) }
+}
+
+/// Sends over the line that is up, or, if none is, over one that this process runs until everything is sent.
+async fn send_over_line(places: &Places, args: &SendArgs) -> Result<Outcome, SendFailure> {
+    let client = Client::new(&places.files(&args.name).socket);
+    let node = match client.status().await {
+        Ok(_) => None,
+        Err(ClientError::NotUp { .. }) => {
+            // Whoever reads files with the user's own rights must be let.
+            let options = Options { without_routes: true, unconfined: true };
+            Some(tokio::spawn(Node::start(places, &args.name, &options).await?.run()))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let sent = send(&client, &args.paths, args.to.as_deref()).await;
+    if let Some(running) = node {
+        // The far end must have our goodbye before this process ends; it may be down already.
+        let _ = client.down().await;
+        let _ = running.await;
+    }
+    sent
+}
+
+async fn send(client: &Client, paths: &[PathBuf], folder: Option<&str>) -> Result<Outcome, SendFailure> {
+    let bar = Arc::new(Bar::new());
+    let plan = Plan::scan(paths, &*bar)?;
+    let stream = client.files(folder).await?;
+    let outcome = tieline_transfer::send(stream, plan, bar.clone()).await;
+    bar.finish();
+    Ok(outcome?)
+}
+
+/// Progress on the terminal: files, octets, rate, time left. Silent where nobody looks.
+struct Bar {
+    bar: ProgressBar,
+    is_measured: AtomicBool,
+}
+
+impl Bar {
+    fn new() -> Self {
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(5)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(style("{spinner} looking: {msg}"));
+        Self { bar, is_measured: AtomicBool::new(false) }
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+impl Progress for Bar {
+    fn scanned(&self, files: u64, bytes: u64) {
+        self.bar.set_message(format!("{files} files, {}", octets(bytes)));
+    }
+
+    fn started(&self, _entries: u64, bytes: u64) {
+        self.bar.set_style(style(
+            "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left  {wide_msg}",
+        ));
+        self.bar.set_length(bytes);
+        self.bar.reset();
+        self.is_measured.store(true, Ordering::Relaxed);
+    }
+
+    fn file(&self, name: &RelativePath, _size: u64) {
+        self.bar.set_message(name.to_string());
+    }
+
+    fn moved(&self, bytes: u64) {
+        if self.is_measured.load(Ordering::Relaxed) {
+            self.bar.inc(bytes);
+        }
+    }
+
+    fn settled(&self, entry: &EntryReport) {
+        if !entry.fate.is_delivered() {
+            self.bar.suspend(|| tracing::debug!(?entry, "not delivered"));
+        }
+    }
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for entry in self.0.undelivered() {
+            let reason = entry.fate.reason().unwrap_or_default();
+            writeln!(f, "not delivered: {}: {reason}", entry.shown_name())?;
+        }
+        let totals = &self.0.totals;
+        let delivered = totals.delivered;
+        writeln!(f, "{} files and {} folders delivered, {}", delivered.files, delivered.folders, octets(delivered.bytes))?;
+        if totals.already_there.files > 0 {
+            writeln!(f, "{} files were there already", totals.already_there.files)?;
+        }
+        if let Some(interruption) = &self.0.interruption {
+            writeln!(f, "{interruption}")?;
+        }
+        Ok(())
+    }
+}

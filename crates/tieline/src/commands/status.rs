@@ -1,0 +1,273 @@
+//! `status`: how a line is, for people and for programs.
+
+use std::fmt::{self, Write as _};
+
+use clap::Args;
+use serde::Serialize;
+use tieline_node::{
+    api::client::{Client, ClientError},
+    places::{LineName, Places},
+    status::{FarEndKind, LineState, Status},
+};
+
+use crate::args::Reporting;
+use crate::failure::{CommandError, Exit, Failure};
+use crate::{output, process};
+
+/// Show how a line is
+///
+/// Without a name, all lines that are configured here. The exit status is 0 if the line (each line) is up and its far end is
+/// there, 1 if not.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The line [default: all that are configured]
+    name: Option<LineName>,
+
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// A line is not up. The status has said so already.
+#[derive(Debug, thiserror::Error)]
+#[error("not every line is up")]
+struct NotUp;
+
+impl CommandError for NotUp {
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+
+    fn is_silent(&self) -> bool {
+        true
+    }
+}
+
+/// All lines that were asked for.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Lines(Vec<Row>);
+
+/// One line: running, or why it cannot be asked.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Row {
+    Running(Box<Status>),
+    Down { line: LineName, error: String },
+}
+
+/// Asks and tells.
+///
+/// # Errors
+///
+/// If a line is not up, or its far end not there.
+pub(crate) fn run(places: &Places, args: &StatusArgs) -> Result<(), Failure> {
+    if let Some(name) = &args.name {
+        let status = process::runtime()?.block_on(Client::new(&places.files(name).socket).status())?;
+        output::report(args.reporting.json, &super::up::Up(status.clone()))?;
+        return if status.is_up() { Ok(()) } else { Err(NotUp.into()) };
+    }
+    let names = places.lines()?;
+    let rows: Vec<Row> = process::runtime()?.block_on(async {
+        let mut rows = Vec::new();
+        for line in names {
+            rows.push(match Client::new(&places.files(&line).socket).status().await {
+                Ok(status) => Row::Running(Box::new(status)),
+                Err(ClientError::NotUp { .. }) => Row::Down { line, error: "down".to_owned() },
+                Err(error) => Row::Down { line, error: error.to_string() },
+            });
+        }
+        rows
+    });
+    let all_up = rows.iter().all(|row| matches!(row, Row::Running(status) if status.is_up()));
+    output::report(args.reporting.json, &Lines(rows))?;
+    if all_up { Ok(()) } else { Err(NotUp.into()) }
+}
+
+impl fmt::Display for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return writeln!(f, "no line is configured here; `tieline new` makes one, `tieline join` takes an invitation");
+        }
+        for (number, row) in self.0.iter().enumerate() {
+            if number > 0 {
+                writeln!(f)?;
+            }
+            match row {
+                Row::Running(status) => f.write_str(&to_text(status))?,
+                Row::Down { line, error } => writeln!(f, "{:>12}  {line} — {error}", "line")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The status as a person reads it, one thing a row.
+#[must_use]
+pub(crate) fn to_text(status: &Status) -> String {
+    let mut page = Page::default();
+    page.row("line", &format!("{} — {}", status.line, headline(status)));
+    page.row("far end", &far_end(status));
+    if let Some(address) = status.far_end.address {
+        page.row("reached at", &address.to_string());
+    }
+    page.row("listening", &status.here.listen.to_string());
+    if let Some(device) = &status.here.device {
+        page.row("device", &format!("{device}, {} (MTU {})", status.here.address, status.here.mtu));
+    }
+    if let Some(address) = status.far_end.line_address.filter(|_| status.here.device.is_some()) {
+        page.row("far address", &address.to_string());
+    }
+    networks(&mut page, status);
+    page.row("round trip", &round_trip(status));
+    if let Some(session) = &status.session {
+        let opened = if session.initiator { "opened here" } else { "opened by the far end" };
+        page.row("session", &format!("{} old, {opened}", seconds(session.age_seconds)));
+    }
+    let traffic = &status.traffic;
+    page.row(
+        "traffic",
+        &format!(
+            "{} out, {} in; {} and {} IP packets",
+            octets(traffic.sealed_bytes_out),
+            octets(traffic.sealed_bytes_in),
+            traffic.ip_packets_out,
+            traffic.ip_packets_in
+        ),
+    );
+    page.row("streams", if status.far_end.streams { "connected" } else { "not connected" });
+    if let Some(inbox) = &status.here.inbox {
+        page.row("inbox", &format!("{} ({} files received)", inbox.display(), status.here.files_received));
+    }
+    for (reason, count) in &status.drops {
+        page.row("dropped", &format!("{count} × {}", drop_in_words(reason)));
+    }
+    for alarm in &status.alarms {
+        page.row("ALARM", alarm);
+    }
+    page.row("process", &format!("{}, up for {}", status.pid, seconds(status.running_seconds)));
+    page.0
+}
+
+fn headline(status: &Status) -> &'static str {
+    match (status.state, status.far_end.kind) {
+        (LineState::Inviting, _) => "waiting for the other office to join; nobody has used the invitation yet",
+        (LineState::Waiting, _) => "waiting for the far end, which has not answered; `tieline doctor` looks for the reason",
+        (LineState::Silent, _) => "the far end is not heard any more; `tieline doctor` looks for the reason",
+        (LineState::Up, FarEndKind::Tieline) => "up",
+        (LineState::Up, FarEndKind::IpOnly) => "up, IP only: the far end is plain WireGuard",
+        (LineState::Up, FarEndKind::Incompatible) => "up, IP only: the far end's tieline is of another age, update the older one",
+        (LineState::Up, FarEndKind::Unknown) => "up, asking the far end what it is",
+    }
+}
+
+fn far_end(status: &Status) -> String {
+    let far = &status.far_end;
+    let mut words = far.name.clone().unwrap_or_else(|| "not known yet".to_owned());
+    if let Some(software) = &far.software {
+        let _ = write!(words, " ({software})");
+    }
+    if let Some(key) = &far.public_key {
+        let _ = write!(words, ", key {key}");
+    }
+    words
+}
+
+fn networks(page: &mut Page, status: &Status) {
+    let far = &status.far_end;
+    for network in &far.accepted {
+        page.row("reaches", &network.to_string());
+    }
+    for refused in &far.refused {
+        page.row("not reached", &format!("{}: {}", refused.network, refused.reason));
+    }
+    for offer in &status.here.offers {
+        let taken = if far.accepts_of_us.contains(offer) { "taken by the far end" } else { "not taken by the far end yet" };
+        let refused = far.refuses_of_us.iter().find(|refused| refused.network == *offer);
+        let words = refused.map_or_else(|| taken.to_owned(), |refused| format!("refused: {}", refused.reason));
+        page.row("offers", &format!("{offer}, {words}"));
+    }
+}
+
+fn round_trip(status: &Status) -> String {
+    let quality = &status.quality;
+    let Some(last) = quality.round_trip_seconds else { return "not measured".to_owned() };
+    let millis = |seconds: Option<f64>| format!("{:.1}", seconds.unwrap_or(last) * 1000.0);
+    format!(
+        "{} ms (least {}, usual {}), {} of {} probes answered",
+        millis(Some(last)),
+        millis(quality.round_trip_min_seconds),
+        millis(quality.round_trip_smoothed_seconds),
+        quality.probes_answered,
+        quality.probes_sent
+    )
+}
+
+/// A reason of the counters as somebody says it who is not a network specialist.
+fn drop_in_words(reason: &str) -> String {
+    let words = match reason {
+        "bad-mac1" => "datagrams of strangers who do not know this end's key",
+        "unknown-receiver" => "datagrams that belong to no session (a stranger's, or late after a restart)",
+        "replayed" => "datagrams that were sent a second time (a replay)",
+        "not-authentic" => "datagrams that were forged or damaged",
+        "unknown-peer" => "attempts with a key that is not the far end's",
+        "no-proof" => "attempts to join without the invitation",
+        "spent-invitation" => "attempts to join with an invitation that is spent",
+        "stale-timestamp" => "handshakes that were replayed, or of a far end whose clock went back",
+        "source-not-accepted" => "packets from networks that are not accepted",
+        _ => return reason.replace(['-', '_'], " "),
+    };
+    format!("{words} [{reason}]")
+}
+
+/// A duration as people say it.
+#[must_use]
+pub(crate) fn seconds(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} days {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// An amount of octets as people say it.
+#[must_use]
+pub(crate) fn octets(octets: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut amount = octets as f64;
+    let mut unit = 0;
+    while amount >= 1000.0 && unit + 1 < UNITS.len() {
+        amount /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{octets} B") } else { format!("{amount:.1} {}", UNITS[unit]) }
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn row(&mut self, what: &str, value: &str) {
+        let _ = writeln!(self.0, "{what:>12}  {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_and_durations_are_said_as_people_say_them() {
+        assert_eq!(octets(999), "999 B");
+        assert_eq!(octets(1_500_000), "1.5 MB");
+        assert_eq!(seconds(59), "59 s");
+        assert_eq!(seconds(3_725), "1 h 2 min");
+        assert_eq!(seconds(90_000), "1 days 1 h");
+    }
+
+    #[test]
+    fn unknown_reasons_are_shown_as_they_are() {
+        assert_eq!(drop_in_words("medium-refused"), "medium refused");
+        assert!(drop_in_words("replayed").contains("replay"));
+    }
+}
