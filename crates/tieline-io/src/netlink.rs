@@ -13,7 +13,7 @@ use std::io;
 use rtnetlink::Handle;
 use tokio::task::AbortHandle;
 
-pub use self::address::Address;
+pub use self::address::{Address, USABLE_WITHIN};
 pub use self::link::Link;
 pub use self::route::{ROUTE_PROTOCOL, Route};
 
@@ -82,6 +82,12 @@ pub enum NetlinkError {
         what: String,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// The kernel took it, but did not put it to use in time.
+    #[error("cannot {what}: the kernel did not put it to use in {} s", USABLE_WITHIN.as_secs())]
+    NotUsable {
+        /// What was asked.
+        what: String,
     },
     /// The kernel refused for another reason.
     #[error("cannot {what}")]

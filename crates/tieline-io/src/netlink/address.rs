@@ -1,6 +1,7 @@
 //! Addresses: which of the world's are this machine's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
@@ -8,6 +9,10 @@ use rtnetlink::AddressMessageBuilder;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
 
 use super::{Netlink, NetlinkError, undone};
+
+/// How long the kernel may take to make an address usable; a busy machine takes some milliseconds.
+pub const USABLE_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// An address of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,19 +38,35 @@ impl Netlink {
     }
 
     /// Gives a device an address, with the network of its prefix length reachable through it; giving it again changes
-    /// nothing. An IPv6 address can be used at once: on a line nobody else can have it, so it is not asked for (RFC 4862
-    /// §5.4 is for shared links).
+    /// nothing. On a device that is up the address can be used when this returns. An IPv6 address is not asked for on the
+    /// link first: on a line nobody else can have it (RFC 4862 §5.4 is for shared links).
+    ///
+    /// Needs the runtime's clock.
     ///
     /// # Errors
     ///
-    /// What the kernel said.
+    /// [`NetlinkError::NotUsable`] after [`USABLE_WITHIN`]; else what the kernel said.
     pub async fn add_address(&self, index: u32, network: IpNet) -> Result<(), NetlinkError> {
         let mut request = self.handle.address().add(index, network.addr(), network.prefix_len()).replace();
         if network.addr().is_ipv6() {
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
         let what = || format!("give network device {index} the address {network}");
-        request.execute().await.map_err(|error| NetlinkError::new(what(), error))
+        request.execute().await.map_err(|error| NetlinkError::new(what(), error))?;
+        if network.addr().is_ipv6() && self.link_is_up(index).await? {
+            let usable = tokio::time::timeout(USABLE_WITHIN, self.until_local(network.addr())).await;
+            return usable.unwrap_or_else(|_| Err(NetlinkError::NotUsable { what: what() }));
+        }
+        Ok(())
+    }
+
+    /// Waits until the kernel takes packets to `ip` for its own. For IPv6 a work queue of the kernel does that after it has
+    /// confirmed the address; until then a router sends such packets on.
+    async fn until_local(&self, ip: IpAddr) -> Result<(), NetlinkError> {
+        while !self.is_local(ip).await? {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// Takes an address from a device; returns whether it was there.

@@ -49,6 +49,13 @@ impl Netlink {
         }
     }
 
+    pub(super) async fn link_is_up(&self, index: u32) -> Result<bool, NetlinkError> {
+        let answer = self.handle.link().get().match_index(index).execute().try_next().await;
+        let answer =
+            answer.map_err(|error| NetlinkError::new(format!("look up network device {index}"), error))?;
+        Ok(answer.is_some_and(|message| Link::from_message(message).is_up))
+    }
+
     /// Sets a device up, with `mtu` octets if given.
     ///
     /// # Errors

@@ -113,6 +113,25 @@ impl Netlink {
         Ok(routes)
     }
 
+    /// Whether the kernel takes packets to `ip` for its own.
+    pub(super) async fn is_local(&self, ip: IpAddr) -> Result<bool, NetlinkError> {
+        let host = IpNet::from(ip);
+        let message = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(host.addr(), host.prefix_len())
+            .expect("an IpNet's prefix length fits its address")
+            .build();
+        match self.handle.route().get(message).execute().try_next().await {
+            Ok(answer) => Ok(answer.is_some_and(|message| message.header.kind == RouteType::Local)),
+            Err(error) => match NetlinkError::new(format!("look up the route to {ip}"), error) {
+                // No route at all, so not a local one.
+                NetlinkError::Kernel { source, .. } if source.raw_os_error() == Some(libc::ENETUNREACH) => {
+                    Ok(false)
+                }
+                other => Err(other),
+            },
+        }
+    }
+
     /// Adds a route.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! TUN devices, links, addresses and routes, each test in a network namespace of its own.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -134,15 +134,40 @@ fn addresses_are_given_and_taken() {
     });
 }
 
+/// Sent on as a router would, a packet to an address that is not local yet leaves by the device it came in by.
 fn ipv6_address_is_usable_at_once() {
+    /// Enough to meet the moment in which the kernel has the address, but no route to it.
+    const ATTEMPTS: u16 = 50;
     in_namespace(async |netlink| {
-        netlink.add_veth("cable0", "cable1").await.unwrap();
-        let link = netlink.link_by_name("cable0").await.unwrap().unwrap();
-        netlink.set_link_up(link.index, None).await.unwrap();
-        netlink.add_address(link.index, net("2001:db8::1/64")).await.unwrap();
-        // A tentative address, one still being asked for on the link, cannot be bound.
-        UdpSocket::bind("[2001:db8::1]:0").unwrap();
+        sysctl::set_forwarding(IpVersion::V6, true).unwrap();
+        let device = TunDevice::create("tie0", MTU).unwrap();
+        netlink.set_link_up(device.index(), None).await.unwrap();
+        netlink.add_route(&Route::through(net("::/0"), device.index())).await.unwrap();
+        for number in 1..=ATTEMPTS {
+            let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number);
+            netlink.add_address(device.index(), IpNet::from(IpAddr::from(address))).await.unwrap();
+            let socket = UdpSocket::bind((address, 7)).unwrap();
+            device.write(&udp_v6("2001:db8:1::1".parse().unwrap(), address)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            let received = socket.recv(&mut [0; 8]);
+            assert_eq!(received.map_err(|error| error.kind()), Ok(2), "address {number}");
+        }
     });
+}
+
+/// A UDP packet to port 7 with two octets of payload.
+fn udp_v6(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
+    const UDP: u8 = 17;
+    let mut transport = [7_u16, 7, 10, 0].map(u16::to_be_bytes).concat();
+    transport.extend(b"hi");
+    let addresses = [source.octets(), destination.octets()].concat();
+    let covered = [addresses.as_slice(), &[0, UDP, 0, 10], &transport].concat();
+    let mut sum: u32 = covered.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    transport[6..8].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    [&[0x60, 0, 0, 0, 0, 10, UDP, 64], addresses.as_slice(), &transport].concat()
 }
 
 fn route_bears_its_marks() {

@@ -171,10 +171,11 @@ fn build_host(name: &str, gateway: &NamespaceThread, lan: Vec<IpNet>) -> Result<
         let far = index_of(&netlink, HOST_DEVICE).await?;
         netlink.move_link(far, inside.as_fd()).await?;
         let near = index_of(&netlink, LAN_DEVICE).await?;
+        netlink.set_link_up(near, None).await?;
         for network in networks {
             netlink.add_address(near, nth(network, 1)).await?;
         }
-        netlink.set_link_up(near, None).await
+        Ok(())
     })?;
     in_namespace(&host, async move |netlink| {
         netlink.set_loopback_up().await?;
