@@ -6,11 +6,17 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tieline_node::places::PlacesChoice;
 
 use crate::commands::completions::CompletionsArgs;
+use crate::commands::down::DownArgs;
 use crate::commands::import::ImportArgs;
 use crate::commands::join::JoinArgs;
 use crate::commands::key::KeyCommand;
 use crate::commands::man::ManArgs;
 use crate::commands::new::NewArgs;
+use crate::commands::ping::PingArgs;
+use crate::commands::pipe::PipeArgs;
+use crate::commands::send::SendArgs;
+use crate::commands::status::StatusArgs;
+use crate::commands::up::UpArgs;
 
 /// A private line between two offices: exactly two ends, and everything the offices share goes over it.
 ///
@@ -86,6 +92,12 @@ pub(crate) struct Reporting {
 pub(crate) enum Command {
     New(NewArgs),
     Join(JoinArgs),
+    Up(UpArgs),
+    Down(DownArgs),
+    Status(StatusArgs),
+    Ping(PingArgs),
+    Send(SendArgs),
+    Pipe(PipeArgs),
     #[command(subcommand)]
     Key(KeyCommand),
     Import(ImportArgs),
@@ -100,6 +112,11 @@ impl Command {
             Self::New(args) => args.reporting.json,
             Self::Join(args) => args.reporting.json,
             Self::Import(args) => args.reporting.json,
+            Self::Up(args) => args.reporting.json,
+            Self::Status(args) => args.reporting.json,
+            Self::Ping(args) => args.reporting.json,
+            Self::Send(args) => args.reporting.json,
+            Self::Down(_) | Self::Pipe(_) => false,
             Self::Key(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }

@@ -8,6 +8,7 @@ mod commands;
 mod failure;
 mod logging;
 mod output;
+mod process;
 
 use std::process::ExitCode;
 

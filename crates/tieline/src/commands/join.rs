@@ -53,6 +53,10 @@ pub(crate) struct JoinArgs {
     #[arg(long, conflicts_with = "offer")]
     bare: bool,
 
+    /// Only write the files; `tieline up NAME`, or systemd, brings the line up
+    #[arg(long)]
+    pub(crate) no_up: bool,
+
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }

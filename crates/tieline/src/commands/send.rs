@@ -200,8 +200,7 @@ impl Progress for Bar {
 impl fmt::Display for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for entry in self.0.undelivered() {
-            let reason = entry.fate.reason().unwrap_or_default();
-            writeln!(f, "not delivered: {}: {reason}", entry.shown_name())?;
+            writeln!(f, "{entry}")?;
         }
         let totals = &self.0.totals;
         let delivered = totals.delivered;

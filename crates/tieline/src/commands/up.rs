@@ -88,23 +88,37 @@ pub(crate) fn run(choice: &PlacesChoice, places: &Places, args: &UpArgs) -> Resu
 /// # Errors
 ///
 /// As [`run`].
-pub(crate) fn start(
+fn start(
     choice: &PlacesChoice,
     places: &Places,
     name: &LineName,
     patience: Duration,
     json: bool,
 ) -> Result<(), Failure> {
-    // Mistakes are told here, where somebody looks, and before anything is started.
-    Line::load(places, name).map_err(|problems| UpError::Start(StartError::Config(problems)))?;
-    let status = process::runtime()?.block_on(async {
-        process::start_detached(choice, places, name).await?;
-        process::wait_for_far_end(&Client::new(&places.files(name).socket), patience).await
-    })?;
+    let status = bring_up(choice, places, name, patience)?;
     let reached = status.is_up();
     output::report(json, &Up(status))?;
     if reached || patience.is_zero() {
         return Ok(());
     }
     Err(NotReached { seconds: patience.as_secs(), line: name.clone() }.into())
+}
+
+/// Starts the end detached, gives the far end `patience` to be there, and returns how things are then.
+///
+/// # Errors
+///
+/// Why this end is not up.
+pub(crate) fn bring_up(
+    choice: &PlacesChoice,
+    places: &Places,
+    name: &LineName,
+    patience: Duration,
+) -> Result<Status, UpError> {
+    // Mistakes are told here, where somebody looks, and before anything is started.
+    Line::load(places, name).map_err(|problems| UpError::Start(StartError::Config(problems)))?;
+    process::runtime()?.block_on(async {
+        process::start_detached(choice, places, name).await?;
+        process::wait_for_far_end(&Client::new(&places.files(name).socket), patience).await
+    })
 }

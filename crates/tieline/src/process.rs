@@ -1,0 +1,267 @@
+//! A line's end as a process of its own: running it here, starting it detached, taking it down.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use tieline_node::{
+    api::client::{Client, ClientError},
+    config::Problems,
+    engine,
+    node::{Node, Options, StartError},
+    places::{LineName, Places, PlacesChoice},
+    status::{LineState, Status},
+};
+use crate::failure::{CommandError, Exit};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+/// How long a detached end may take until it answers.
+const START_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long an end may take to go down.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// As much of the log of an end that failed to start is shown.
+const LOG_SHOWN_BYTES: u64 = 64 * 1024;
+
+/// Why an end was not brought up or down.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpError {
+    /// It cannot be brought up.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The detached process ended; it has said why.
+    #[error("line {line} did not come up ({status}):\n{said}")]
+    Ended {
+        /// The line.
+        line: LineName,
+        /// How the process ended.
+        status: ExitStatus,
+        /// What it said last.
+        said: String,
+    },
+    /// The detached process does not answer.
+    #[error("line {line} was started but does not answer within {} s; its log is {}", START_WAIT_MAX.as_secs(), .log.display())]
+    NoAnswer {
+        /// The line.
+        line: LineName,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// It does not go down.
+    #[error("line {line} does not go down; process {pid} runs it")]
+    StillUp {
+        /// The line.
+        line: LineName,
+        /// The process.
+        pid: u32,
+    },
+    /// The running end was asked in vain.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The system refused something.
+    #[error("cannot {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Runs the end in this process until it is told to go down, by `down` or by a signal.
+///
+/// # Errors
+///
+/// [`UpError::Start`] or [`UpError::System`].
+pub(crate) fn run_in_foreground(places: &Places, name: &LineName) -> Result<(), UpError> {
+    runtime()?.block_on(async {
+        let system = |source| UpError::System { what: "listen to signals", source };
+        let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+        let node = Node::start(places, name, &Options::default()).await?;
+        tracing::info!(line = %name, "the line's end is up");
+        let commands = node.commands();
+        // Not run by systemd: then nobody asks.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let run = node.run();
+        tokio::pin!(run);
+        tokio::select! {
+            () = &mut run => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if commands.send(engine::Command::Down).await.is_ok() {
+            run.await;
+        }
+        tracing::info!(line = %name, "the line's end is down");
+        Ok(())
+    })
+}
+
+/// A runtime of this one thread.
+///
+/// # Errors
+///
+/// [`UpError::System`].
+pub(crate) fn runtime() -> Result<runtime::Runtime, UpError> {
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| UpError::System { what: "start the runtime", source })
+}
+
+/// Where a detached end logs.
+#[must_use]
+pub(crate) fn log_file(places: &Places, name: &LineName) -> PathBuf {
+    places.runtime_dir().join(format!("{name}.log"))
+}
+
+/// Starts the end detached and waits until it answers.
+///
+/// # Errors
+///
+/// [`UpError`]; nothing runs then.
+pub(crate) async fn start_detached(
+    choice: &PlacesChoice,
+    places: &Places,
+    name: &LineName,
+) -> Result<Status, UpError> {
+    let system = |what| move |source| UpError::System { what, source };
+    places.make_runtime_dir().map_err(StartError::Places)?;
+    let log = log_file(places, name);
+    let output = File::create(&log).map_err(system("make the log file"))?;
+    let program = std::env::current_exe().map_err(system("find this program"))?;
+    let folder = |option: &str, folder: &Option<PathBuf>| {
+        folder.iter().flat_map(|folder| [option.into(), folder.into()]).collect::<Vec<OsString>>()
+    };
+    let mut child = Command::new(program)
+        .args(folder("--config-dir", &choice.config_dir))
+        .args(folder("--runtime-dir", &choice.runtime_dir))
+        .args(["up", "--foreground", "--detached", name.as_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(output)
+        .spawn()
+        .map_err(system("start the process"))?;
+    wait_until_it_answers(places, name, &mut child, &log).await
+}
+
+/// Cuts this process loose from the terminal and session of whoever started it.
+///
+/// # Errors
+///
+/// [`UpError::System`].
+pub(crate) fn detach() -> Result<(), UpError> {
+    rustix::process::setsid()
+        .map(drop)
+        .map_err(|error| UpError::System { what: "leave the session", source: error.into() })
+}
+
+async fn wait_until_it_answers(
+    places: &Places,
+    name: &LineName,
+    child: &mut Child,
+    log: &Path,
+) -> Result<Status, UpError> {
+    let client = Client::new(&places.files(name).socket);
+    let deadline = Instant::now() + START_WAIT_MAX;
+    loop {
+        match client.status().await {
+            Ok(status) if status.pid == child.id() => return Ok(status),
+            Ok(_) | Err(ClientError::NotUp { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ended = child.try_wait().map_err(|source| UpError::System { what: "watch the process", source })?;
+        if let Some(status) = ended {
+            return Err(UpError::Ended { line: name.clone(), status, said: last_words(log) });
+        }
+        if Instant::now() > deadline {
+            // It must not come up behind our back after we said that it did not.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(UpError::NoAnswer { line: name.clone(), log: log.to_owned() });
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// What the process that failed has written.
+fn last_words(log: &Path) -> String {
+    let mut said = Vec::new();
+    let read = File::open(log).and_then(|file| file.take(LOG_SHOWN_BYTES).read_to_end(&mut said));
+    match read {
+        Ok(_) => String::from_utf8_lossy(&said).trim_end().to_owned(),
+        Err(error) => format!("(its log {} cannot be read: {error})", log.display()),
+    }
+}
+
+/// Waits until the far end is there, or `patience` is over, and returns how things are then.
+///
+/// # Errors
+///
+/// [`UpError::Client`].
+pub(crate) async fn wait_for_far_end(client: &Client, patience: Duration) -> Result<Status, UpError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let status = client.status().await?;
+        let introduced = status.state == LineState::Up && status.far_end.name.is_some();
+        if introduced || Instant::now() > deadline {
+            return Ok(status);
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// Takes the end down and waits until its process is gone.
+///
+/// # Errors
+///
+/// [`UpError::Client`] if it is not up, [`UpError::StillUp`].
+pub(crate) async fn take_down(places: &Places, name: &LineName) -> Result<(), UpError> {
+    let files = places.files(name);
+    let client = Client::new(&files.socket);
+    let pid = client.status().await?.pid;
+    client.down().await?;
+    let deadline = Instant::now() + STOP_WAIT_MAX;
+    while let Some(_holder) = tieline_io::lock::FileLock::holder(&files.lock)
+        .map_err(|error| UpError::System { what: "look at the lock", source: io::Error::other(error) })?
+    {
+        if Instant::now() > deadline {
+            return Err(UpError::StillUp { line: name.clone(), pid });
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
+}
+
+impl CommandError for UpError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Start(StartError::Config(_)) => Exit::Wrong,
+            _ => Exit::Failed,
+        }
+    }
+
+    fn problems(&self) -> Option<&Problems> {
+        match self {
+            Self::Start(StartError::Config(problems)) => Some(problems),
+            _ => None,
+        }
+    }
+}
+
+impl CommandError for ClientError {
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+}
