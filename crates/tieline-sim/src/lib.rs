@@ -5,6 +5,7 @@
 //! - [`lab`]: offices in network namespaces on this machine, with such paths between them, live. [`relay`]: where
 //!   namespaces are not allowed, the same path between two UDP addresses.
 
+pub mod ends;
 pub mod lab;
 pub mod nat;
 pub mod path;

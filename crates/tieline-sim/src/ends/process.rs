@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tieline_line::accept::AcceptTable;
-use tieline_line::{Control, Delivery, Event, HEADROOM, Inbound, Outbound, Outcome, Outgoing, Shared, TAILROOM};
+use tieline_line::{
+    Control, Delivery, Event, HEADROOM, Inbound, Outbound, Outcome, Outgoing, Shared, TAILROOM,
+};
 use tieline_seal::{Opened, SealError};
 use tieline_wire::sealed::{Kind, padded_len};
 use tieline_wire::time::Now;
