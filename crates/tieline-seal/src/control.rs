@@ -13,11 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use rand::{RngCore, SeedableRng};
-use rand_chacha::ChaCha20Rng;
 use tieline_wire::time::Now;
 use tieline_wire::wireguard::{MAC_LEN, MessageType, SessionIndex};
-use zeroize::Zeroizing;
 
 use self::initiate::Attempts;
 use crate::activity::{Activity, Epoch};
@@ -25,13 +22,14 @@ use crate::config::{AttemptStatus, Config, Event, Pace, Peer, SessionStatus, Sta
 use crate::cookie::CookieGiver;
 use crate::drops::{DropCounters, DropReason};
 use crate::inbound::{Inbound, reason_of};
-use crate::keys::{KEY_LEN, PrivateKey, PublicKey};
+use crate::keys::{PrivateKey, PublicKey};
 use crate::limits::{EVENTS_MAX, TRANSMITS_MAX};
 use crate::load::Load;
 use crate::mac::MacKey;
 use crate::notice::Notice;
 use crate::outbound::Outbound;
 use crate::peer::PeerState;
+use crate::random::Generator;
 use crate::session::{Role, Session, Shared, Table};
 use crate::timestamps::OwnTimestamps;
 
@@ -52,7 +50,7 @@ pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, In
 pub struct Control {
     own: Own,
     peer: PeerState,
-    rng: ChaCha20Rng,
+    random: Generator,
     shared: Arc<Shared>,
     attempts: Attempts,
     timestamps: OwnTimestamps,
@@ -84,7 +82,6 @@ struct Own {
 
 impl Control {
     fn new(config: Config, now: Now, seed: [u8; 32]) -> Self {
-        let seed = Zeroizing::new(seed);
         let public_key = config.private_key.public_key();
         let peer = match &config.peer {
             Peer::Known { public_key, preshared_key, proof } => {
@@ -101,7 +98,7 @@ impl Control {
             cookies: CookieGiver::new(&public_key),
             own: Own { mac1: MacKey::mac1_to(&public_key), public_key, private_key: config.private_key },
             peer,
-            rng: ChaCha20Rng::from_seed(*seed),
+            random: Generator::new(seed),
             shared: Arc::new(Shared {
                 epoch: Epoch(now.monotonic),
                 table: ArcSwap::from_pointee(table),
@@ -200,7 +197,7 @@ impl Control {
 
     /// Sets how fast unanswered initiations follow each other.
     pub fn set_pace(&mut self, pace: Pace) {
-        self.attempts.set_pace(pace, &mut self.rng);
+        self.attempts.set_pace(pace, &mut self.random);
     }
 
     /// While an address is held, initiations of the peer from any other are dropped and counted: its key is in use twice.
@@ -321,18 +318,12 @@ impl Control {
     /// A random index that names nothing of ours yet.
     fn fresh_index(&mut self) -> SessionIndex {
         loop {
-            let index = SessionIndex(self.rng.next_u32());
+            let index = self.random.index();
             // At most eight of 2^32 are taken: the loop ends at once but for chances of one in 2^29.
             if self.shared.table.load().find(index).is_none() && !self.attempts.names(index) {
                 return index;
             }
         }
-    }
-
-    fn fresh_ephemeral(&mut self) -> Zeroizing<[u8; KEY_LEN]> {
-        let mut ephemeral = Zeroizing::new([0; KEY_LEN]);
-        self.rng.fill_bytes(&mut *ephemeral);
-        ephemeral
     }
 
     fn transmit(&mut self, to: SocketAddr, bytes: &[u8]) {

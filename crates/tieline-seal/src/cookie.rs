@@ -9,8 +9,6 @@ use std::time::Instant;
 use blake2::digest::consts::U16;
 use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
-use rand::RngCore;
-use rand_chacha::ChaCha20Rng;
 use subtle::ConstantTimeEq;
 use tieline_wire::wireguard::{CookieReply, MAC_LEN, SessionIndex};
 use zeroize::Zeroizing;
@@ -18,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::keys::PublicKey;
 use crate::limits::{COOKIE_LATENCY_ALLOWANCE, COOKIE_REFRESH_TIME};
 use crate::mac::{MacKey, cookie_reply_key, keyed_hash};
+use crate::random::Generator;
 
 /// The side under load, which gives cookies out.
 pub(crate) struct CookieGiver {
@@ -41,19 +40,16 @@ impl CookieGiver {
     pub(crate) fn reply(
         &mut self,
         now: Instant,
-        rng: &mut ChaCha20Rng,
+        random: &mut Generator,
         from: SocketAddr,
         sender: SessionIndex,
         mac1: &[u8; MAC_LEN],
     ) -> CookieReply {
         if self.fresh_secret(now).is_none() {
-            let mut secret = Zeroizing::new([0; 32]);
-            rng.fill_bytes(&mut *secret);
-            self.secret = Some((MacKey::from_bytes(*secret), now));
+            self.secret = Some((MacKey::from_bytes(*random.secret()), now));
         }
         let secret = self.fresh_secret(now).expect("it was made just now");
-        let mut nonce = [0; CookieReply::NONCE_LEN];
-        rng.fill_bytes(&mut nonce);
+        let nonce = random.nonce();
         let mut cookie = cookie_of(secret, from);
         let tag = XChaCha20Poly1305::new(&self.reply_key.into())
             .encrypt_in_place_detached(XNonce::from_slice(&nonce), mac1, &mut *cookie)
@@ -107,10 +103,6 @@ impl CookieTaker {
             < COOKIE_REFRESH_TIME.saturating_sub(COOKIE_LATENCY_ALLOWANCE);
         is_fresh.then(|| keyed_hash::<U16>(&**cookie, &[covered]).into())
     }
-
-    pub(crate) fn erase(&mut self) {
-        self.cookie = None;
-    }
 }
 
 fn cookie_of(secret: &MacKey, from: SocketAddr) -> Zeroizing<[u8; MAC_LEN]> {
@@ -125,15 +117,13 @@ fn cookie_of(secret: &MacKey, from: SocketAddr) -> Zeroizing<[u8; MAC_LEN]> {
 mod tests {
     use std::time::Duration;
 
-    use rand::SeedableRng;
-
     use super::*;
     use crate::keys::PrivateKey;
 
     struct Scene {
         giver: CookieGiver,
         taker: CookieTaker,
-        rng: ChaCha20Rng,
+        random: Generator,
         now: Instant,
     }
 
@@ -145,7 +135,7 @@ mod tests {
         Scene {
             giver: CookieGiver::new(&key),
             taker: CookieTaker::new(&key),
-            rng: ChaCha20Rng::from_seed([5; 32]),
+            random: Generator::new([5; 32]),
             now: Instant::now(),
         }
     }
@@ -156,7 +146,7 @@ mod tests {
 
     impl Scene {
         fn reply(&mut self, from: SocketAddr) -> CookieReply {
-            self.giver.reply(self.now, &mut self.rng, from, SessionIndex(7), &MAC1)
+            self.giver.reply(self.now, &mut self.random, from, SessionIndex(7), &MAC1)
         }
 
         fn verifies(&self, from: SocketAddr, mac2: &[u8]) -> bool {
@@ -216,15 +206,6 @@ mod tests {
         let last = scene.now + COOKIE_REFRESH_TIME - COOKIE_LATENCY_ALLOWANCE;
         assert!(scene.taker.mac2(last - Duration::from_nanos(1), COVERED).is_some());
         assert!(scene.taker.mac2(last, COVERED).is_none());
-    }
-
-    #[test]
-    fn an_erased_cookie_is_gone() {
-        let mut scene = scene();
-        let reply = scene.reply(source("192.0.2.1:1000"));
-        scene.taker.take(scene.now, &reply, &MAC1);
-        scene.taker.erase();
-        assert_eq!(scene.taker.mac2(scene.now, COVERED), None);
     }
 
     #[test]

@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::Rng;
-use rand_chacha::ChaCha20Rng;
 use tieline_wire::time::Now;
 use tieline_wire::wireguard::{CookieReply, HandshakeInitiation, HandshakeResponse, MAC_LEN, SessionIndex};
 
@@ -20,6 +18,7 @@ use crate::limits::{
 };
 use crate::noise::Initiator;
 use crate::peer::{Known, PeerState};
+use crate::random::Generator;
 use crate::session::{Agreed, Role, Session};
 
 /// Our initiations: those whose answers are out, and when the next is due.
@@ -79,13 +78,13 @@ impl Attempts {
         self.wanted_without_address = false;
     }
 
-    pub(super) fn set_pace(&mut self, pace: Pace, rng: &mut ChaCha20Rng) {
+    pub(super) fn set_pace(&mut self, pace: Pace, random: &mut Generator) {
         if self.pace == pace {
             return;
         }
         self.pace = pace;
         let (Some(streak), Some(sent_at)) = (&mut self.streak, self.last_sent_at) else { return };
-        let due_at = sent_at + interval(pace) + jitter(pace, rng);
+        let due_at = sent_at + interval(pace) + jitter(pace, random);
         streak.due_at = match pace {
             Pace::Cut => streak.due_at.min(due_at),
             Pace::Paper => due_at,
@@ -153,7 +152,7 @@ impl Control {
     fn send_initiation(&mut self, now: Now) {
         let Some(to) = self.shared.table.load().address else { return };
         let index = self.fresh_index();
-        let ephemeral = self.fresh_ephemeral();
+        let ephemeral = self.random.secret();
         let timestamp = self.timestamps.take(now.wall);
         self.schedule_next(now.monotonic);
         let PeerState::Known(known) = &self.peer else { return };
@@ -184,7 +183,7 @@ impl Control {
 
     fn schedule_next(&mut self, now: Instant) {
         let pace = self.attempts.pace;
-        let due_at = now + interval(pace) + jitter(pace, &mut self.rng);
+        let due_at = now + interval(pace) + jitter(pace, &mut self.random);
         self.attempts.last_sent_at = Some(now);
         if let Some(streak) = &mut self.attempts.streak {
             streak.initiations = streak.initiations.saturating_add(1);
@@ -239,10 +238,10 @@ fn interval(pace: Pace) -> Duration {
     }
 }
 
-fn jitter(pace: Pace, rng: &mut ChaCha20Rng) -> Duration {
+fn jitter(pace: Pace, random: &mut Generator) -> Duration {
     let most = match pace {
         Pace::Paper => REKEY_TIMEOUT_JITTER_MAX,
         Pace::Cut => CUT_RETRY_JITTER_MAX,
     };
-    rng.random_range(Duration::ZERO..=most)
+    random.jitter(most)
 }

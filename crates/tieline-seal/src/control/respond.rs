@@ -38,7 +38,7 @@ impl Control {
         if matches!(self.peer, PeerState::Invited(_)) && !is_proved {
             return Err(DropReason::NoProof);
         }
-        let ephemeral = self.fresh_ephemeral();
+        let ephemeral = self.random.secret();
         let identified = Responder::read(&self.own.private_key, ephemeral, &message.noise)
             .map_err(|_| DropReason::NotAuthentic)?;
         self.check_sender(now.monotonic, from, &identified).map_err(|reason| match reason {
@@ -77,7 +77,7 @@ impl Control {
         if matches!(self.peer, PeerState::Invited(_)) {
             return Err(DropReason::NoProof);
         }
-        let reply = self.cookies.reply(now, &mut self.rng, from, sender, mac1);
+        let reply = self.cookies.reply(now, &mut self.random, from, sender, mac1);
         let mut bytes = [0; CookieReply::LEN];
         reply.emit(&mut bytes);
         self.transmit(from, &bytes);

@@ -125,10 +125,6 @@ impl Control {
             return;
         }
         self.derived_at = None;
-        self.answered = None;
-        if let Some(remote) = self.peer.remote_mut() {
-            remote.cookies.erase();
-        }
         self.change_table(|table| {
             *table = Table { address: table.address, prevails: table.prevails, ..Table::default() };
         });

@@ -6,8 +6,7 @@ use proptest::prelude::*;
 use tieline_wire::wireguard::{HandshakeInitiation, HandshakeResponse};
 
 use super::pair::*;
-use crate::mac::MacKey;
-use crate::{Config, DropReason, Peer, PresharedKey};
+use crate::{Config, DropReason, Peer, PresharedKey, stamp_mac1};
 
 /// Sends a packet on each way and takes the four datagrams of a new line: initiation, response, keepalive, packet.
 fn recorded() -> (Pair, [Flight; 4]) {
@@ -22,11 +21,9 @@ fn recorded() -> (Pair, [Flight; 4]) {
     (pair, flights)
 }
 
-/// Gives the mac1 that fits, as anybody can who knows the receiver's public key.
+/// With the MAC1 that fits, as anybody can make it who knows the receiver's public key.
 fn with_right_mac1(mut datagram: Vec<u8>, receiver: u8) -> Vec<u8> {
-    let mac1_at = datagram.len() - 32;
-    let mac1 = MacKey::mac1_to(&public_key(receiver)).mac(&[&datagram[..mac1_at]]);
-    datagram[mac1_at..mac1_at + 16].copy_from_slice(&mac1);
+    stamp_mac1(&mut datagram, &public_key(receiver));
     datagram
 }
 
@@ -290,7 +287,7 @@ proptest! {
         let mut pair = Pair::connected();
         let mut bytes = filling[..length].to_vec();
         bytes[..4].copy_from_slice(&[kind, 0, 0, 0]);
-        if right_mac1 && length > 64 {
+        if right_mac1 {
             bytes = with_right_mac1(bytes, KEY_B);
         }
         if straight_to_control {

@@ -228,6 +228,28 @@ fn a_candidate_whose_first_packet_is_in_is_not_displaced() {
 }
 
 #[test]
+fn a_session_that_was_given_up_opens_nothing_though_the_packet_thread_still_sees_it() {
+    let mut pair = invitation();
+    pair.a.keeps_alive = false;
+    pair.send(Side::A, b"x").unwrap_err();
+    pair.settle();
+    let waiting = pair.b.control.shared().table.load().next.clone().unwrap();
+    assert!(waiting.retire());
+    let packet = pair.a.seal(pair.now_at(Side::A), b"too late").unwrap();
+    assert_eq!(pair.deliver(&packet), Err(DropReason::UnknownReceiver));
+    assert!(pair.b.received.is_empty());
+    assert_eq!(paired(&pair.b.take_events()), None);
+}
+
+#[test]
+fn an_end_with_our_own_key_cannot_join() {
+    let mut pair = Pair::of(joining(KEY_B, KEY_B, SECRET, address_b()), inviting(KEY_B, SECRET));
+    pair.send(Side::A, b"I am you").unwrap_err();
+    pair.settle();
+    assert_eq!(pair.b.drops(), [(DropReason::UnknownPeer, 1)]);
+}
+
+#[test]
 fn a_replayed_initiation_displaces_nobody() {
     let mut pair = invitation();
     pair.a.keeps_alive = false;

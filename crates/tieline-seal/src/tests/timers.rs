@@ -79,8 +79,8 @@ fn the_initiator_replaces_a_session_when_it_receives_after_165_s() {
     pair.advance_to(secs(165));
     pair.pass(Side::B, b"that asks for another");
     assert_eq!(pair.times_of(Side::A, INITIATION), [secs(165)]);
-    pair.advance(secs(4));
-    assert_eq!(initiations(&pair, Side::A), 1, "once");
+    pair.advance(secs(14));
+    assert_eq!(initiations(&pair, Side::A), 1, "the session before, now the previous one, asks for none");
 }
 
 #[test]
@@ -324,6 +324,18 @@ fn persistent_keepalives_fill_every_silence_and_bring_the_line_up() {
     pair.advance_to(secs(1000));
     assert!(pair.a.has_session(pair.now_at(Side::A)), "the line stays up");
     assert!(!pair.a.take_events().contains(&Event::SessionLost));
+}
+
+#[test]
+fn a_persistent_keepalive_that_is_not_sent_is_asked_for_once_in_its_interval() {
+    let persistent =
+        Config { persistent_keepalive: Some(secs(25)), ..config(KEY_A, KEY_B, Some(address_b())) };
+    let mut pair = Pair::of(persistent, config(KEY_B, KEY_A, None));
+    pair.advance(millis(1));
+    pair.a.keeps_alive = false;
+    pair.a.events.clear();
+    pair.advance_to(secs(110));
+    assert_eq!(pair.a.take_events(), [const { Event::SendKeepalive }; 4]);
 }
 
 #[test]
