@@ -57,6 +57,11 @@ impl Ledger {
         self.book().ended = true;
     }
 
+    /// Whether everything was offered.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.book().ended
+    }
+
     /// We gave the entry up. False if the receiver has decided already, whose word then stands.
     pub(crate) fn give_up(&self, entry: usize, fate: Fate) -> bool {
         let mut book = self.book();

@@ -201,7 +201,9 @@ where
         written = &mut writing => written,
     };
     match written {
-        Ok(()) => listening.await,
+        Ok(()) if job.ledger.has_ended() => listening.await,
+        // The reading thread is gone; what it was is known when it is joined.
+        Ok(()) => Err(SendError::Stream(io::ErrorKind::BrokenPipe.into())),
         Err(error) => match timeout(LAST_WORD_WAIT, listening).await {
             Ok(Err(SendError::Stream(_))) | Err(_) => Err(SendError::Stream(error)),
             Ok(last_word) => last_word,

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::{BUFFER, Offices, Tree, frames, hello, noise};
+use support::{BUFFER, Mark, Offices, Tree, frames, hello, noise};
 use tieline_transfer::path::PARTIAL_FOLDER;
 use tieline_transfer::protocol::{
     FileOffer, FileTime, FolderOffer, ReceiverMessage, SenderMessage, VERSION, Verdict,
 };
-use tieline_transfer::{Fate, Inbox, Plan, ReceiveError, SendError, receive, send};
+use tieline_transfer::{Fate, Inbox, Plan, Progress, ReceiveError, RelativePath, SendError, receive, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 /// A whole transfer of a folder with three files, as a sender sends it, and what is there after it.
@@ -185,23 +185,51 @@ async fn a_sender_dropped_in_the_middle_ends_its_thread_and_the_receiver() {
     let offices = Offices::new();
     let plan = Plan::scan(&[offices.write("big", noise(1, 30_000_000))], &()).unwrap();
     let (near, far) = duplex(BUFFER);
-    let watch = Arc::new(());
-    let sending = send(near, plan, Arc::clone(&watch) as Arc<dyn tieline_transfer::Progress>);
+    let mark = Mark::at(1_000_000);
+    let sending = send(near, plan, mark.clone());
     let sending = async {
         tokio::select! {
             sent = sending => panic!("{sent:?}"),
-            () = tokio::time::sleep(Duration::from_millis(30)) => {}
+            () = mark.reached.notified() => {}
         }
     };
     let ((), received) = tokio::join!(sending, receive(far, &offices.inbox, None, Arc::new(())));
-    assert!(matches!(received, Err(ReceiveError::Stream(_)) | Ok(_)));
+    assert!(matches!(received.unwrap().interruption, Some(ReceiveError::Stream(_))));
     assert_eq!(offices.arrived().len(), 0);
     offices.assert_nothing_unfinished();
     for _ in 0..500 {
-        if Arc::strong_count(&watch) == 1 {
+        if Arc::strong_count(&mark) == 1 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("the reading thread goes on");
+}
+
+#[tokio::test]
+async fn a_watcher_that_panics_takes_its_end_down_and_does_not_hang_the_other() {
+    struct Fragile;
+    impl Progress for Fragile {
+        fn file(&self, _name: &RelativePath, _size: u64) {
+            panic!("a fault in the caller's own code");
+        }
+    }
+    let offices = Offices::new();
+    let path = offices.write("file", "x");
+    for fragile_sender in [true, false] {
+        let plan = Plan::scan(std::slice::from_ref(&path), &()).unwrap();
+        let (near, far) = duplex(BUFFER);
+        let inbox = Arc::clone(&offices.inbox);
+        let watch = |fragile| -> Arc<dyn Progress> { if fragile { Arc::new(Fragile) } else { Arc::new(()) } };
+        let sending = tokio::spawn(send(near, plan, watch(fragile_sender)));
+        let there = watch(!fragile_sender);
+        let receiving = tokio::spawn(async move { receive(far, &inbox, None, there).await });
+        let both = async { tokio::join!(sending, receiving) };
+        let (sent, received) =
+            tokio::time::timeout(Duration::from_secs(20), both).await.expect("nobody hangs");
+        assert_eq!(sent.is_err(), fragile_sender, "the panic is not swallowed");
+        assert_eq!(received.is_err(), !fragile_sender, "the panic is not swallowed");
+        offices.assert_nothing_unfinished();
+        assert_eq!(offices.arrived().len(), 0);
+    }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
@@ -16,6 +17,7 @@ use tieline_transfer::{
     EntryReport, Inbox, Outcome, Plan, Progress, ReceiveError, Received, SendError, receive, send,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::Notify;
 
 /// What `tokio::io::duplex` holds: small enough that both ends have to listen while they talk.
 pub(crate) const SMALL_BUFFER: usize = 61;
@@ -183,4 +185,25 @@ pub(crate) async fn let_in(mut stream: DuplexStream) -> DuplexStream {
     stream.write_all(&frames([hello(10, 0)])).await.unwrap();
     assert_eq!(answer(&mut stream).await, Some(ReceiverMessage::Welcome { version: VERSION }));
     stream
+}
+
+/// Wakes somebody when so many octets have moved.
+pub(crate) struct Mark {
+    moved: AtomicU64,
+    at: u64,
+    pub(crate) reached: Notify,
+}
+
+impl Mark {
+    pub(crate) fn at(at: u64) -> Arc<Self> {
+        Arc::new(Self { moved: AtomicU64::new(0), at, reached: Notify::new() })
+    }
+}
+
+impl Progress for Mark {
+    fn moved(&self, bytes: u64) {
+        if self.moved.fetch_add(bytes, Ordering::Relaxed) + bytes >= self.at {
+            self.reached.notify_one();
+        }
+    }
 }
