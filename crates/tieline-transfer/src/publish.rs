@@ -227,3 +227,81 @@ impl Changed {
         self.held.iter().try_for_each(|(_, folder)| fsync(folder))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn inbox() -> (tempfile::TempDir, Arc<Inbox>) {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = Arc::new(Inbox::open(dir.path()).unwrap());
+        (dir, inbox)
+    }
+
+    fn ready(inbox: &Arc<Inbox>, path: &str, content: &[u8]) -> Ready {
+        let admission = Arc::new(inbox.admit().unwrap());
+        let mut partial = Partial::create(&admission).unwrap();
+        partial.file.write_all(content).unwrap();
+        let path = RelativePath::parse(path.as_bytes()).unwrap();
+        let (size, hash) = (content.len() as u64, *blake3::hash(content).as_bytes());
+        Ready { entry: 0, offered: path.clone(), path, content: Content::File { partial, size, hash } }
+    }
+
+    #[test]
+    fn where_renaming_cannot_refuse_to_replace_a_link_does() {
+        let (dir, inbox) = inbox();
+        let mut ready = ready(&inbox, "name", b"new");
+        let Content::File { partial, .. } = &mut ready.content else { unreachable!() };
+        let private = dir.path().join(crate::path::PARTIAL_FOLDER).join(partial.place().1);
+        assert_eq!(link_to(inbox.root(), b"name", partial), Ok(()));
+        assert_eq!(link_to(inbox.root(), b"name", partial), Err(Errno::EXIST));
+        drop(ready);
+        assert_eq!(fs::read(dir.path().join("name")).unwrap(), b"new");
+        assert!(!private.exists());
+    }
+
+    #[test]
+    fn the_same_file_twice_in_one_group_is_there_once() {
+        let (dir, inbox) = inbox();
+        let mut group = [ready(&inbox, "a", b"x"), ready(&inbox, "a", b"x"), ready(&inbox, "a", b"y")];
+        let verdicts = publish_group(&inbox, &mut group);
+        let there = Verdict::AlreadyThere { copy: 1 };
+        assert_eq!(verdicts, [Verdict::Delivered { copy: 1 }, there, Verdict::Delivered { copy: 2 }]);
+        drop(group);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "a, a (2), the private folder");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_taken_for_the_same() {
+        let (dir, inbox) = inbox();
+        // Of that size, but a folder, or gone when it is looked at.
+        fs::create_dir(dir.path().join("folder")).unwrap();
+        for name in [&b"folder"[..], b"missing"] {
+            assert_eq!(has_content(inbox.root(), name, 0, blake3::hash(b"").as_bytes()), Ok(false));
+        }
+        fs::write(dir.path().join("same"), b"x").unwrap();
+        assert_eq!(has_content(inbox.root(), b"same", 1, blake3::hash(b"x").as_bytes()), Ok(true));
+        assert_eq!(has_content(inbox.root(), b"same", 1, blake3::hash(b"y").as_bytes()), Ok(false));
+        assert_eq!(has_content(inbox.root(), b"same", 2, blake3::hash(b"x").as_bytes()), Ok(false));
+    }
+
+    #[test]
+    fn folders_beyond_those_that_are_held_open_are_remembered_as_more() {
+        let (dir, inbox) = inbox();
+        let mut changed = Changed::default();
+        for number in 0..FOLDERS_HELD_MAX + 3 {
+            let path = dir.path().join(number.to_string());
+            fs::create_dir(&path).unwrap();
+            for _ in 0..2 {
+                changed.note(File::open(&path).unwrap().into());
+            }
+            let expected = (number + 1).min(FOLDERS_HELD_MAX);
+            assert_eq!((changed.held.len(), changed.more_than_held), (expected, number >= FOLDERS_HELD_MAX));
+        }
+        assert_eq!(changed.sync(inbox.root()), Ok(()));
+    }
+}

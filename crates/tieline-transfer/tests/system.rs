@@ -51,9 +51,15 @@ fn main() -> ExitCode {
     }
     let anywhere = |name: &str, test: fn()| trial(name, test);
     let mounting = |name: &str, test: fn()| trial(name, test).with_ignored_flag(!inside);
+    let traced = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok();
     let trials = vec![
         anywhere("a_killed_receiver_leaves_whole_files_and_the_next_one_goes_on", killed_receiver),
         anywhere("a_killed_sender_leaves_whole_files_and_nothing_unfinished", killed_sender),
+        trial(
+            "nothing_is_called_delivered_before_its_data_its_name_and_its_folder_are_synced",
+            order_of_durability,
+        )
+        .with_ignored_flag(!traced),
         mounting("what_does_not_fit_is_refused_before_it_is_sent", does_not_fit),
         mounting("a_disk_that_fills_up_in_the_middle_fails_one_file_and_takes_the_next", fills_up),
         mounting("a_disk_that_was_filled_meanwhile_takes_what_still_fits", filled_before),
@@ -61,6 +67,9 @@ fn main() -> ExitCode {
         mounting("a_disk_that_became_read_only_says_so", read_only),
         mounting("another_disk_inside_the_inbox_says_so", other_file_system),
     ];
+    if !traced {
+        eprintln!("strace is not installed: the test that watches the order of syncs is ignored");
+    }
     if !inside {
         eprintln!("no user and mount namespaces here: the tests that mount file systems are ignored");
     }
@@ -100,7 +109,11 @@ async fn send_from_here(path: PathBuf) -> ExitCode {
 }
 
 fn child(role: &str, path: &Path) -> tokio::process::Child {
-    tokio::process::Command::new(env::current_exe().unwrap())
+    spawn(&mut tokio::process::Command::new(env::current_exe().unwrap()), role, path)
+}
+
+fn spawn(command: &mut tokio::process::Command, role: &str, path: &Path) -> tokio::process::Child {
+    command
         .arg(role)
         .arg(path)
         .stdin(Stdio::piped())
@@ -180,6 +193,44 @@ fn killed_sender() {
         assert_whole(&offices, &files);
         assert_eq!(offices.arrived().values().flatten().count() as u64, received.totals.delivered.files);
     }
+}
+
+// ---- the order of what survives a power cut ----
+
+/// What the receiver asks of the kernel, seen by strace: data, name and folder reach the disk in this order before the word does.
+fn order_of_durability() {
+    let (Offices { dir, inbox }, ..) = office_with_files();
+    let inside = inbox.path().to_path_buf();
+    drop(inbox);
+    let trace = dir.path().join("trace");
+    let mut command = tokio::process::Command::new("strace");
+    command.args(["-f", "-y", "-s", "8", "-e", "trace=fsync,fdatasync,renameat2,write", "-o"]).arg(&trace);
+    let outcome = run(async {
+        let mut receiver = spawn(command.arg(env::current_exe().unwrap()), "--receive-into", &inside);
+        let stream = join(receiver.stdout.take().unwrap(), receiver.stdin.take().unwrap());
+        let plan = Plan::scan(&[dir.path().join("out/tree/big")], &()).unwrap();
+        let outcome = send(stream, plan, Arc::new(())).await.unwrap();
+        assert!(receiver.wait().await.unwrap().success());
+        outcome
+    });
+    assert!(outcome.is_complete());
+    let trace = fs::read_to_string(trace).unwrap();
+    let inside = inside.canonicalize().unwrap();
+    let (data, folder) =
+        (format!("<{}/{PARTIAL_FOLDER}/0>", inside.display()), format!("<{}>", inside.display()));
+    let at = |what: &dyn Fn(&str) -> bool| {
+        trace.lines().position(what).unwrap_or_else(|| panic!("not everything happened:\n{trace}"))
+    };
+    let order = [
+        at(&|row| row.contains("fsync(") && row.contains(&data)),
+        at(&|row| row.contains("renameat2(") && row.contains("RENAME_NOREPLACE")),
+        at(&|row| row.contains("fsync(") && row.contains(&folder)),
+        at(&|row| row.contains("write(1<") && row.contains(r#""\0\0\0\24B"#)),
+    ];
+    assert!(order.is_sorted(), "{order:?} in\n{trace}");
+    let writes = trace.lines().enumerate().filter(|(_, row)| row.contains("write(") && row.contains(&data));
+    let (written, _) = writes.last().unwrap();
+    assert!(written < order[0], "written after the sync");
 }
 
 // ---- disks ----
