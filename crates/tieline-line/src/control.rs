@@ -99,6 +99,7 @@ pub struct Control {
     holding: bool,
     outgoing: VecDeque<Outgoing>,
     events: VecDeque<Event>,
+    mtu: usize,
     shared: Arc<Shared>,
 }
 
@@ -107,6 +108,7 @@ impl Control {
         session: tieline_seal::Control,
         greeting: Greeting,
         now: Instant,
+        mtu: usize,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
@@ -118,6 +120,7 @@ impl Control {
             holding: false,
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
+            mtu,
             shared,
         }
     }
@@ -172,12 +175,7 @@ impl Control {
             self.liveness.on_heard(heard);
         }
         self.liveness.handle_timeout(now.monotonic);
-        if let Some(hello) = self.greeting.poll_hello(now.monotonic) {
-            self.push_message(&associated::Message::Hello(hello));
-        } else if self.greeting.far_end() == FarEnd::IpOnly && self.liveness.poll_timeout().is_some() {
-            // It was a tieline and is one no more.
-            self.liveness.stop();
-        }
+        self.ask(now.monotonic);
         if let Some(probe) = self.liveness.poll_probe(now) {
             self.push_message(&associated::Message::StampSender(probe));
         }
@@ -257,6 +255,20 @@ impl Control {
     #[must_use]
     pub fn session(&self) -> &tieline_seal::Control {
         &self.session
+    }
+
+    /// Says the hello that is due, or finds that the far end answers none.
+    fn ask(&mut self, now: Instant) {
+        let before = self.greeting.far_end();
+        if let Some(hello) = self.greeting.poll_hello(now, self.session.last_received()) {
+            self.push_message(&associated::Message::Hello(hello));
+        }
+        let far_end = self.greeting.far_end();
+        if far_end != before {
+            // It was unknown, or was a tieline and is one no more: it answers no probes.
+            self.liveness.stop();
+            self.push_event(Event::FarEnd(far_end));
+        }
     }
 
     fn on_hello(&mut self, now: Now, from: SocketAddr, hello: Hello) {
@@ -363,6 +375,11 @@ impl Control {
         let mut payload = Vec::with_capacity(associated::MESSAGE_LEN_MAX);
         message.emit(&mut payload);
         payload.resize(payload.len().max(packet_len.saturating_sub(LabelStackEntry::LEN)), 0);
+        // The far end's probe may be longer than anything that this end carries.
+        if payload.len() + LabelStackEntry::LEN > self.mtu {
+            self.shared.counters.dropped(DropReason::TooLarge);
+            return;
+        }
         let entry = LabelStackEntry::only(Label::ASSOCIATED, MplsTrafficClass::CONTROL);
         self.push_packet(Outgoing::Labelled { entry, payload });
     }

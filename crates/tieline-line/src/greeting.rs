@@ -7,14 +7,17 @@
 //! ```text
 //!            new session                     hello received
 //!   Asking ───────────────▶ Asking   any ─────────────────────▶ Tieline
-//!   Asking ── no answer to [`ATTEMPTS_MAX`] hellos ──▶ IpOnly ── every [`ASK_AGAIN`] ──▶ Asking
+//!   Asking ── [`ATTEMPTS_MAX`] hellos, no answer, yet heard ──▶ IpOnly ── every [`ASK_AGAIN`] ──▶ Asking
 //! ```
+//!
+//! Silence alone says nothing: a path that is cut just after a handshake must not make plain WireGuard of a tieline. A plain
+//! WireGuard peer is heard in time, for it sends a keepalive 10 s after a hello at the latest.
 
 use std::time::{Duration, Instant};
 
 use tieline_wire::associated::{self, Hello};
 
-/// Time to the second hello; doubled from one to the next.
+/// Time to the second hello; doubled from one to the next, [`ATTEMPTS_MAX`] times at most.
 pub const RETRY_FIRST: Duration = Duration::from_millis(250);
 /// Hellos without an answer after which the far end counts as plain WireGuard.
 pub const ATTEMPTS_MAX: u32 = 6;
@@ -55,7 +58,9 @@ pub struct Greeting {
 
 #[derive(Debug)]
 struct Asking {
+    /// Hellos said, over all sessions since the last answer.
     attempts: u32,
+    said: Option<Instant>,
     next: Instant,
 }
 
@@ -75,7 +80,9 @@ impl Greeting {
 
     /// A session was made: whoever is at its other end is asked who it is.
     pub fn on_session(&mut self, now: Instant) {
-        self.asking = Some(Asking { attempts: 0, next: now });
+        // Where sessions change hands quickly, as when a key is in use twice, the hellos of all of them count.
+        let attempts = self.asking.as_ref().map_or(0, |asking| asking.attempts);
+        self.asking = Some(Asking { attempts, said: None, next: now });
     }
 
     /// Takes a hello of the far end. If it wants an answer, [`Self::answer`] is due.
@@ -97,16 +104,18 @@ impl Greeting {
         Hello { answer_wanted: false, ..self.ours }
     }
 
-    /// The hello that is due, if one is; gives up after [`ATTEMPTS_MAX`].
-    pub fn poll_hello(&mut self, now: Instant) -> Option<Hello> {
+    /// The hello that is due, if one is. After [`ATTEMPTS_MAX`] without an answer there is none if something else was
+    /// heard since the last, at `heard`: the far end is plain WireGuard then.
+    pub fn poll_hello(&mut self, now: Instant, heard: Option<Instant>) -> Option<Hello> {
         let asking = self.asking.as_mut().filter(|asking| now >= asking.next)?;
-        if asking.attempts == ATTEMPTS_MAX {
+        if asking.attempts >= ATTEMPTS_MAX && asking.said.is_some_and(|said| heard > Some(said)) {
             self.far_end = FarEnd::IpOnly;
-            *asking = Asking { attempts: 0, next: now + ASK_AGAIN };
+            *asking = Asking { attempts: 0, said: None, next: now + ASK_AGAIN };
             return None;
         }
-        asking.next = now + RETRY_FIRST * (1 << asking.attempts);
-        asking.attempts += 1;
+        asking.next = now + RETRY_FIRST * (1 << asking.attempts.min(ATTEMPTS_MAX - 1));
+        asking.attempts = asking.attempts.saturating_add(1);
+        asking.said = Some(now);
         Some(self.ours)
     }
 
@@ -134,7 +143,7 @@ mod tests {
     fn asked(greeting: &mut Greeting, from: Instant, time: Duration) -> usize {
         let mut count = 0;
         while let Some(next) = greeting.poll_timeout().filter(|next| *next <= from + time) {
-            count += usize::from(greeting.poll_hello(next).is_some());
+            count += usize::from(greeting.poll_hello(next, Some(next)).is_some());
         }
         count
     }
@@ -143,7 +152,7 @@ mod tests {
     fn nobody_is_asked_before_there_is_a_session() {
         let mut greeting = Greeting::new(1, [0; 32]);
         assert_eq!(greeting.poll_timeout(), None);
-        assert_eq!(greeting.poll_hello(Instant::now()), None);
+        assert_eq!(greeting.poll_hello(Instant::now(), None), None);
         assert_eq!(greeting.far_end(), FarEnd::Unknown);
     }
 
@@ -158,11 +167,40 @@ mod tests {
     }
 
     #[test]
+    fn far_end_that_is_not_heard_at_all_is_asked_on_and_taken_for_nothing() {
+        let mut greeting = Greeting::new(1, [0; 32]);
+        let start = Instant::now();
+        greeting.on_session(start);
+        let mut said = Vec::new();
+        while let Some(next) = greeting.poll_timeout().filter(|next| *next <= start + Duration::from_secs(60))
+        {
+            assert!(greeting.poll_hello(next, Some(start)).is_some());
+            said.push(next);
+        }
+        assert_eq!(greeting.far_end(), FarEnd::Unknown);
+        let longest = said.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert_eq!(longest, Some(RETRY_FIRST * (1 << (ATTEMPTS_MAX - 1))), "bounded");
+    }
+
+    #[test]
+    fn sessions_that_follow_each_other_quickly_do_not_put_off_the_finding() {
+        let mut greeting = Greeting::new(1, [0; 32]);
+        let start = Instant::now();
+        for second in 0..10 {
+            let now = start + Duration::from_secs(second);
+            greeting.on_session(now);
+            asked(&mut greeting, now, Duration::from_millis(900));
+        }
+        asked(&mut greeting, start, Duration::from_secs(20));
+        assert_eq!(greeting.far_end(), FarEnd::IpOnly);
+    }
+
+    #[test]
     fn answer_ends_the_asking() {
         let mut greeting = Greeting::new(1, [0; 32]);
         let now = Instant::now();
         greeting.on_session(now);
-        assert!(greeting.poll_hello(now).unwrap().answer_wanted);
+        assert!(greeting.poll_hello(now, None).unwrap().answer_wanted);
         assert_eq!(greeting.handle_hello(hello(5)), Heard::NewInstance);
         assert_eq!(greeting.poll_timeout(), None);
         assert_eq!(greeting.far_end(), FarEnd::Tieline(hello(5)));

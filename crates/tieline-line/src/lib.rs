@@ -69,7 +69,7 @@ pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, In
         Arc::new(Shared { counters: Counters::default(), accept: ArcSwap::from_pointee(config.accept) });
     let (control, outbound, inbound) = tieline_seal::split(config.session, now, session_seed);
     (
-        Control::new(control, greeting, now.monotonic, Arc::clone(&shared)),
+        Control::new(control, greeting, now.monotonic, config.mtu, Arc::clone(&shared)),
         Outbound::new(outbound, config.mtu, Arc::clone(&shared)),
         Inbound::new(inbound, Arc::clone(&shared)),
         shared,
