@@ -32,6 +32,10 @@ impl AtomicMoment {
         epoch.decode(self.0.load(Ordering::Relaxed))
     }
 
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == NONE
+    }
+
     pub(crate) fn store(&self, epoch: Epoch, moment: Instant) {
         self.0.store(epoch.encode(moment), Ordering::Relaxed);
     }

@@ -200,7 +200,8 @@ impl Control {
         self.attempts.set_pace(pace, &mut self.random);
     }
 
-    /// While an address is held, initiations of the peer from any other are dropped and counted: its key is in use twice.
+    /// While an address is held, initiations of the peer from any other are dropped and counted: its key is in use
+    /// twice. A move under the newest session, which the machine at this address has, is followed.
     pub fn hold_address(&mut self, address: Option<SocketAddr>) {
         self.held_address = address;
     }
@@ -221,6 +222,15 @@ impl Control {
     #[must_use]
     pub fn last_received(&self) -> Option<Instant> {
         self.shared.activity.received.last.load(self.shared.epoch)
+    }
+
+    /// When a packet was last opened under the newest session; of two machines with the peer's key, that of the
+    /// one which has the line.
+    #[must_use]
+    pub fn last_received_newest(&self) -> Option<Instant> {
+        let table = self.shared.table.load();
+        let (newest, _) = table.sealing()?;
+        newest.inbound.last_received.load(self.shared.epoch)
     }
 
     /// What is known, without secrets.
@@ -300,6 +310,7 @@ impl Control {
         let from = self.shared.table.load().address;
         if from != Some(to) {
             self.change_table(|table| table.address = Some(to));
+            self.held_address = self.held_address.map(|_| to);
             self.tell(Event::PeerMoved { from, to });
         }
     }

@@ -138,7 +138,10 @@ impl Inbound {
 
         let notice = if is_first {
             Some(Notice::Confirmed { from })
-        } else if table.address != Some(from) && self.move_pace.may_tell(from, now) {
+        } else if table.address != Some(from)
+            && may_move_peer(session, &table)
+            && self.move_pace.may_tell(from, now)
+        {
             Some(Notice::Moved { from })
         } else if is_rekey_due(session, now) && self.rekey_pace.may_tell(session.serial, now) {
             Some(Notice::RekeyDue)
@@ -151,6 +154,14 @@ impl Inbound {
             Opened::Packet { plaintext, notice }
         })
     }
+}
+
+/// Only the newest session that the peer has used says where it is. Of two machines with the peer's key the one
+/// that lost the line still seals under an older session, and must not draw our datagrams away.
+fn may_move_peer(session: &Session, table: &Table) -> bool {
+    table.sealing().is_none_or(|(newest, _)| {
+        newest.serial == session.serial || newest.inbound.last_received.is_none()
+    })
 }
 
 /// The initiator replaces a session under which it only receives, in time before it dies (paper §6.2).

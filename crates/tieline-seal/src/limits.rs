@@ -44,6 +44,10 @@ pub const COOKIE_LATENCY_ALLOWANCE: Duration = Duration::from_secs(5);
 /// Initiations of one peer closer than this are dropped (as all implementations do; the paper leaves the number open).
 pub const INITIATION_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
+/// How far a start with a clock behind leaps above the timestamps of an earlier life: what was sent after the last
+/// of them was written down, by a clock that was ahead, in a cut of this length.
+pub const TIMESTAMP_LEAP: Duration = Duration::from_secs(600);
+
 /// Between two initiations while two tielines know that the path between them is cut ([`crate::Pace::Cut`]).
 pub const CUT_RETRY_TIMEOUT: Duration = Duration::from_millis(400);
 

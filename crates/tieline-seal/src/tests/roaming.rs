@@ -179,3 +179,35 @@ fn a_notice_without_a_session_moves_nobody() {
     pair.a.control.handle_notice(now, Notice::Moved { from: elsewhere() });
     assert_eq!(pair.a.control.status(now).address, Some(address_b()));
 }
+
+#[test]
+fn a_packet_under_an_older_session_opens_and_does_not_move_the_peer() {
+    let mut pair = Pair::connected();
+    pair.advance(Duration::from_secs(6));
+    pair.send(Side::A, b"older").unwrap();
+    let mut older = pair.take();
+    pair.a.control.request_session(pair.now_at(Side::A));
+    pair.settle();
+    pair.pass(Side::A, b"newest");
+    pair.b.take_events();
+    older.from = elsewhere();
+    pair.deliver(&older).unwrap();
+    assert_eq!(pair.b.received.pop().as_deref(), Some(&b"older"[..]));
+    assert_eq!(pair.b.take_events(), []);
+    assert_eq!(pair.b.control.status(pair.now_at(Side::B)).address, Some(address_a()));
+}
+
+#[test]
+fn the_machine_at_the_held_address_may_move_and_the_hold_goes_with_it() {
+    let mut pair = Pair::connected();
+    pair.b.control.hold_address(Some(address_a()));
+    pair.a.address = elsewhere();
+    pair.pass(Side::A, b"from elsewhere");
+    pair.pass(Side::B, b"found you");
+    pair.advance(Duration::from_secs(6));
+    pair.a.control.request_session(pair.now_at(Side::A));
+    pair.settle();
+    let age = pair.b.control.status(pair.now_at(Side::B)).session.unwrap().age;
+    assert_eq!(age, Duration::ZERO, "its next handshake is taken");
+    assert!(pair.b.drops().is_empty());
+}
