@@ -361,7 +361,7 @@ impl Control {
 
     fn release_hold(&mut self, now: Instant) {
         let silence = |heard: Instant| now.saturating_duration_since(heard);
-        if self.holding && self.session.last_received().map_or(Duration::MAX, silence) > HOLD_TIME {
+        if self.holding && self.session.last_received_newest().map_or(Duration::MAX, silence) > HOLD_TIME {
             self.holding = false;
             self.session.hold_address(None);
         }
