@@ -349,6 +349,12 @@ impl Ends {
         self.ledger.missing(side)
     }
 
+    /// Whether a packet numbered `first` or higher has arrived at `side`.
+    #[must_use]
+    pub fn reached_since(&self, side: Side, first: u64) -> bool {
+        self.ledger.reached_since(side, first)
+    }
+
     /// How many packets were sent.
     #[must_use]
     pub fn sent(&self) -> u64 {

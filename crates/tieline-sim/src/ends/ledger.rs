@@ -60,6 +60,12 @@ impl Ledger {
         self.packets.values().filter(|packet| packet.from == from && packet.arrived.is_none()).count()
     }
 
+    pub(super) fn reached_since(&self, side: Side, first: u64) -> bool {
+        self.packets
+            .range(first..)
+            .any(|(_, packet)| packet.from.is_a() != side.is_a() && packet.arrived.is_some())
+    }
+
     pub(super) fn sent(&self) -> u64 {
         self.next
     }
