@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tieline_node::places::PlacesChoice;
 
 use crate::commands::completions::CompletionsArgs;
+use crate::commands::demo::DemoArgs;
 use crate::commands::down::DownArgs;
 use crate::commands::import::ImportArgs;
 use crate::commands::join::JoinArgs;
@@ -88,6 +89,18 @@ pub(crate) struct Reporting {
     pub(crate) json: bool,
 }
 
+/// For subcommands that make an end of a line and then bring it up.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct BringUp {
+    /// Make the files only; `tieline up` brings the line up later
+    #[arg(long)]
+    pub(crate) no_up: bool,
+
+    /// Run the end in this process until it is taken down, instead of in one of its own
+    #[arg(long, conflicts_with = "no_up")]
+    pub(crate) foreground: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     New(NewArgs),
@@ -98,6 +111,7 @@ pub(crate) enum Command {
     Ping(PingArgs),
     Send(SendArgs),
     Pipe(PipeArgs),
+    Demo(DemoArgs),
     #[command(subcommand)]
     Key(KeyCommand),
     Import(ImportArgs),
@@ -116,7 +130,7 @@ impl Command {
             Self::Status(args) => args.reporting.json,
             Self::Ping(args) => args.reporting.json,
             Self::Send(args) => args.reporting.json,
-            Self::Down(_) | Self::Pipe(_) => false,
+            Self::Down(_) | Self::Pipe(_) | Self::Demo(_) => false,
             Self::Key(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }

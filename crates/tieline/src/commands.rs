@@ -1,21 +1,22 @@
 //! The subcommands, one module each, and what several of them need.
 
 pub(crate) mod completions;
+pub(crate) mod demo;
 pub(crate) mod down;
 pub(crate) mod import;
 pub(crate) mod join;
 pub(crate) mod key;
 pub(crate) mod man;
 pub(crate) mod new;
-pub(crate) mod ping;
-pub(crate) mod pipe;
-pub(crate) mod send;
-pub(crate) mod status;
-pub(crate) mod up;
 mod offers;
 mod own_addresses;
+pub(crate) mod ping;
+pub(crate) mod pipe;
 mod ports;
+pub(crate) mod send;
+pub(crate) mod status;
 mod two_files;
+pub(crate) mod up;
 
 use tieline_node::places::{Places, PlacesError, Surroundings};
 
@@ -31,14 +32,15 @@ use crate::logging;
 pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
     logging::start(&cli.global)?;
     match &cli.command {
-        Command::New(args) => new::run(&places(&cli.global)?, args),
-        Command::Join(args) => join::run(&places(&cli.global)?, args),
+        Command::New(args) => new::run(&cli.global.places_choice(), &places(&cli.global)?, args),
+        Command::Join(args) => join::run(&cli.global.places_choice(), &places(&cli.global)?, args),
         Command::Up(args) => up::run(&cli.global.places_choice(), &places(&cli.global)?, args),
         Command::Down(args) => down::run(&places(&cli.global)?, args),
         Command::Status(args) => status::run(&places(&cli.global)?, args),
         Command::Ping(args) => ping::run(&places(&cli.global)?, args),
         Command::Send(args) => send::run(&places(&cli.global)?, args),
         Command::Pipe(args) => pipe::run(&places(&cli.global)?, args),
+        Command::Demo(args) => demo::run(args),
         Command::Key(command) => key::run(*command),
         Command::Import(args) => import::run(&places(&cli.global)?, args),
         Command::Completions(args) => completions::run(args),

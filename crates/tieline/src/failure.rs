@@ -29,6 +29,11 @@ pub(crate) trait CommandError: Error + 'static {
         None
     }
 
+    /// Whether a report was made that says it already; as JSON it is not followed by a second document.
+    fn is_in_report(&self) -> bool {
+        false
+    }
+
     /// Whether there is nobody left to tell it to.
     fn is_silent(&self) -> bool {
         false
@@ -48,9 +53,10 @@ impl<E: CommandError> From<E> for Failure {
 impl Failure {
     /// Tells it, and returns the exit status. As JSON it goes to standard output, where the report would have gone.
     pub(crate) fn tell(&self, as_json: bool) -> ExitCode {
-        let told = match self.0.is_silent() {
-            true => Ok(()),
-            false if as_json => self.tell_json(),
+        let told = match as_json {
+            _ if self.0.is_silent() => Ok(()),
+            true if self.0.is_in_report() => Ok(()),
+            true => self.tell_json(),
             false => writeln!(std::io::stderr(), "{}", self.text()),
         };
         // Where nothing can be said any more, the exit status still is.
@@ -89,7 +95,7 @@ impl Failure {
 }
 
 /// An error with what caused it, in one row: `cannot write FILE: No space left on device`.
-fn sentence(error: &dyn Error) -> String {
+pub(crate) fn sentence(error: &dyn Error) -> String {
     let mut sentence = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

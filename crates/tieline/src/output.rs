@@ -50,11 +50,16 @@ pub(crate) fn report(
     as_json: bool,
     report: &(impl Serialize + std::fmt::Display),
 ) -> Result<(), OutputError> {
-    if as_json {
-        write_json(&mut io::stdout().lock(), report).map_err(OutputError)
-    } else {
-        text(&report.to_string())
-    }
+    if as_json { json(report) } else { text(&report.to_string()) }
+}
+
+/// Writes a report as JSON.
+///
+/// # Errors
+///
+/// [`OutputError`].
+pub(crate) fn json(report: &impl Serialize) -> Result<(), OutputError> {
+    write_json(&mut io::stdout().lock(), report).map_err(OutputError)
 }
 
 /// Writes one JSON document and a newline.

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::failure::{CommandError, Exit};
 use tieline_node::{
     api::client::{Client, ClientError},
     config::Problems,
@@ -17,7 +18,6 @@ use tieline_node::{
     places::{LineName, Places, PlacesChoice},
     status::{LineState, Status},
 };
-use crate::failure::{CommandError, Exit};
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
@@ -181,7 +181,8 @@ async fn wait_until_it_answers(
             Ok(_) | Err(ClientError::NotUp { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let ended = child.try_wait().map_err(|source| UpError::System { what: "watch the process", source })?;
+        let ended =
+            child.try_wait().map_err(|source| UpError::System { what: "watch the process", source })?;
         if let Some(status) = ended {
             return Err(UpError::Ended { line: name.clone(), status, said: last_words(log) });
         }

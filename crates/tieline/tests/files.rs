@@ -25,6 +25,7 @@ fn new_makes_two_files_and_an_invitation_that_join_takes() {
     let made = berlin.json(&[
         "new",
         "line",
+        "--no-up",
         "--offer",
         "10.1.0.0/24",
         "--address",
@@ -34,26 +35,26 @@ fn new_makes_two_files_and_an_invitation_that_join_takes() {
     assert_eq!(made["line"], "line");
     assert_eq!(made["addresses"], serde_json::json!(["office.example:51820"]));
     assert_eq!(made["offers"], serde_json::json!(["10.1.0.0/24"]));
-    assert_eq!(made["only_private_addresses"], false);
+    assert_eq!(made["only-private-addresses"], false);
     assert_eq!(berlin.files(), ["line.key", "line.toml"]);
     assert_eq!(berlin.mode("line.key"), 0o600);
 
     let invitation = made["invitation"].as_str().expect("an invitation");
     let joined = oslo.json(&["join", invitation, "--offer", "10.2.0.0/24", "--no-up", "--json"]);
     assert_eq!(joined["line"], "line", "the name that the invitation suggests");
-    assert_eq!(joined["peer_public_key"], made["public_key"]);
+    assert_eq!(joined["peer-public-key"], made["public-key"]);
     assert_eq!(joined["addresses"], made["addresses"]);
     assert_eq!(oslo.files(), ["line.key", "line.toml"]);
     assert_eq!(oslo.mode("line.key"), 0o600);
     let config = oslo.read("line.toml");
-    assert!(config.contains(made["public_key"].as_str().expect("a key")), "{config}");
+    assert!(config.contains(made["public-key"].as_str().expect("a key")), "{config}");
     assert!(config.contains("\noffer = [\"10.2.0.0/24\"]\n"), "{config}");
 }
 
 #[test]
 fn new_tells_a_person_what_to_do_next() {
     let office = Office::new();
-    let told = office.run(&["new", "berlin", "--listen", "127.0.0.1:4500"]);
+    let told = office.run(&["new", "berlin", "--no-up", "--listen", "127.0.0.1:4500"]);
     assert_eq!(told.status, 0, "{}", told.err);
     for expected in [
         "The line berlin is made.",
@@ -75,17 +76,19 @@ fn new_tells_a_person_what_to_do_next() {
 #[test]
 fn new_and_join_never_write_over_a_line() {
     let office = Office::new();
-    let made = office.json(&["new", "berlin", "--address", "192.0.2.1:1", "--json"]);
+    let made = office.json(&["new", "berlin", "--no-up", "--address", "192.0.2.1:1", "--json"]);
     let before = (office.read("berlin.toml"), office.read("berlin.key"));
     let invitation = made["invitation"].as_str().expect("an invitation");
-    for again in [vec!["new", "berlin", "--address", "192.0.2.1:1"], vec!["join", invitation, "--no-up"]] {
+    for again in
+        [vec!["new", "berlin", "--no-up", "--address", "192.0.2.1:1"], vec!["join", invitation, "--no-up"]]
+    {
         let told = office.run(&again);
         assert_eq!(told.status, 2, "{again:?}");
         assert!(told.err.contains("there is a line berlin already"), "{}", told.err);
         assert_eq!((office.read("berlin.toml"), office.read("berlin.key")), before);
     }
     std::fs::remove_file(office.config().join("berlin.key")).expect("the operator removes one of the two");
-    let told = office.run(&["new", "berlin", "--address", "192.0.2.1:1"]);
+    let told = office.run(&["new", "berlin", "--no-up", "--address", "192.0.2.1:1"]);
     assert_eq!(told.status, 2);
     assert!(told.err.contains("berlin.toml exists"), "{}", told.err);
     assert_eq!(office.files(), ["berlin.toml"], "half a line is not left behind");
@@ -94,11 +97,11 @@ fn new_and_join_never_write_over_a_line() {
 #[test]
 fn both_ends_can_be_made_in_one_folder_under_two_names_and_listen_apart() {
     let office = Office::new();
-    let made = office.json(&["new", "berlin", "--address", "192.0.2.1:1", "--json"]);
+    let made = office.json(&["new", "berlin", "--no-up", "--address", "192.0.2.1:1", "--json"]);
     let invitation = made["invitation"].as_str().expect("an invitation");
     let joined = office.json(&["join", invitation, "--name", "oslo", "--no-up", "--json"]);
     assert_ne!(made["listen"], joined["listen"], "two lines cannot listen on one port");
-    let second = office.json(&["new", "rome", "--address", "192.0.2.1:1", "--json"]);
+    let second = office.json(&["new", "rome", "--no-up", "--address", "192.0.2.1:1", "--json"]);
     assert_ne!(made["listen"], second["listen"]);
     assert_eq!(office.files().len(), 6);
 }
@@ -106,7 +109,7 @@ fn both_ends_can_be_made_in_one_folder_under_two_names_and_listen_apart() {
 #[test]
 fn an_invitation_is_taken_as_mail_brings_it() {
     let berlin = Office::new();
-    let made = berlin.json(&["new", "berlin", "--address", "192.0.2.1:1", "--json"]);
+    let made = berlin.json(&["new", "berlin", "--no-up", "--address", "192.0.2.1:1", "--json"]);
     let invitation = made["invitation"].as_str().expect("an invitation");
     let words: Vec<String> =
         invitation.to_lowercase().replace('-', " ").split(' ').map(str::to_owned).collect();
@@ -123,7 +126,7 @@ fn an_invitation_is_taken_as_mail_brings_it() {
 #[test]
 fn a_typo_in_an_invitation_is_named_and_nothing_is_made() {
     let berlin = Office::new();
-    let made = berlin.json(&["new", "berlin", "--address", "192.0.2.1:1", "--json"]);
+    let made = berlin.json(&["new", "berlin", "--no-up", "--address", "192.0.2.1:1", "--json"]);
     let invitation = made["invitation"].as_str().expect("an invitation");
     let mut groups: Vec<String> = invitation.split('-').map(str::to_owned).collect();
     let meant = groups[7].clone();
@@ -176,7 +179,7 @@ fn wrong_arguments_are_told_with_status_2_and_nothing_is_made() {
 #[test]
 fn a_bare_line_is_made_without_routes() {
     let (berlin, oslo) = (Office::new(), Office::new());
-    let made = berlin.json(&["new", "berlin", "--bare", "--address", "192.0.2.1:1", "--json"]);
+    let made = berlin.json(&["new", "berlin", "--bare", "--no-up", "--address", "192.0.2.1:1", "--json"]);
     assert_eq!(made["routes"], false);
     let joined =
         oslo.json(&["join", made["invitation"].as_str().expect("text"), "--bare", "--no-up", "--json"]);
@@ -192,8 +195,10 @@ fn a_folder_that_cannot_be_written_is_named() {
     let file = office.config().join("not-a-folder");
     std::fs::create_dir_all(office.config()).expect("a folder");
     std::fs::write(&file, "").expect("a file");
-    let told =
-        run(&["new", "berlin", "--address", "192.0.2.1:1", "--config-dir", &file.to_string_lossy()], &[]);
+    let told = run(
+        &["new", "berlin", "--no-up", "--address", "192.0.2.1:1", "--config-dir", &file.to_string_lossy()],
+        &[],
+    );
     assert_eq!(told.status, 2);
     assert!(told.err.contains("not-a-folder is not a folder"), "{}", told.err);
 }
@@ -219,8 +224,8 @@ fn import_makes_a_line_of_a_wg_quick_file_and_names_what_it_leaves_out() {
     assert!(!never.exists(), "nothing of the file is run");
 
     let report = office.json(&["import", &file, "--name", "again", "--json"]);
-    assert_eq!(report["left_out"].as_array().map(Vec::len), Some(3));
-    assert_eq!(report["left_out"][0]["key"], "DNS");
+    assert_eq!(report["left-out"].as_array().map(Vec::len), Some(3));
+    assert_eq!(report["left-out"][0]["key"], "DNS");
 }
 
 #[test]

@@ -61,6 +61,7 @@ impl CommandError for ImportError {
 
 /// What was made.
 #[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Report<'r> {
     line: LineName,
     from: &'r PathBuf,

@@ -1,8 +1,10 @@
 //! `join`: takes an invitation, and makes the second end of the line.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
@@ -12,22 +14,26 @@ use serde::Serialize;
 use tieline_node::config::subnet::parse_subnet;
 use tieline_node::config::{DialAddress, Draft, LISTEN_DEFAULT, PORT_DEFAULT, parse_listen_address};
 use tieline_node::invitation::{Invitation, InvitationError, TEXT_BYTES_MAX};
-use tieline_node::places::{LineName, Places};
+use tieline_node::places::{LineName, Places, PlacesChoice};
 use tieline_node::secrets::Secrets;
+use tieline_node::status::Status;
 use tieline_seal::PrivateKey;
 use zeroize::Zeroizing;
 
 use super::offers::{self, OffersError};
-use super::ports;
 use super::two_files::{self, MakeError};
-use crate::args::Reporting;
+use super::up::{self, NotReached};
+use super::{ports, status};
+use crate::args::{BringUp, Reporting};
 use crate::failure::{CommandError, Exit, Failure};
 use crate::output;
+use crate::process::{self, UpError};
 
-/// Take an invitation: make this end of the line
+/// Take an invitation: make this end of the line and bring it up
 ///
-/// Writes NAME.toml and NAME.key. The invitation may be given as it came by mail, in several words; with - it is read from
-/// standard input, so that neither the shell's history nor the list of processes shows it.
+/// Writes NAME.toml and NAME.key, starts this end, and says what it reached. The invitation may be given as it came by
+/// mail, in several words; with - it is read from standard input, so that neither the shell's history nor the list of
+/// processes shows it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  tieline join tieline1-7G0K2-… --offer 10.2.0.0/24\n  tieline join - < invitation.txt"
@@ -53,9 +59,8 @@ pub(crate) struct JoinArgs {
     #[arg(long, conflicts_with = "offer")]
     bare: bool,
 
-    /// Only write the files; `tieline up NAME`, or systemd, brings the line up
-    #[arg(long)]
-    pub(crate) no_up: bool,
+    #[command(flatten)]
+    bring_up: BringUp,
 
     #[command(flatten)]
     pub(crate) reporting: Reporting,
@@ -79,7 +84,18 @@ pub(crate) enum JoinError {
     /// The files.
     #[error(transparent)]
     Make(#[from] MakeError),
+    /// The files are there, and that is all.
+    #[error("this end is made but not up; `tieline up {line}` tries again")]
+    NotUp {
+        /// The line.
+        line: LineName,
+        /// Why it is not up.
+        source: UpError,
+    },
 }
+
+/// How long the far end may take to answer before we tell that it did not; a person waits.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl CommandError for JoinError {
     fn exit(&self) -> Exit {
@@ -87,12 +103,14 @@ impl CommandError for JoinError {
             Self::Input(_) => Exit::Failed,
             Self::Invitation(_) | Self::NoName | Self::Offers(_) => Exit::Wrong,
             Self::Make(error) => error.exit(),
+            Self::NotUp { source, .. } => source.exit(),
         }
     }
 }
 
 /// What was made.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct Joined {
     pub(crate) line: LineName,
     pub(crate) config: PathBuf,
@@ -107,14 +125,46 @@ pub(crate) struct Joined {
     pub(crate) routes: bool,
 }
 
-/// Makes this end and tells what was made.
+/// What came of it.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    made: Joined,
+    /// How the line is; null if it was not brought up, or runs in this process from now on.
+    status: Option<Status>,
+}
+
+/// Makes this end, brings it up, and tells what it reached.
 ///
 /// # Errors
 ///
-/// Whatever kept it from being made; then nothing was.
-pub(crate) fn run(places: &Places, args: &JoinArgs) -> Result<(), Failure> {
-    let joined = make(places, args)?;
-    Ok(output::report(args.reporting.json, &joined)?)
+/// Whatever kept it from being made; then nothing was. Or why the line is not up, or the far end not there.
+pub(crate) fn run(choice: &PlacesChoice, places: &Places, args: &JoinArgs) -> Result<(), Failure> {
+    let made = make(places, args)?;
+    let line = made.line.clone();
+    let as_json = args.reporting.json;
+    let BringUp { no_up, foreground } = args.bring_up;
+    // A person sees what was made while the far end is waited for.
+    if !as_json {
+        output::text(&made.to_string())?;
+    }
+    if no_up || foreground {
+        if as_json {
+            output::json(&Report { made, status: None })?;
+        } else if no_up {
+            output::text(&format!("\nWhat to do next:\n\n  here:   tieline up {line}\n"))?;
+        }
+        return if foreground { Ok(process::run_in_foreground(places, &line)?) } else { Ok(()) };
+    }
+    let up = up::bring_up(choice, places, &line, PATIENCE);
+    let status = up.map_err(|source| JoinError::NotUp { line: line.clone(), source })?;
+    let reached = status.is_up();
+    if as_json {
+        output::json(&Report { made, status: Some(status) })?;
+    } else {
+        output::text(&format!("\n{}", status::to_text(&status)))?;
+    }
+    if reached { Ok(()) } else { Err(NotReached { seconds: PATIENCE.as_secs(), line }.into()) }
 }
 
 /// Writes the two files of this end; brings nothing up.
@@ -170,8 +220,8 @@ fn default_listen(places: &Places) -> SocketAddr {
     SocketAddr::new(any, usual.unwrap_or(0))
 }
 
-impl std::fmt::Display for Joined {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Joined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "This end of the line {} is made.\n", self.line)?;
         writeln!(f, "  configuration  {}", self.config.display())?;
         writeln!(f, "  keys           {}", self.key.display())?;

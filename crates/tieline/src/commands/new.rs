@@ -13,7 +13,7 @@ use tieline_node::config::dial_address::DialAddressError;
 use tieline_node::config::subnet::parse_subnet;
 use tieline_node::config::{DialAddress, Draft, Host, LISTEN_DEFAULT, parse_listen_address};
 use tieline_node::invitation::{ContentError, Invitation};
-use tieline_node::places::{LineName, Places};
+use tieline_node::places::{LineName, Places, PlacesChoice};
 use tieline_node::secrets::Secrets;
 use tieline_seal::{InvitationSecret, PrivateKey};
 use zeroize::Zeroizing;
@@ -21,14 +21,15 @@ use zeroize::Zeroizing;
 use super::offers::{self, OffersError};
 use super::two_files::{self, MakeError};
 use super::{own_addresses, ports};
-use crate::args::Reporting;
+use crate::args::{BringUp, Reporting};
 use crate::failure::{CommandError, Exit, Failure};
-use crate::output;
+use crate::process::{self, UpError};
+use crate::{failure, output};
 
-/// Make a line and print the invitation for its other end
+/// Make a line, print the invitation for its other end, and bring this end up
 ///
-/// Writes NAME.toml and NAME.key and brings nothing up. The invitation is for one other end: whoever has it first becomes
-/// that end, and then it is void.
+/// Writes NAME.toml and NAME.key, and starts this end, which then waits for the other. The invitation is for one other
+/// end: whoever has it first becomes that end, and then it is void.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tieline new berlin --offer 10.1.0.0/24 --address office.example:51820")]
 pub(crate) struct NewArgs {
@@ -53,6 +54,9 @@ pub(crate) struct NewArgs {
     bare: bool,
 
     #[command(flatten)]
+    bring_up: BringUp,
+
+    #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
 
@@ -75,6 +79,10 @@ enum NewError {
     Invitation(#[from] ContentError),
     #[error(transparent)]
     Make(#[from] MakeError),
+    #[error(
+        "the line is made and its invitation stands, but this end is not up; `tieline up {line}` tries again"
+    )]
+    NotUp { line: LineName, source: UpError },
 }
 
 impl CommandError for NewError {
@@ -85,12 +93,18 @@ impl CommandError for NewError {
             }
             Self::NoFreePort => Exit::Failed,
             Self::Make(error) => error.exit(),
+            Self::NotUp { source, .. } => source.exit(),
         }
+    }
+
+    fn is_in_report(&self) -> bool {
+        matches!(self, Self::NotUp { .. })
     }
 }
 
 /// What was made; as text, what a person needs to know and do next.
 #[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Made {
     line: LineName,
     config: PathBuf,
@@ -103,18 +117,41 @@ struct Made {
     addresses: Vec<String>,
     /// Whether none of them means anything outside the networks of this machine.
     only_private_addresses: bool,
+    /// Whether this end is brought up now.
+    comes_up: bool,
+    /// Why it is not up, if it was to come up.
+    not_up: Option<String>,
     #[serde(serialize_with = "reveal")]
     invitation: Zeroizing<String>,
 }
 
-/// Makes the line and tells what was made.
+/// Makes the line, tells what was made, and brings this end up.
 ///
 /// # Errors
 ///
-/// Whatever kept it from being made; then nothing was.
-pub(crate) fn run(places: &Places, args: &NewArgs) -> Result<(), Failure> {
-    let made = make(places, args)?;
-    Ok(output::report(args.reporting.json, &made)?)
+/// Whatever kept it from being made, and then nothing was; or from being brought up, after what was made was told.
+pub(crate) fn run(choice: &PlacesChoice, places: &Places, args: &NewArgs) -> Result<(), Failure> {
+    let mut made = make(places, args)?;
+    let as_json = args.reporting.json;
+    let BringUp { no_up, foreground } = args.bring_up;
+    if no_up || foreground {
+        output::report(as_json, &made)?;
+        return if foreground { Ok(process::run_in_foreground(places, &args.name)?) } else { Ok(()) };
+    }
+    // A person sees the invitation whatever comes next; a program gets one document with all of it.
+    if !as_json {
+        output::text(&made.to_string())?;
+    }
+    let started = process::runtime().and_then(|runtime| {
+        runtime.block_on(process::start_detached(choice, places, &args.name))?;
+        Ok(())
+    });
+    let started = started.map_err(|source| NewError::NotUp { line: args.name.clone(), source });
+    made.not_up = started.as_ref().err().map(|error| failure::sentence(error));
+    if as_json {
+        output::json(&made)?;
+    }
+    Ok(started?)
 }
 
 fn make(places: &Places, args: &NewArgs) -> Result<Made, NewError> {
@@ -141,6 +178,8 @@ fn make(places: &Places, args: &NewArgs) -> Result<Made, NewError> {
         listen,
         offers: args.offer.clone(),
         routes: !args.bare,
+        comes_up: !args.bring_up.no_up,
+        not_up: None,
         only_private_addresses: addresses.iter().all(is_private),
         addresses: addresses.iter().map(DialAddress::to_string).collect(),
         invitation: invitation.reveal(),
@@ -209,12 +248,15 @@ impl fmt::Display for Made {
             self.invitation.as_str()
         )?;
         writeln!(f, "What to do next:\n")?;
-        writeln!(f, "  1. here:   tieline up {line}")?;
+        if !self.comes_up {
+            writeln!(f, "  here:   tieline up {line}")?;
+        }
         writeln!(
             f,
-            "  2. there:  tieline join INVITATION{}",
+            "  there:  tieline join INVITATION{}",
             if self.routes { " [--offer SUBNET]..." } else { " --bare" }
         )?;
+        writeln!(f, "  here:   tieline status {line}")?;
         writeln!(f, "\nWhoever takes the invitation first becomes the other end; then it is void.")?;
         if self.only_private_addresses {
             let port = self.listen.port();

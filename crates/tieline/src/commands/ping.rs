@@ -59,13 +59,19 @@ struct Measured {
 enum PingError {
     #[error("{lost} of {sent} probes were not answered; `tieline doctor` looks for the reason")]
     Lost { lost: u16, sent: u16 },
-    #[error("the far end is plain WireGuard, which answers no probes; use the system's `ping` to an address behind it")]
+    #[error(
+        "the far end is plain WireGuard, which answers no probes; use the system's `ping` to an address behind it"
+    )]
     IpOnly,
 }
 
 impl CommandError for PingError {
     fn exit(&self) -> Exit {
         Exit::Failed
+    }
+
+    fn is_in_report(&self) -> bool {
+        matches!(self, Self::Lost { .. })
     }
 }
 

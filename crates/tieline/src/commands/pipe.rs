@@ -22,7 +22,9 @@ use crate::process;
 /// What goes in here comes out there and the other way round, byte for byte, until both inputs have ended: the line as a bare
 /// circuit. If the line is not up, this process runs it without IP for as long as the pipe lasts, which needs no root.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  here:   tar c photos | tieline pipe berlin\n  there:  tieline pipe berlin < /dev/null | tar x")]
+#[command(
+    after_help = "Example:\n  here:   tar c photos | tieline pipe berlin\n  there:  tieline pipe berlin < /dev/null | tar x"
+)]
 pub(crate) struct PipeArgs {
     /// The line
     name: LineName,

@@ -89,6 +89,10 @@ impl CommandError for Incomplete {
     fn exit(&self) -> Exit {
         Exit::Failed
     }
+
+    fn is_in_report(&self) -> bool {
+        true
+    }
 }
 
 /// What became of it all.
@@ -172,9 +176,7 @@ impl Progress for Bar {
     }
 
     fn started(&self, _entries: u64, bytes: u64) {
-        self.bar.set_style(style(
-            "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left  {wide_msg}",
-        ));
+        self.bar.set_style(style("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left  {wide_msg}"));
         self.bar.set_length(bytes);
         self.bar.reset();
         self.is_measured.store(true, Ordering::Relaxed);
@@ -204,7 +206,13 @@ impl fmt::Display for Sent {
         }
         let totals = &self.0.totals;
         let delivered = totals.delivered;
-        writeln!(f, "{} files and {} folders delivered, {}", delivered.files, delivered.folders, octets(delivered.bytes))?;
+        writeln!(
+            f,
+            "{} files and {} folders delivered, {}",
+            delivered.files,
+            delivered.folders,
+            octets(delivered.bytes)
+        )?;
         if totals.already_there.files > 0 {
             writeln!(f, "{} files were there already", totals.already_there.files)?;
         }

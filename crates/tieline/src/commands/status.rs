@@ -86,7 +86,10 @@ pub(crate) fn run(places: &Places, args: &StatusArgs) -> Result<(), Failure> {
 impl fmt::Display for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return writeln!(f, "no line is configured here; `tieline new` makes one, `tieline join` takes an invitation");
+            return writeln!(
+                f,
+                "no line is configured here; `tieline new` makes one, `tieline join` takes an invitation"
+            );
         }
         for (number, row) in self.0.iter().enumerate() {
             if number > 0 {
@@ -150,12 +153,18 @@ pub(crate) fn to_text(status: &Status) -> String {
 
 fn headline(status: &Status) -> &'static str {
     match (status.state, status.far_end.kind) {
-        (LineState::Inviting, _) => "waiting for the other office to join; nobody has used the invitation yet",
-        (LineState::Waiting, _) => "waiting for the far end, which has not answered; `tieline doctor` looks for the reason",
+        (LineState::Inviting, _) => {
+            "waiting for the other office to join; nobody has used the invitation yet"
+        }
+        (LineState::Waiting, _) => {
+            "waiting for the far end, which has not answered; `tieline doctor` looks for the reason"
+        }
         (LineState::Silent, _) => "the far end is not heard any more; `tieline doctor` looks for the reason",
         (LineState::Up, FarEndKind::Tieline) => "up",
         (LineState::Up, FarEndKind::IpOnly) => "up, IP only: the far end is plain WireGuard",
-        (LineState::Up, FarEndKind::Incompatible) => "up, IP only: the far end's tieline is of another age, update the older one",
+        (LineState::Up, FarEndKind::Incompatible) => {
+            "up, IP only: the far end's tieline is of another age, update the older one"
+        }
         (LineState::Up, FarEndKind::Unknown) => "up, asking the far end what it is",
     }
 }
@@ -181,9 +190,14 @@ fn networks(page: &mut Page, status: &Status) {
         page.row("not reached", &format!("{}: {}", refused.network, refused.reason));
     }
     for offer in &status.here.offers {
-        let taken = if far.accepts_of_us.contains(offer) { "taken by the far end" } else { "not taken by the far end yet" };
+        let taken = if far.accepts_of_us.contains(offer) {
+            "taken by the far end"
+        } else {
+            "not taken by the far end yet"
+        };
         let refused = far.refuses_of_us.iter().find(|refused| refused.network == *offer);
-        let words = refused.map_or_else(|| taken.to_owned(), |refused| format!("refused: {}", refused.reason));
+        let words =
+            refused.map_or_else(|| taken.to_owned(), |refused| format!("refused: {}", refused.reason));
         page.row("offers", &format!("{offer}, {words}"));
     }
 }

@@ -56,7 +56,9 @@ impl fmt::Display for Up {
 
 /// The far end was waited for in vain.
 #[derive(Debug, thiserror::Error)]
-#[error("the far end was not there within {seconds} s; this end stays up and goes on trying; `tieline doctor {line}` looks for the reason")]
+#[error(
+    "the far end was not there within {seconds} s; this end stays up and goes on trying; `tieline doctor {line}` looks for the reason"
+)]
 pub(crate) struct NotReached {
     pub(crate) seconds: u64,
     pub(crate) line: LineName,
@@ -65,6 +67,10 @@ pub(crate) struct NotReached {
 impl CommandError for NotReached {
     fn exit(&self) -> Exit {
         Exit::Failed
+    }
+
+    fn is_in_report(&self) -> bool {
+        true
     }
 }
 

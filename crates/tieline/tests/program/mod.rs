@@ -1,5 +1,8 @@
 //! The program under test, run in folders of its own.
 
+// Each test file uses its part of it.
+#![allow(dead_code, unreachable_pub)]
+
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

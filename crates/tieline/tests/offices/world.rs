@@ -1,0 +1,188 @@
+//! Two offices on a bad internet, the two ends of their line, and what the tests say about themselves.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tieline_io::sysctl::IpVersion;
+use tieline_sim::lab::{Lab, LabConfig, Office, OfficeConfig};
+use tieline_sim::path::PathModel;
+
+use crate::end::{End, LINE};
+
+/// A test of the system.
+pub(crate) struct Test {
+    /// A sentence.
+    pub(crate) name: &'static str,
+    /// What it does; it panics if the sentence is wrong.
+    pub(crate) run: fn(),
+    /// Foreign programs it needs.
+    pub(crate) programs: &'static [&'static str],
+    /// Too long for every day.
+    pub(crate) is_soak: bool,
+}
+
+impl Test {
+    pub(crate) const fn new(name: &'static str, run: fn()) -> Self {
+        Self { name, run, programs: &[], is_soak: false }
+    }
+
+    pub(crate) const fn with(self, programs: &'static [&'static str]) -> Self {
+        Self { programs, ..self }
+    }
+
+    pub(crate) const fn soak(self) -> Self {
+        Self { is_soak: true, ..self }
+    }
+}
+
+pub(crate) const A: &str = "office-a";
+pub(crate) const B: &str = "office-b";
+pub(crate) const STRANGER: &str = "stranger";
+pub(crate) const STRANGER_ADDRESS: &str = "198.51.100.99";
+/// Where both ends listen.
+pub(crate) const PORT: u16 = 51820;
+/// One way.
+pub(crate) const DELAY: Duration = Duration::from_millis(15);
+/// What the path adds to a question and its answer.
+pub(crate) const ROUND_TRIP: Duration = Duration::from_millis(30);
+
+/// Two offices, 20 Mbit/s and 15 ms apart.
+pub(crate) struct World {
+    // Ends before the lab they run in, the lab before its files.
+    pub(crate) end_a: End,
+    pub(crate) end_b: End,
+    pub(crate) a: Office,
+    pub(crate) b: Office,
+    pub(crate) lab: Lab,
+    pub(crate) folder: TempDir,
+}
+
+impl World {
+    /// The offices, without a line.
+    pub(crate) fn bare() -> Self {
+        Self::over(&PathModel::internet(20_000_000, DELAY))
+    }
+
+    /// The offices over another path.
+    pub(crate) fn over(model: &PathModel) -> Self {
+        let folder = tempfile::Builder::new().prefix("tieline").tempdir().unwrap();
+        let lab = Lab::new(LabConfig { seed: 1 }).unwrap();
+        let a = lab.office(A, OfficeConfig::numbered(1)).unwrap();
+        let b = lab.office(B, OfficeConfig::numbered(2)).unwrap();
+        lab.set_path(A, B, model).unwrap();
+        let end_a = End::new(a.gateway(), &folder.path().join("a"));
+        let end_b = End::new(b.gateway(), &folder.path().join("b"));
+        Self { end_a, end_b, a, b, lab, folder }
+    }
+
+    /// The files of both ends, made by `new` and `join`; nothing runs.
+    pub(crate) fn made(self) -> Self {
+        let invitation = self.invite();
+        self.end_b.must(&["join", &invitation, "--no-up", "--offer", "10.2.0.0/24", "--offer", "fd00:0:0:2::/64"]);
+        self
+    }
+
+    /// The first end's files, and the invitation to be its second.
+    pub(crate) fn invite(&self) -> String {
+        let offers = ["--offer", "10.1.0.0/24", "--offer", "fd00:0:0:1::/64"];
+        let address = format!("{}:{PORT}", self.a.wan_address(IpVersion::V4).unwrap());
+        let rest = ["new", LINE, "--no-up", "--json", "--listen", "[::]:51820", "--address", &address];
+        let made: Value = serde_json::from_str(&self.end_a.must(&[&rest[..], &offers[..]].concat())).unwrap();
+        made["invitation"].as_str().unwrap().to_owned()
+    }
+
+    /// A line that is up, both ends introduced to each other.
+    pub(crate) fn joined() -> Self {
+        Self::bare().made().up()
+    }
+
+    /// Both ends started and introduced to each other.
+    pub(crate) fn up(mut self) -> Self {
+        self.end_a.start();
+        self.end_b.start();
+        self.wait_until_joined();
+        self
+    }
+
+    pub(crate) fn wait_until_joined(&self) {
+        self.end_a.wait_until_joined();
+        self.end_b.wait_until_joined();
+        self.end_a.wait_for("its networks taken", |status| taken(status) == 2);
+        self.end_b.wait_for("its networks taken", |status| taken(status) == 2);
+    }
+
+    /// A third party, as far away as the offices are from each other.
+    pub(crate) fn stranger(&self) -> Office {
+        let stranger =
+            self.lab.office(STRANGER, OfficeConfig::stranger(&[STRANGER_ADDRESS.parse().unwrap()])).unwrap();
+        for office in [A, B] {
+            self.lab.set_path(STRANGER, office, &PathModel::internet(20_000_000, DELAY)).unwrap();
+        }
+        stranger
+    }
+
+    /// An end at the stranger's, called `name`.
+    pub(crate) fn end_at(&self, office: &Office, name: &str) -> End {
+        End::new(office.gateway(), &self.folder.path().join(name))
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What both ends say, for a test that fails.
+    pub(crate) fn logs(&self) -> String {
+        format!(
+            "end a: {:#}\n{}\nend b: {:#}\n{}",
+            self.end_a.status(),
+            self.end_a.log(),
+            self.end_b.status(),
+            self.end_b.log()
+        )
+    }
+
+    /// Fails the test with what both ends say.
+    #[track_caller]
+    pub(crate) fn check(&self, holds: bool, otherwise: &str) {
+        assert!(holds, "{otherwise}\n{}", self.logs());
+    }
+
+    /// Fails the test, with what both ends say, if the program failed.
+    #[track_caller]
+    pub(crate) fn check_output(&self, output: &Output) {
+        let said = [&output.stdout[..], &output.stderr[..]].concat();
+        self.check(output.status.success(), &format!("{}: {}", output.status, String::from_utf8_lossy(&said)));
+    }
+}
+
+fn taken(status: &Value) -> usize {
+    status["far-end"]["accepts-of-us"].as_array().map_or(0, Vec::len)
+}
+
+/// Whether a program can be run.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Where administrators' programs are, also for users.
+    std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).any(|folder| folder.join(program).is_file())
+}
+
+/// So many random octets in a new file.
+pub(crate) fn random_file(path: &Path, octets: u64) {
+    use std::io::{Read, copy};
+    let mut source = std::fs::File::open("/dev/urandom").unwrap().take(octets);
+    copy(&mut source, &mut std::fs::File::create(path).unwrap()).unwrap();
+}
+
+/// Whether two files hold the same octets.
+pub(crate) fn same(one: &Path, other: &Path) -> bool {
+    std::process::Command::new("cmp").arg(one).arg(other).status().unwrap().success()
+}
+
+/// The one in the middle.
+pub(crate) fn median(mut values: Vec<Duration>) -> Duration {
+    values.sort();
+    values[values.len() / 2]
+}
