@@ -1,7 +1,7 @@
 //! The control side of a line: it decides, the packet path obeys.
 //!
 //! One value holds what is slow and rare: handshakes and timers (in [`tieline_seal::Control`]), the greeting, liveness, the
-//! watch over the key, and which sources are accepted. Drive it so: one `handle_*`, then drain [`Control::poll_datagram`],
+//! watch over the key, and which sources are accepted. Drive it so: one `handle_*`, then drain [`Control::poll_timestamp`], [`Control::poll_datagram`],
 //! [`Control::poll_packet`] and [`Control::poll_event`] until each is empty, then wait for [`Control::poll_timeout`].
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tieline_seal::{Notice, Pace, PresharedKey, PublicKey, Transmit};
+use tieline_seal::{Notice, Pace, PresharedKey, PublicKey, Tai64N, Transmit, limits::TIMESTAMP_LEAP};
 use tieline_wire::{
     associated::{self, Alert, Hello},
     label::{Label, LabelStackEntry, MplsTrafficClass},
@@ -32,6 +32,10 @@ use crate::{
 pub const OUTGOING_MAX: usize = 64;
 /// Events that wait to be polled; more are dropped, the oldest first, since the newest tell how things are.
 const EVENTS_MAX: usize = 256;
+
+/// How far timestamps may run ahead of what was written down; a start leaps above them by more.
+pub const TIMESTAMP_STEP_UNWRITTEN: Duration = Duration::from_secs(300);
+const _: () = assert!(2 * TIMESTAMP_STEP_UNWRITTEN.as_secs() <= TIMESTAMP_LEAP.as_secs());
 
 /// A packet that the sending thread is asked to seal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +103,8 @@ pub struct Control {
     holding: bool,
     outgoing: VecDeque<Outgoing>,
     events: VecDeque<Event>,
+    /// The timestamp that was given out last to be written down.
+    written: Option<Tai64N>,
     mtu: usize,
     shared: Arc<Shared>,
 }
@@ -108,6 +114,7 @@ impl Control {
         session: tieline_seal::Control,
         greeting: Greeting,
         now: Instant,
+        written: Option<Tai64N>,
         mtu: usize,
         shared: Arc<Shared>,
     ) -> Self {
@@ -120,6 +127,7 @@ impl Control {
             holding: false,
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
+            written,
             mtu,
             shared,
         }
@@ -190,6 +198,20 @@ impl Control {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// A timestamp to write down before the datagrams are sent, for [`tieline_seal::Config::timestamp_floor`] of the next
+    /// process; without it a clock that steps back shuts that out. Asked for seldom: with the first initiation, and when
+    /// [`TIMESTAMP_STEP_UNWRITTEN`] has passed.
+    pub fn poll_timestamp(&mut self, now: Now) -> Option<Tai64N> {
+        let last = self.session.status(now).last_timestamp?;
+        let written = self.written.and_then(Tai64N::to_wall);
+        let next = written.and_then(|written| written.checked_add(TIMESTAMP_STEP_UNWRITTEN));
+        if next.is_some_and(|next| last < Tai64N::from_wall(next)) {
+            return None;
+        }
+        self.written = Some(last);
+        Some(last)
     }
 
     /// The next handshake datagram to send.

@@ -67,9 +67,10 @@ pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, In
     let greeting = Greeting::new(rng.next_u64(), config.certificate);
     let shared =
         Arc::new(Shared { counters: Counters::default(), accept: ArcSwap::from_pointee(config.accept) });
+    let written = config.session.timestamp_floor;
     let (control, outbound, inbound) = tieline_seal::split(config.session, now, session_seed);
     (
-        Control::new(control, greeting, now.monotonic, config.mtu, Arc::clone(&shared)),
+        Control::new(control, greeting, now.monotonic, written, config.mtu, Arc::clone(&shared)),
         Outbound::new(outbound, config.mtu, Arc::clone(&shared)),
         Inbound::new(inbound, Arc::clone(&shared)),
         shared,

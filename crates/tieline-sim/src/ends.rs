@@ -479,14 +479,14 @@ impl Ends {
         for event in out.events {
             self.end(side).on_event(elapsed, event);
         }
+        let now = self.now_at(side);
+        self.end(side).remember(now, out.timestamp);
         for (to, octets) in out.datagrams {
             let now = self.now;
             if let Some(from) = self.end(side).source(now, to) {
                 self.launch(side, Datagram { from, to, octets });
             }
         }
-        let now = self.now_at(side);
-        self.end(side).remember(now);
     }
 
     fn launch(&mut self, from: Side, datagram: Datagram) {

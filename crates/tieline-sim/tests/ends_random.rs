@@ -39,20 +39,28 @@ fn whatever_happens_the_line_carries_each_packet_once_and_is_up_again_in_calm() 
     }
     let runs = number_of("TIELINE_RUNS").unwrap_or(RUNS);
     let failed = Mutex::new(BTreeSet::new());
+    let slowest = Mutex::new((Duration::ZERO, 0));
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < runs)
                 {
-                    if catch_unwind(AssertUnwindSafe(|| Run::new(seed, false).live())).is_err() {
-                        eprintln!("run {seed} failed; TIELINE_SEED={seed} repeats it");
-                        failed.lock().unwrap().insert(seed);
+                    match catch_unwind(AssertUnwindSafe(|| Run::new(seed, false).live())) {
+                        Ok(life) => {
+                            let mut slowest = slowest.lock().unwrap();
+                            *slowest = (life.recovery, seed).max(*slowest);
+                        }
+                        Err(_panic) => {
+                            eprintln!("run {seed} failed; TIELINE_SEED={seed} repeats it");
+                            failed.lock().unwrap().insert(seed);
+                        }
                     }
                 }
             });
         }
     });
+    println!("the slowest recovery and its run: {:?}", slowest.into_inner().unwrap());
     let failed = failed.into_inner().unwrap();
     assert!(
         failed.is_empty(),
@@ -93,6 +101,15 @@ enum Mishap {
     Flood(Side, usize),
 }
 
+/// What a run comes to.
+#[derive(Debug, PartialEq, Eq)]
+struct Life {
+    sent: u64,
+    missing: [usize; 2],
+    recovery: Duration,
+    length: Duration,
+}
+
 struct Run {
     seed: u64,
     is_told: bool,
@@ -115,8 +132,7 @@ impl Run {
         Self { seed, is_told, rng, ends, has_nat, delay }
     }
 
-    /// Lives it, and returns what identifies it: packets sent and missing, and the time it took.
-    fn live(mut self) -> (u64, usize, usize, Duration) {
+    fn live(mut self) -> Life {
         let (first, later) = if self.rng.random() { (Side::A, Side::B) } else { (Side::B, Side::A) };
         self.ends.start(first);
         let pause = self.rng.random_range(0..2000) * MS;
@@ -132,8 +148,13 @@ impl Run {
             self.ends.advance(pause);
             self.check();
         }
-        self.calm_down();
-        (self.ends.sent(), self.ends.missing(Side::A), self.ends.missing(Side::B), self.ends.elapsed())
+        let recovery = self.calm_down();
+        Life {
+            sent: self.ends.sent(),
+            missing: Side::BOTH.map(|side| self.ends.missing(side)),
+            recovery,
+            length: self.ends.elapsed(),
+        }
     }
 
     fn side(&mut self) -> Side {
@@ -231,8 +252,8 @@ impl Run {
         }
     }
 
-    /// The mishaps are over: both run, the path is whole, reports get through. A behind a NAT cannot be dialled, so there A stays.
-    fn calm_down(&mut self) {
+    /// The mishaps are over: both run, the path is whole, reports get through. Returns how long the line takes.
+    fn calm_down(&mut self) -> Duration {
         self.ends.restore();
         self.ends.set_model(&PathModel { delay: self.delay, ..PathModel::default() });
         for side in Side::BOTH {
@@ -255,10 +276,12 @@ impl Run {
             self.seed,
             self.has_nat
         );
+        let recovery = up.unwrap_or_default();
         self.check();
         let numbers = Side::BOTH.map(|side| self.ends.send(side));
         self.ends.advance(3 * SECOND);
         assert!(numbers.iter().all(|number| self.ends.arrival(*number).is_some()), "seed {}", self.seed);
         self.check();
+        recovery
     }
 }

@@ -183,8 +183,9 @@ impl End {
         self.events.push((elapsed, event));
     }
 
-    /// Writes the memory if an event asked for it: as a node, not with every initiation.
-    pub(super) fn remember(&mut self, now: Now) {
+    /// Writes the memory when a node does: if an event asked for it, or a timestamp must not be forgotten.
+    pub(super) fn remember(&mut self, now: Now, timestamp: Option<Tai64N>) {
+        self.memory.timestamp_floor = timestamp.or(self.memory.timestamp_floor);
         if std::mem::take(&mut self.is_to_be_written)
             && let Some(process) = &self.process
         {

@@ -9,7 +9,7 @@ use tieline_line::accept::AcceptTable;
 use tieline_line::{
     Control, Delivery, Event, HEADROOM, Inbound, Outbound, Outcome, Outgoing, Shared, TAILROOM,
 };
-use tieline_seal::{Opened, SealError};
+use tieline_seal::{Opened, SealError, Tai64N};
 use tieline_wire::sealed::{Kind, padded_len};
 use tieline_wire::time::Now;
 use tieline_wire::wireguard::{TAG_LEN, TransportHeader};
@@ -31,6 +31,8 @@ pub(super) struct Output {
     pub(super) streams: Vec<Vec<u8>>,
     /// For whoever watches.
     pub(super) events: Vec<Event>,
+    /// For the disk, before anything is sent.
+    pub(super) timestamp: Option<Tai64N>,
 }
 
 /// What runs at one end.
@@ -190,6 +192,7 @@ impl Tieline {
 
     /// Takes out all that is there, in the order in which a node does: handshakes, control's packets, what was staged.
     pub(super) fn drain(&mut self, now: Now, out: &mut Output) {
+        out.timestamp = self.control.poll_timestamp(now).or(out.timestamp);
         loop {
             if let Some(transmit) = self.control.poll_datagram() {
                 out.datagrams.push((transmit.to, transmit.bytes));

@@ -16,7 +16,9 @@ use tieline_line::Event;
 use tieline_sim::ends::{Ends, Side};
 use tieline_sim::path::PathModel;
 
+/// A millisecond.
 pub const MS: Duration = Duration::from_millis(1);
+/// A second.
 pub const SECOND: Duration = Duration::from_secs(1);
 
 /// How often there is a packet to send where traffic is steady.

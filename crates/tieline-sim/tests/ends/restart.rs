@@ -114,17 +114,14 @@ fn a_clock_that_stepped_back_without_memory_is_overcome_by_the_other_end() {
     }
 }
 
-/// What it sent last was never written down. If its clock was hours ahead meanwhile, only the other end can get through: it
-/// asks as soon as it notices the silence.
 #[test]
 fn an_end_killed_while_its_initiations_were_out_is_not_refused_afterwards() {
     for side in Side::BOTH {
-        for (ahead, bound) in [(0, 60 * MS + RESTART), (500, 60 * MS + RESTART), (7200, 3500 * MS + 60 * MS)]
-        {
+        for ahead in [0, 200, 500, 7200] {
             let mut ends = Ends::connected(4, &path(15 * MS));
             ends.advance(130 * SECOND);
             ends.set_clock_error(side, ahead);
-            // Its initiations arrive and no answer comes back, so that nothing of them is remembered.
+            // Its initiations arrive and no answer comes back, so that no session has it written down.
             ends.cut_towards(side);
             ends.advance(40 * SECOND);
             ends.kill(side);
@@ -133,7 +130,10 @@ fn an_end_killed_while_its_initiations_were_out_is_not_refused_afterwards() {
             ends.advance(SECOND);
             ends.start(side);
             let took = until_arrival(&mut ends, side, 10 * SECOND);
-            assert!(took.is_some_and(|took| took <= bound), "{took:?}: {side:?}, clock {ahead} s ahead");
+            assert!(
+                took.is_some_and(|took| took <= 60 * MS + RESTART),
+                "{took:?}: {side:?}, clock {ahead} s ahead"
+            );
         }
     }
 }
