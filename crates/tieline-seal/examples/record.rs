@@ -1,4 +1,5 @@
-//! Speaks with a WireGuard implementation over UDP and appends everything that passes to a recording, for `tests/recorded.rs`.
+//! Speaks with a WireGuard implementation over UDP and appends everything that passes to a recording, for
+//! `tests/recorded.rs`.
 //!
 //! `tests/vectors/record-wireguard-go.sh` sets up the other end and runs this.
 
@@ -123,7 +124,8 @@ impl End {
         Ok(self.exchange)
     }
 
-    /// As before, but a stranger floods the other end with initiations until it asks for a cookie and gets it.
+    /// As before, but a stranger floods the other end with initiations until it asks for a cookie and gets
+    /// it.
     fn open_through_a_flood(mut self) -> Result<Exchange, Box<dyn Error>> {
         let flood = self.flood()?;
         flood()?;
@@ -184,7 +186,8 @@ impl End {
         self.drain()
     }
 
-    /// Sends echo requests and takes the replies of the other end's system, which show that it opened what we sealed.
+    /// Sends echo requests and takes the replies of the other end's system, which show that it opened what we
+    /// sealed.
     fn exchange_echoes(&mut self, count: u8) -> Result<(), Box<dyn Error>> {
         for number in 0..count {
             let request = echo_request(self.own_ip, self.peer_ip, number);

@@ -1,7 +1,7 @@
 //! What the data halves tell control without a message: when they last sent and received, in atomics.
 //!
-//! The data halves only store. Control reads, and is the only one to arm timers. A stored moment is the time since the epoch
-//! that all three share, so that it fits one word.
+//! The data halves only store. Control reads, and is the only one to arm timers. A stored moment is the time
+//! since the epoch that all three share, so that it fits one word.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,7 +48,8 @@ impl AtomicMoment {
     }
 
     pub(crate) fn clear(&self) {
-        // Read first: most packets find nothing to clear, and a store would take the cache line from the other thread.
+        // Read first: most packets find nothing to clear, and a store would take the cache line from the
+        // other thread.
         if self.0.load(Ordering::Relaxed) != NONE {
             self.0.store(NONE, Ordering::Relaxed);
         }
@@ -99,7 +100,8 @@ impl Traffic {
     }
 }
 
-/// Keeps what one thread writes apart from what another writes, so that they do not take the cache line from each other.
+/// Keeps what one thread writes apart from what another writes, so that they do not take the cache line from
+/// each other.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct OwnCacheLine<T>(T);

@@ -17,9 +17,11 @@ pub struct Config {
     pub peer: Peer,
     /// Where the peer is, if anybody knows; later it is where its authentic datagrams come from.
     pub address: Option<SocketAddr>,
-    /// Send an empty packet after so much silence, so that a NAT on the way does not forget us; `None`: never.
+    /// Send an empty packet after so much silence, so that a NAT on the way does not forget us; `None`:
+    /// never.
     pub persistent_keepalive: Option<Duration>,
-    /// The greatest timestamp sent in an earlier life: none at or below it is sent again, whatever the wall clock says.
+    /// The greatest timestamp sent in an earlier life: none at or below it is sent again, whatever the wall
+    /// clock says.
     pub timestamp_floor: Option<Tai64N>,
     /// Have a session whenever there can be one, not only when somebody sends.
     pub always_on: bool,
@@ -50,7 +52,8 @@ pub enum Pace {
     /// As the paper says: every [`crate::limits::REKEY_TIMEOUT`] and a little more.
     #[default]
     Paper,
-    /// Every [`crate::limits::CUT_RETRY_TIMEOUT`]; only between two tielines while they know that the path is cut.
+    /// Every [`crate::limits::CUT_RETRY_TIMEOUT`]; only between two tielines while they know that the path is
+    /// cut.
     Cut,
 }
 
@@ -68,7 +71,8 @@ pub struct Transmit {
 pub enum Event {
     /// A session was agreed, the first or the next one: packets that waited for it can be sealed.
     SessionReady {
-        /// Whether we opened the handshake. If so, seal something at once, for the peer may not use the session before.
+        /// Whether we opened the handshake. If so, seal something at once, for the peer may not use the
+        /// session before.
         initiator: bool,
         /// Where the peer is.
         address: SocketAddr,
@@ -82,14 +86,16 @@ pub enum Event {
         /// Where it is.
         to: SocketAddr,
     },
-    /// A joiner has proved the invitation and is our peer from now on. To be kept, for the invitation is void.
+    /// A joiner has proved the invitation and is our peer from now on. To be kept, for the invitation is
+    /// void.
     Paired {
         /// The joiner's key.
         public_key: PublicKey,
         /// The key derived from the invitation.
         preshared_key: PresharedKey,
     },
-    /// The peer opened a handshake that was accepted. Whoever has its key can; two sources in turn are one key in two places.
+    /// The peer opened a handshake that was accepted. Whoever has its key can; two sources in turn are one
+    /// key in two places.
     HandshakeFrom {
         /// Where the initiation came from.
         address: SocketAddr,
@@ -101,7 +107,8 @@ pub enum Event {
         /// Whether initiations go on nevertheless.
         still_trying: bool,
     },
-    /// An empty packet is to be sealed and sent. May be left out if another packet was sealed since this event was made.
+    /// An empty packet is to be sealed and sent. May be left out if another packet was sealed since this
+    /// event was made.
     SendKeepalive,
 }
 

@@ -1,6 +1,7 @@
 //! The control half of a line: handshakes, timers, cookies and the session table.
 //!
-//! The parts: `initiate` opens handshakes and repeats them, `respond` answers those of the peer, `timers` says what is due.
+//! The parts: `initiate` opens handshakes and repeats them, `respond` answers those of the peer, `timers`
+//! says what is due.
 
 mod initiate;
 mod respond;
@@ -30,10 +31,12 @@ use crate::notice::Notice;
 use crate::outbound::Outbound;
 use crate::peer::PeerState;
 use crate::random::Generator;
-use crate::session::{Role, Session, Shared, Table};
+use crate::session::{Role, Session};
+use crate::table::{Shared, Table};
 use crate::timestamps::OwnTimestamps;
 
-/// Makes the three halves of a line. `seed` must be fresh from the system's generator: all keys of the line's sessions come from it.
+/// Makes the three halves of a line. `seed` must be fresh from the system's generator: all keys of the line's
+/// sessions come from it.
 #[must_use]
 pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, Inbound) {
     let control = Control::new(config, now, seed);
@@ -44,9 +47,10 @@ pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, In
 
 /// The control half of a line.
 ///
-/// It is a value. Feed it one input (`handle_*`, `request_session`, `set_*`, `hold_address`), then drain [`Self::poll_transmit`] and
-/// [`Self::poll_event`] until both are empty, then wait for the next input or for [`Self::poll_timeout`], whichever is first. Events that are not
-/// fetched in time are dropped and counted as [`DropReason::QueueFull`].
+/// It is a value. Feed it one input (`handle_*`, `request_session`, `set_*`, `hold_address`), then drain
+/// [`Self::poll_transmit`] and [`Self::poll_event`] until both are empty, then wait for the next input or for
+/// [`Self::poll_timeout`], whichever is first. Events that are not fetched in time are dropped and counted as
+/// [`DropReason::QueueFull`].
 pub struct Control {
     own: Own,
     peer: PeerState,
@@ -156,7 +160,8 @@ impl Control {
         self.send_due_initiation(now);
     }
 
-    /// Opens a handshake unless one is under way: somebody has a packet and no session, or wants to know whether the path is whole.
+    /// Opens a handshake unless one is under way: somebody has a packet and no session, or wants to know
+    /// whether the path is whole.
     pub fn request_session(&mut self, now: Now) {
         self.look(now.monotonic);
         self.want_session(now.monotonic);
@@ -187,7 +192,8 @@ impl Control {
         self.events.pop_front()
     }
 
-    /// Tells where the peer is, as a name was resolved anew. An authentic datagram from elsewhere overrules it.
+    /// Tells where the peer is, as a name was resolved anew. An authentic datagram from elsewhere overrules
+    /// it.
     pub fn set_address(&mut self, address: SocketAddr) {
         self.change_table(|table| table.address = Some(address));
         if self.attempts.is_wanted_without_address() || (self.always_on && !self.is_up) {

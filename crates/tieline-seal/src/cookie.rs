@@ -1,7 +1,8 @@
 //! Cookies: how an end under load makes strangers show that they receive at their address (paper §5.4.7).
 //!
-//! A cookie is a MAC of the source address under a secret that changes every two minutes. It travels sealed to the sender's MAC1, so that
-//! only who sent the message, or sees all traffic, can make use of it; the sender then keys MAC2 with it.
+//! A cookie is a MAC of the source address under a secret that changes every two minutes. It travels sealed
+//! to the sender's MAC1, so that only who sent the message, or sees all traffic, can make use of it; the
+//! sender then keys MAC2 with it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;

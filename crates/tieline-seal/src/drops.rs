@@ -28,45 +28,45 @@ macro_rules! reasons {
 
 reasons! {
     /// Fewer octets than its type has.
-    TooShort => "too_short",
+    TooShort => "too-short",
     /// More octets than its type has.
-    TooLong => "too_long",
+    TooLong => "too-long",
     /// None of the four message types.
-    UnknownType => "unknown_type",
+    UnknownType => "unknown-type",
     /// MAC1 is wrong: the sender does not know our public key.
-    BadMac1 => "bad_mac1",
+    BadMac1 => "bad-mac1",
     /// The receiver index names no session or handshake of ours.
-    UnknownReceiver => "unknown_receiver",
+    UnknownReceiver => "unknown-receiver",
     /// The counter was accepted before, or is too old to tell.
     Replayed => "replayed",
     /// The tag is wrong.
-    NotAuthentic => "not_authentic",
+    NotAuthentic => "not-authentic",
     /// The session is older than `REJECT_AFTER_TIME`.
-    ExpiredSession => "expired_session",
+    ExpiredSession => "expired-session",
     /// The counter is beyond `REJECT_AFTER_MESSAGES`.
-    ExhaustedSession => "exhausted_session",
+    ExhaustedSession => "exhausted-session",
     /// The initiation is not newer than one accepted before: a replay, or the peer's clock went back.
-    StaleTimestamp => "stale_timestamp",
+    StaleTimestamp => "stale-timestamp",
     /// A well-made initiation of a key that is not the peer's.
-    UnknownPeer => "unknown_peer",
+    UnknownPeer => "unknown-peer",
     /// We wait for a joiner, and this initiation does not prove the invitation.
-    NoProof => "no_proof",
+    NoProof => "no-proof",
     /// The initiation proves an invitation that is used up.
-    SpentInvitation => "spent_invitation",
+    SpentInvitation => "spent-invitation",
     /// The initiation proves the invitation, but another key is being paired.
-    AnotherCandidate => "another_candidate",
+    AnotherCandidate => "another-candidate",
     /// Initiations of the peer follow each other faster than every 20 ms.
-    InitiationFlood => "initiation_flood",
+    InitiationFlood => "initiation-flood",
     /// An initiation of the peer from another address than the one that is held.
-    HeldAddress => "held_address",
+    HeldAddress => "held-address",
     /// Under load, and without a valid MAC2: a cookie was sent.
-    CookieDemanded => "cookie_demanded",
+    CookieDemanded => "cookie-demanded",
     /// Under load, and the source asks for more handshakes than its share.
-    SourceRate => "source_rate",
+    SourceRate => "source-rate",
     /// A cookie reply to nothing we sent, or not sealed by the peer.
-    BadCookie => "bad_cookie",
+    BadCookie => "bad-cookie",
     /// A queue of control is full.
-    QueueFull => "queue_full",
+    QueueFull => "queue-full",
 }
 
 impl fmt::Display for DropReason {

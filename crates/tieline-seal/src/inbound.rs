@@ -15,7 +15,8 @@ use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_TIME_R
 use crate::mac::MacKey;
 use crate::noise::aead_nonce;
 use crate::notice::{Notice, NoticePace};
-use crate::session::{Retired, Role, Session, Shared, Table};
+use crate::session::{Retired, Role, Session};
+use crate::table::{Shared, Table};
 use crate::window::ReplayWindow;
 
 /// Opens datagrams. No lock, no allocation, no system call.
@@ -57,7 +58,8 @@ impl Inbound {
         }
     }
 
-    /// Opens a datagram in place. The MAC1 of handshake messages is checked here, cheaply, before control is bothered.
+    /// Opens a datagram in place. The MAC1 of handshake messages is checked here, cheaply, before control is
+    /// bothered.
     ///
     /// # Errors
     ///
@@ -189,7 +191,8 @@ pub(crate) fn reason_of(error: ParseError) -> DropReason {
     }
 }
 
-/// The replay windows of the sessions in the table. They live here and not in the session, because only this half has to do with them.
+/// The replay windows of the sessions in the table. They live here and not in the session, because only this
+/// half has to do with them.
 struct Windows(Box<[SessionWindow; SESSIONS_MAX]>);
 
 struct SessionWindow {
@@ -203,7 +206,8 @@ impl Windows {
         Self(Box::new([UNUSED; SESSIONS_MAX]))
     }
 
-    /// The window of `session`. One that belongs to no session of the table any more is cleared for a new session.
+    /// The window of `session`. One that belongs to no session of the table any more is cleared for a new
+    /// session.
     fn of(&mut self, session: &Session, table: &Table) -> &mut ReplayWindow {
         let known = self.0.iter().position(|window| window.serial == Some(session.serial));
         let slot = known.unwrap_or_else(|| {

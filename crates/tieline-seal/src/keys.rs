@@ -1,7 +1,7 @@
 //! The long-term secrets of an end: its private key, the preshared key, the secret of an invitation.
 //!
-//! Text is base64 with padding, as `wg` reads and writes it. Secrets are erased when dropped, compared in constant time and never
-//! printed; the only ways out are the methods that say so in their name.
+//! Text is base64 with padding, as `wg` reads and writes it. Secrets are erased when dropped, compared in
+//! constant time and never printed; the only ways out are the methods that say so in their name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -90,8 +90,8 @@ impl PublicKey {
         Self(bytes)
     }
 
-    /// Whether no handshake can succeed with it, because it is one of the few points that make every shared secret zero; all
-    /// zero octets, as in an unset key, are one of them.
+    /// Whether no handshake can succeed with it, because it is one of the few points that make every shared
+    /// secret zero; all zero octets, as in an unset key, are one of them.
     #[must_use]
     pub fn is_low_order(&self) -> bool {
         MontgomeryPoint(self.0).mul_clamped([0; KEY_LEN]).to_bytes() == [0; KEY_LEN]
@@ -303,7 +303,8 @@ mod tests {
 
     #[test]
     fn keys_as_text_are_those_of_wg() {
-        // `echo //79/Pv6+fj39vX08/Lx8O/u7ezr6uno5+bl5OPi4eA= | wg pubkey`, a key whose bits are not yet clamped.
+        // `echo //79/Pv6+fj39vX08/Lx8O/u7ezr6uno5+bl5OPi4eA= | wg pubkey`, a key whose bits are not yet
+        // clamped.
         let private: PrivateKey = "//79/Pv6+fj39vX08/Lx8O/u7ezr6uno5+bl5OPi4eA=".parse().unwrap();
         assert_eq!(private.public_key().to_string(), "Pry2khSTRNxU5YFgz5C+2e6h3RToHI6R3lV699ev2RU=");
     }

@@ -1,8 +1,9 @@
 //! The WireGuard protocol, sans IO.
 //!
-//! A line is three values, made by [`split`]: [`Control`] does handshakes, timers and cookies; [`Outbound`] seals packets and belongs to the thread
-//! that sends; [`Inbound`] opens them and belongs to the thread that receives. They share a table of sessions that control
-//! swaps whole, and a few atomics. Nothing here reads a clock, draws a random number from the system or opens a socket.
+//! A line is three values, made by [`split`]: [`Control`] does handshakes, timers and cookies; [`Outbound`]
+//! seals packets and belongs to the thread that sends; [`Inbound`] opens them and belongs to the thread that
+//! receives. They share a table of sessions that control swaps whole, and a few atomics. Nothing here reads a
+//! clock, draws a random number from the system or opens a socket.
 //!
 //! ```text
 //!   packets ──► Outbound::seal ──► datagrams          datagrams ──► Inbound::open ──► packets
@@ -14,9 +15,10 @@
 //!
 //! What it is not: it knows no channels, no queues and no meaning of a packet; it keeps no packet waiting.
 //!
-//! The standard is <https://www.wireguard.com/papers/wireguard.pdf>; section numbers in this crate are its. Read §5.4 for the messages, §6 for the
-//! timers. Two things are ours and invisible to others: how an invitation is proved (module `peer`), and how two
-//! ends agree on one session when both initiate at once (module `session`).
+//! The standard is <https://www.wireguard.com/papers/wireguard.pdf>; section numbers in this crate are its.
+//! Read §5.4 for the messages, §6 for the timers. Two things are ours and invisible to others: how an
+//! invitation is proved (module `peer`), and how two ends agree on one session when both initiate at once
+//! (module `table`).
 
 mod activity;
 mod config;
@@ -34,6 +36,7 @@ mod outbound;
 mod peer;
 mod random;
 mod session;
+mod table;
 mod timestamps;
 mod window;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Packets after which a session is replaced (§6.1).
 pub const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
 
-/// Packets after which a session neither seals nor opens (§6.1): the replay window must not reach the end of the counter.
+/// Packets after which a session neither seals nor opens (§6.1): the replay window must not reach the end of
+/// the counter.
 pub const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
 
 /// Age at which the initiator of a session replaces it (§6.1).
@@ -41,7 +42,8 @@ pub const COOKIE_REFRESH_TIME: Duration = Duration::from_secs(120);
 /// A cookie held is given up so much earlier than it is refreshed, because the datagram still has to travel.
 pub const COOKIE_LATENCY_ALLOWANCE: Duration = Duration::from_secs(5);
 
-/// Initiations of one peer closer than this are dropped (as all implementations do; the paper leaves the number open).
+/// Initiations of one peer closer than this are dropped (as all implementations do; the paper leaves the
+/// number open).
 pub const INITIATION_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
 /// How far a start with a clock behind leaps above the timestamps of an earlier life: what was sent after the last
@@ -54,8 +56,8 @@ pub const CUT_RETRY_TIMEOUT: Duration = Duration::from_millis(400);
 /// At most so much is added to [`CUT_RETRY_TIMEOUT`] at random.
 pub const CUT_RETRY_JITTER_MAX: Duration = Duration::from_millis(50);
 
-/// Handshake messages with a right MAC1 in one second above which an end is under load and asks for cookies. An honest peer
-/// sends five a second at the very most.
+/// Handshake messages with a right MAC1 in one second above which an end is under load and asks for cookies.
+/// An honest peer sends five a second at the very most.
 pub const HANDSHAKES_PER_SECOND_MAX: u32 = 40;
 
 /// An end remains under load so long after the rate has fallen.

@@ -1,7 +1,8 @@
 //! When an end is under load, and who is served then.
 //!
-//! A handshake costs about a thousand times what a MAC costs. Above [`HANDSHAKES_PER_SECOND_MAX`] messages a second the end asks for cookies, and
-//! who shows one is served at a rate for its address alone, so that a flood cannot starve the peer.
+//! A handshake costs about a thousand times what a MAC costs. Above [`HANDSHAKES_PER_SECOND_MAX`] messages a
+//! second the end asks for cookies, and who shows one is served at a rate for its address alone, so that a
+//! flood cannot starve the peer.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -41,7 +42,8 @@ impl Load {
         self.loaded_until.is_some_and(|until| now < until)
     }
 
-    /// Whether `source` may have one more handshake now. IPv6 sources are told apart by their /64, which one host can fill.
+    /// Whether `source` may have one more handshake now. IPv6 sources are told apart by their /64, which one
+    /// host can fill.
     pub(crate) fn admits(&mut self, now: Instant, source: IpAddr) -> bool {
         let source = match source {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),

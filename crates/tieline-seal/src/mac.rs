@@ -1,4 +1,5 @@
-//! Keyed BLAKE2s as the protocol uses it: MAC1, MAC2, the cookie's own key, and what is derived from an invitation.
+//! Keyed BLAKE2s as the protocol uses it: MAC1, MAC2, the cookie's own key, and what is derived from an
+//! invitation.
 
 use blake2::digest::consts::{U16, U32};
 use blake2::digest::generic_array::{ArrayLength, GenericArray};
@@ -11,7 +12,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::keys::PublicKey;
 
-/// A key of 32 octets for [`MacKey::mac`]: that of MAC1, of an invitation's proof, or of the cookies an end gives out.
+/// A key of 32 octets for [`MacKey::mac`]: that of MAC1, of an invitation's proof, or of the cookies an end
+/// gives out.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct MacKey([u8; 32]);
 
@@ -36,8 +38,9 @@ impl MacKey {
     }
 }
 
-/// Writes the MAC1 that fits into a handshake initiation or response, as anybody can who knows the receiver's public key. For fuzzers and
-/// tests, whose messages would not get past the door without it. Other datagrams are left as they are.
+/// Writes the MAC1 that fits into a handshake initiation or response, as anybody can who knows the receiver's
+/// public key. For fuzzers and tests, whose messages would not get past the door without it. Other datagrams
+/// are left as they are.
 pub fn stamp_mac1(datagram: &mut [u8], receiver: &PublicKey) {
     let mac1_at = match datagram.len() {
         HandshakeInitiation::LEN => HandshakeInitiation::MAC1,
@@ -48,7 +51,8 @@ pub fn stamp_mac1(datagram: &mut [u8], receiver: &PublicKey) {
     datagram[mac1_at..mac1_at + MAC_LEN].copy_from_slice(&mac1);
 }
 
-/// The key under which `sender` of a cookie reply seals it: HASH(LABEL_COOKIE ‖ its public key) (paper §5.4.7).
+/// The key under which `sender` of a cookie reply seals it: HASH(LABEL_COOKIE ‖ its public key) (paper
+/// §5.4.7).
 pub(crate) fn cookie_reply_key(sender: &PublicKey) -> [u8; 32] {
     hash_of_label_and_key(LABEL_COOKIE, sender)
 }

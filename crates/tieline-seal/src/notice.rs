@@ -1,7 +1,8 @@
 //! What the data halves tell control.
 //!
-//! A notice is a hint to look now. The truth is in atomics that control reads once a second anyway, so a notice that gets
-//! lost in a full queue costs time, never correctness. A move is repeated by the next packet.
+//! A notice is a hint to look now. The truth is in atomics that control reads once a second anyway, so a
+//! notice that gets lost in a full queue costs time, never correctness. A move is repeated by the next
+//! packet.
 
 use std::net::SocketAddr;
 use std::time::Instant;

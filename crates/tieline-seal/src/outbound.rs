@@ -11,7 +11,8 @@ use tieline_wire::wireguard::{TAG_LEN, TransportHeader};
 use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
 use crate::noise::aead_nonce;
 use crate::notice::{Notice, NoticePace};
-use crate::session::{Role, Session, Shared};
+use crate::session::{Role, Session};
+use crate::table::Shared;
 
 /// Octets that sealing adds before and after a packet together.
 pub const OVERHEAD: usize = TransportHeader::LEN + TAG_LEN;
@@ -34,7 +35,8 @@ pub struct Sealed {
 /// Why a packet was not sealed; it is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// There is no session. Keep the packet, ask [`crate::Control::request_session`], try again when it is ready.
+    /// There is no session. Keep the packet, ask [`crate::Control::request_session`], try again when it is
+    /// ready.
     #[error("there is no session")]
     NoSession,
     /// The session is used up or too old; to be treated as [`Self::NoSession`].
@@ -58,8 +60,9 @@ impl Outbound {
 
     /// Seals a packet in place.
     ///
-    /// `datagram` is [`TransportHeader::LEN`] octets of room, the packet, and [`TAG_LEN`] octets of room; all of it is to be sent. An empty
-    /// packet is a keepalive. Padding an IP packet to a multiple of 16 octets, as WireGuard does, is the caller's.
+    /// `datagram` is [`TransportHeader::LEN`] octets of room, the packet, and [`TAG_LEN`] octets of room; all
+    /// of it is to be sent. An empty packet is a keepalive. Padding an IP packet to a multiple of 16 octets,
+    /// as WireGuard does, is the caller's.
     ///
     /// # Errors
     ///
@@ -115,12 +118,14 @@ fn take_counter(session: &Session) -> Result<u64, SealError> {
     if counter >= REJECT_AFTER_MESSAGES {
         return Err(SealError::Exhausted);
     }
-    // Only this half counts, so what `fetch_add` returns is what was read; it is used because a nonce must not depend on that.
+    // Only this half counts, so what `fetch_add` returns is what was read; it is used because a nonce must
+    // not depend on that.
     let counter = session.outbound.counter.fetch_add(1, Ordering::Relaxed);
     if counter < REJECT_AFTER_MESSAGES { Ok(counter) } else { Err(SealError::Exhausted) }
 }
 
-/// "After REKEY-AFTER-MESSAGES … or, if it is the initiator, after REKEY-AFTER-TIME" (paper §6.2), upon sending.
+/// "After REKEY-AFTER-MESSAGES … or, if it is the initiator, after REKEY-AFTER-TIME" (paper §6.2), upon
+/// sending.
 fn is_rekey_due(session: &Session, counter: u64, now: Instant) -> bool {
     counter >= REKEY_AFTER_MESSAGES
         || (session.role == Role::Initiator

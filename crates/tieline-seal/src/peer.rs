@@ -6,8 +6,9 @@
 //!     └──── another key with the proof, after 5 s ─────────┘
 //! ```
 //!
-//! A candidate has shown only that somebody who knew the secret once made this initiation; it may be a recording. The preshared
-//! key in the session proves the rest: a packet opens only if both ends hold the secret now.
+//! A candidate has shown only that somebody who knew the secret once made this initiation; it may be a
+//! recording. The preshared key in the session proves the rest: a packet opens only if both ends hold the
+//! secret now.
 
 use std::time::Instant;
 

@@ -1,7 +1,8 @@
 //! Where all random numbers of a line come from: a generator with a seed, so that a run can be repeated.
 //!
-//! A generator whose past can be computed from its state would give away the keys of old sessions to whoever reads the memory of a
-//! running end. Therefore it replaces its own key after every secret it has given ("fast key erasure").
+//! A generator whose past can be computed from its state would give away the keys of old sessions to whoever
+//! reads the memory of a running end. Therefore it replaces its own key after every secret it has given
+//! ("fast key erasure").
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,9 +1,10 @@
 //! The replay window: which counters of a session were already accepted (RFC 6479).
 //!
-//! A ring of words that hold one bit for each counter. Moving on clears whole words instead of shifting bits, so one word more
-//! than the window is kept: that in which the newest counter lies is only partly used.
+//! A ring of words that hold one bit for each counter. Moving on clears whole words instead of shifting bits,
+//! so one word more than the window is kept: that in which the newest counter lies is only partly used.
 
-/// Remembers which of the last [`ReplayWindow::LEN`] counters were accepted; every older one counts as a replay.
+/// Remembers which of the last [`ReplayWindow::LEN`] counters were accepted; every older one counts as a
+/// replay.
 #[derive(Clone, Debug)]
 pub struct ReplayWindow {
     words: [u64; WORDS],

@@ -1,5 +1,6 @@
-//! Replays what passed between this crate and wireguard-go. With the seed and the moments of the recording our end must put out the same
-//! octets again: initiations, responses and sealed packets that wireguard-go is known to have taken.
+//! Replays what passed between this crate and wireguard-go. With the seed and the moments of the recording
+//! our end must put out the same octets again: initiations, responses and sealed packets that wireguard-go is
+//! known to have taken.
 
 #![expect(clippy::unwrap_used, reason = "its helpers are part of the test")]
 

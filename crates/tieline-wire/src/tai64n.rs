@@ -1,7 +1,8 @@
 //! TAI64N: the date inside a handshake initiation.
 //!
-//! WireGuard uses it only as a number that grows: the responder keeps the greatest one seen and drops what is not greater, so
-//! that a recorded initiation cannot be replayed (paper §5.4.2; format: <https://cr.yp.to/libtai/tai64.html>).
+//! WireGuard uses it only as a number that grows: the responder keeps the greatest one seen and drops what is
+//! not greater, so that a recorded initiation cannot be replayed (paper §5.4.2; format:
+//! <https://cr.yp.to/libtai/tai64.html>).
 //!
 //! ```text
 //!  0               8          12
@@ -21,8 +22,8 @@ impl Tai64N {
     /// Octets on the wire.
     pub const LEN: usize = 12;
 
-    /// The label of `wall`, rounded down to [`RESOLUTION_NANOSECONDS`] so that it does not tell the clock exactly (every
-    /// WireGuard implementation does so, against timing attacks on the machine's clock).
+    /// The label of `wall`, rounded down to [`RESOLUTION_NANOSECONDS`] so that it does not tell the clock
+    /// exactly (every WireGuard implementation does so, against timing attacks on the machine's clock).
     ///
     /// Dates before 1970 and those beyond the format count as its first and its last one.
     #[must_use]
@@ -33,7 +34,8 @@ impl Tai64N {
         Self::new(seconds, nanoseconds - nanoseconds % RESOLUTION_NANOSECONDS)
     }
 
-    /// The label one [`RESOLUTION_NANOSECONDS`] later: the least that is greater and as coarse as [`Self::from_wall`].
+    /// The label one [`RESOLUTION_NANOSECONDS`] later: the least that is greater and as coarse as
+    /// [`Self::from_wall`].
     ///
     /// The greatest label of all has no successor and is returned as it is.
     #[must_use]
@@ -110,8 +112,8 @@ mod tests {
 
     #[test]
     fn a_date_becomes_the_octets_of_the_format() {
-        // 1992-06-02 08:07:09 TAI is the example of the format's page; 16 s of the difference are leap seconds, which
-        // WireGuard leaves out: it adds the 10 s of 1970 and no more.
+        // 1992-06-02 08:07:09 TAI is the example of the format's page; 16 s of the difference are leap
+        // seconds, which WireGuard leaves out: it adds the 10 s of 1970 and no more.
         let label = Tai64N::from_wall(at(0x2a2b_2c2d - 10, 0));
         assert_eq!(label.to_bytes(), [0x40, 0, 0, 0, 0x2a, 0x2b, 0x2c, 0x2d, 0, 0, 0, 0]);
     }

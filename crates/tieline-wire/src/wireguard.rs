@@ -1,7 +1,7 @@
 //! The four messages of the WireGuard protocol (paper §5.4), octet for octet.
 //!
-//! All integers are little endian. The first octet tells the type, the three after it are zero. What Noise and the AEAD make of
-//! the fields is not known here.
+//! All integers are little endian. The first octet tells the type, the three after it are zero. What Noise
+//! and the AEAD make of the fields is not known here.
 //!
 //! ```text
 //! handshake initiation, 148 octets          handshake response, 92 octets

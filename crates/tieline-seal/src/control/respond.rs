@@ -16,7 +16,8 @@ use crate::peer::PeerState;
 use crate::session::{Agreed, Role, Session};
 
 impl Control {
-    /// Message 1 of a handshake that somebody opens. The checks go from cheap to dear; none of them is answered.
+    /// Message 1 of a handshake that somebody opens. The checks go from cheap to dear; none of them is
+    /// answered.
     pub(super) fn on_initiation(
         &mut self,
         now: Now,

@@ -1,4 +1,5 @@
-//! What is due when (paper §6). Nothing is armed: each deadline follows from what is known, so none can be forgotten or go off twice.
+//! What is due when (paper §6). Nothing is armed: each deadline follows from what is known, so none can be
+//! forgotten or go off twice.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use crate::limits::{
     ACTIVITY_CHECK, KEEPALIVE_TIMEOUT, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME,
     REKEY_AFTER_TIME_RECEIVING, REKEY_TIMEOUT, UNANSWERED_TIMEOUT, ZERO_KEYS_AFTER_TIME,
 };
-use crate::session::{Role, Session, Table};
+use crate::session::{Role, Session};
+use crate::table::Table;
 
 /// Why control wakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

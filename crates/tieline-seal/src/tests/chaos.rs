@@ -1,5 +1,6 @@
-//! A long row of random mishaps, from a seed that is printed on failure: whatever the path and the machines do, no packet is delivered
-//! twice or altered, nobody panics, and the line is up again when the mishaps are over.
+//! A long row of random mishaps, from a seed that is printed on failure: whatever the path and the machines
+//! do, no packet is delivered twice or altered, nobody panics, and the line is up again when the mishaps are
+//! over.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

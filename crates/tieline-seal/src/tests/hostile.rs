@@ -1,4 +1,5 @@
-//! What strangers, thieves of recordings and a bad path can send. Nothing of it is answered, and nothing of it does harm.
+//! What strangers, thieves of recordings and a bad path can send. Nothing of it is answered, and nothing of
+//! it does harm.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use tieline_wire::wireguard::{HandshakeInitiation, HandshakeResponse};
 use super::pair::*;
 use crate::{Config, DropReason, Peer, PresharedKey, stamp_mac1};
 
-/// Sends a packet on each way and takes the four datagrams of a new line: initiation, response, keepalive, packet.
+/// Sends a packet on each way and takes the four datagrams of a new line: initiation, response, keepalive,
+/// packet.
 fn recorded() -> (Pair, [Flight; 4]) {
     let mut pair = Pair::new();
     pair.send(Side::A, b"x").unwrap_err();

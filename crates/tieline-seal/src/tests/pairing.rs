@@ -337,6 +337,32 @@ fn a_joiner_gets_through_a_flood_by_its_proof_and_others_get_no_cookie() {
 }
 
 #[test]
+fn a_joiner_that_was_given_a_cookie_shows_it_in_place_of_the_proof() {
+    let mut pair = invitation();
+    pair.connect();
+    pair.advance(Duration::from_secs(1));
+    // It starts anew and does not know yet that the pairing is done, while somebody floods the peer.
+    pair.restart(Side::A, joining(KEY_A, KEY_B, SECRET, address_b()), 0x55);
+    let mut stranger = another(&pair, config(KEY_THIRD, KEY_B, Some(address_b())));
+    let flood = initiation_of(&pair, &mut stranger);
+    let flood_now = |pair: &mut Pair| {
+        for _ in 0..=HANDSHAKES_PER_SECOND_MAX {
+            pair.deliver(&flood).unwrap();
+        }
+        pair.wire.clear();
+    };
+    flood_now(&mut pair);
+    pair.send(Side::A, b"x").unwrap_err();
+    pair.settle();
+    assert_eq!(pair.trace.last().unwrap().1.kind(), 3, "the proof is no cookie");
+    pair.advance(Duration::from_millis(4_900));
+    flood_now(&mut pair);
+    pair.advance(Duration::from_millis(450));
+    assert!(pair.b.control.status(pair.now_at(Side::B)).is_under_load);
+    pair.pass(Side::A, b"through");
+}
+
+#[test]
 fn an_end_that_waits_for_its_joiner_opens_no_handshake() {
     let mut pair = Pair::of(
         config(KEY_A, KEY_B, None),

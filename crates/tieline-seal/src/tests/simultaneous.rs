@@ -23,7 +23,8 @@ fn role(pair: &mut Pair, side: Side) -> Role {
     pair.end(side).control.status(now).session.expect("there is a session").role
 }
 
-/// Both must seal under the same session: of one session one end is the initiator and the other the responder.
+/// Both must seal under the same session: of one session one end is the initiator and the other the
+/// responder.
 fn assert_agreed(pair: &mut Pair) {
     pair.pass(Side::A, b"one way");
     pair.pass(Side::B, b"the other");
@@ -95,7 +96,8 @@ fn a_line_that_began_with_both_at_once_goes_on_for_hours_without_loss() {
     assert!(pair.a.drops().is_empty() && pair.b.drops().is_empty());
 }
 
-/// Each end holds the session that the other initiated for its current one; it can come to that if datagrams overtake each other.
+/// Each end holds the session that the other initiated for its current one; it can come to that if datagrams
+/// overtake each other.
 #[test]
 fn ends_that_disagree_lose_nothing_when_sessions_get_old() {
     let mut pair = mutual();
@@ -106,7 +108,7 @@ fn ends_that_disagree_lose_nothing_when_sessions_get_old() {
     }
     let (a, b) = (pair.a.control.shared(), pair.b.control.shared());
     for (shared, wanted) in [(a, Role::Responder), (b, Role::Responder)] {
-        let mut table = crate::session::Table::clone(&shared.table.load());
+        let mut table = crate::table::Table::clone(&shared.table.load());
         if table.current.as_ref().is_some_and(|session| session.role != wanted) {
             std::mem::swap(&mut table.current, &mut table.previous);
         }

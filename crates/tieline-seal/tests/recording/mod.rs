@@ -1,4 +1,5 @@
-//! How an exchange with a foreign implementation is written down: `examples/record.rs` writes it, `tests/recorded.rs` replays it.
+//! How an exchange with a foreign implementation is written down: `examples/record.rs` writes it,
+//! `tests/recorded.rs` replays it.
 
 use std::net::SocketAddr;
 
