@@ -1,2 +1,48 @@
 //! Commands for the people who work on tieline: `cargo xtask …`.
-fn main() {}
+#![expect(clippy::print_stdout, reason = "what these commands find out is for whoever called them")]
+
+mod fuzz;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+cargo xtask verify                  what CI runs, without installing anything
+cargo xtask simulate [--seeds N]    the simulation of two ends on virtual time, N runs (default 10000)
+cargo xtask fuzz [--seconds N] [--inputs N] [TARGET]...
+                                    runs the fuzz targets, each for so long or so many inputs (default 60 s)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments.as_slice() {
+        ["verify"] => run(Command::new(root().join(".ci/run")).arg("--no-install")),
+        ["simulate"] => simulate("10000"),
+        ["simulate", "--seeds", seeds] => simulate(seeds),
+        ["fuzz", options @ ..] => fuzz::Options::parse(options).and_then(|options| fuzz::run(&options)),
+        _ => Err(USAGE.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn simulate(seeds: &str) -> Result<(), String> {
+    run(Command::new("cargo")
+        .args(["test", "--release", "--package", "tieline-sim", "--test", "simulation", "--", "--nocapture"])
+        .env("TIELINE_SEEDS", seeds))
+}
+
+/// Runs `command` at the root of the workspace to its end.
+fn run(command: &mut Command) -> Result<(), String> {
+    let status = command.current_dir(root()).status().map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
