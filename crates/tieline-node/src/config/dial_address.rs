@@ -168,15 +168,10 @@ impl FromStr for Host {
 
     /// Reads an IPv4 address or a host name.
     fn from_str(text: &str) -> Result<Self, DialAddressError> {
-        if let Ok(ip) = text.parse::<Ipv4Addr>() {
-            return Ok(Self::Ip(ip.into()));
+        match text.parse::<Ipv4Addr>() {
+            Ok(ip) => Ok(Self::Ip(ip.into())),
+            Err(_) => text.parse().map(Self::Name),
         }
-        // RFC 1123 §2.1: a name whose last label is a number cannot be told from an address.
-        let last_label = text.rsplit('.').next().unwrap_or(text);
-        if !last_label.is_empty() && last_label.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(DialAddressError::Ipv4(excerpt(text)));
-        }
-        text.parse().map(Self::Name)
     }
 }
 
@@ -187,6 +182,11 @@ impl FromStr for HostName {
         let name = text.strip_suffix('.').unwrap_or(text);
         if name.is_empty() {
             return Err(DialAddressError::Empty);
+        }
+        // RFC 1123 §2.1: a name whose last label is a number cannot be told from an address.
+        let last_label = name.rsplit('.').next().unwrap_or(name);
+        if !last_label.is_empty() && last_label.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(DialAddressError::Ipv4(excerpt(text)));
         }
         let allowed =
             |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
@@ -293,6 +293,8 @@ mod tests {
             ("[fe80::1%eth0]:1", "holds a zone"),
             ("192.0.2.256:1", "is not an IPv4 address"),
             ("192.0.2:1", "is not an IPv4 address"),
+            ("192.0.2.:1", "is not an IPv4 address"),
+            ("192.0.2.1.:1", "is not an IPv4 address"),
             ("192.0.02.1:1", "is not an IPv4 address"),
             ("0.0.0.0:1", "0.0.0.0 is not the address of one host"),
             ("[::]:1", ":: is not the address of one host"),
