@@ -51,7 +51,7 @@ pub(crate) struct JoinArgs {
     #[arg(long, value_name = "SUBNET", value_parser = parse_subnet)]
     offer: Vec<IpNet>,
 
-    /// IP address and UDP port to listen on [default: [::]:51820, or any port if that one is taken]
+    /// IP address and UDP port to listen on [default: every address, and port 51820, or any if that one is taken]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_listen_address)]
     listen: Option<SocketAddr>,
 

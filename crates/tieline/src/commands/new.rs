@@ -36,7 +36,7 @@ pub(crate) struct NewArgs {
     /// The name of the line: 1 to 15 of a-z, 0-9 and -; it also names the network interface
     name: LineName,
 
-    /// IP address and UDP port to listen on [default: [::] and the first free port from 51820 on]
+    /// IP address and UDP port to listen on [default: every address, and the first free port from 51820 on]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_listen_address)]
     listen: Option<SocketAddr>,
 
