@@ -23,7 +23,8 @@ const REPORT_EVERY: usize = 256;
 /// Files and folders to be sent, in order, and what was found that is not.
 #[derive(Debug, Default)]
 pub struct Plan {
-    pub(crate) roots: Vec<OwnedFd>,
+    /// The folders that hold what was named; opened when needed, as there may be more of them than files may be open.
+    pub(crate) roots: Vec<PathBuf>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) set_aside: Vec<EntryReport>,
     files: u64,
@@ -139,22 +140,21 @@ impl Plan {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = match openat(CWD, parent, flags, Mode::empty()) {
+        let root = match open_root(parent) {
             Ok(root) => root,
-            Err(errno) => {
-                self.fail(name.as_bytes(), EntryKind::Other, errno.into());
+            Err(fault) => {
+                self.fail(name.as_bytes(), EntryKind::Other, fault);
                 return Ok(());
             }
         };
         let stat = statat(&root, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).map_err(SourceFault::from);
-        self.roots.push(root);
+        self.roots.push(parent.into());
         let stat = stat.map(|stat| Seen::of(&stat));
-        self.walk(Found { name: name.as_bytes().into(), stat }, progress)
+        self.walk(root.as_fd(), Found { name: name.as_bytes().into(), stat }, progress)
     }
 
     /// Walks one root in order, without recursion; [`RelativePath`] bounds the depth.
-    fn walk(&mut self, top: Found, progress: &dyn Progress) -> Result<(), PlanError> {
+    fn walk(&mut self, root: BorrowedFd<'_>, top: Found, progress: &dyn Progress) -> Result<(), PlanError> {
         let mut levels: Vec<(Option<RelativePath>, std::vec::IntoIter<Found>)> =
             vec![(None, vec![top].into_iter())];
         while let Some((folder, rest)) = levels.last_mut() {
@@ -165,7 +165,7 @@ impl Plan {
             if (self.entries.len() + self.set_aside.len()) as u64 >= ENTRIES_MAX {
                 return Err(PlanError::TooMany);
             }
-            if let Some((path, below)) = self.visit(folder.as_ref(), &found) {
+            if let Some((path, below)) = self.visit(root, folder.as_ref(), &found) {
                 levels.push((Some(path), below.into_iter()));
             }
             if self.entries.len().is_multiple_of(REPORT_EVERY) {
@@ -176,7 +176,12 @@ impl Plan {
     }
 
     /// Notes one finding; returns what is below it if it is a folder.
-    fn visit(&mut self, folder: Option<&RelativePath>, found: &Found) -> Option<(RelativePath, Vec<Found>)> {
+    fn visit(
+        &mut self,
+        root: BorrowedFd<'_>,
+        folder: Option<&RelativePath>,
+        found: &Found,
+    ) -> Option<(RelativePath, Vec<Found>)> {
         let path = match folder {
             Some(folder) => folder.child(&found.name),
             None => RelativePath::parse(&found.name),
@@ -203,7 +208,7 @@ impl Plan {
                 self.add(path, PlannedKind::File { size: seen.size });
                 None
             }
-            FileType::Directory => match self.list(&path) {
+            FileType::Directory => match list(root, &path) {
                 Ok(below) => {
                     self.add(path.clone(), PlannedKind::Folder { mode: seen.mode });
                     Some((path, below))
@@ -218,24 +223,6 @@ impl Plan {
                 None
             }
         }
-    }
-
-    fn list(&self, path: &RelativePath) -> Result<Vec<Found>, SourceFault> {
-        let root = self.roots.last().map(OwnedFd::as_fd).ok_or(SourceFault::Changed)?;
-        let folder = beneath::open_folder(root, Some(path))?;
-        let mut names = names_in(folder.as_fd())?;
-        names.sort_unstable();
-        let stat_of = |name: &[u8]| {
-            let stat = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            Ok(Seen::of(&stat))
-        };
-        Ok(names
-            .into_iter()
-            .map(|name| {
-                let stat = stat_of(&name);
-                Found { name, stat }
-            })
-            .collect())
     }
 
     fn add(&mut self, path: RelativePath, kind: PlannedKind) {
@@ -309,6 +296,29 @@ fn refuse_same_names(named: &[Named]) -> Result<(), PlanError> {
         }),
         None => Ok(()),
     }
+}
+
+/// Opens the folder that holds something that was named; links on the user's own way there are followed.
+pub(crate) fn open_root(path: &Path) -> Result<OwnedFd, SourceFault> {
+    Ok(openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// What is in a folder, in the order of the octets of the names.
+fn list(root: BorrowedFd<'_>, path: &RelativePath) -> Result<Vec<Found>, SourceFault> {
+    let folder = beneath::open_folder(root, Some(path))?;
+    let mut names = names_in(folder.as_fd())?;
+    names.sort_unstable();
+    let stat_of = |name: &[u8]| {
+        let stat = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Seen::of(&stat))
+    };
+    Ok(names
+        .into_iter()
+        .map(|name| {
+            let stat = stat_of(&name);
+            Found { name, stat }
+        })
+        .collect())
 }
 
 fn names_in(folder: BorrowedFd<'_>) -> Result<Vec<Box<[u8]>>, SourceFault> {

@@ -1,11 +1,11 @@
 //! The sender's thread: files become frames, gathered into blocks for the stream.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tokio::sync::mpsc;
 
 use crate::outcome::{Fate, Fault};
-use crate::plan::{Entry, PlannedKind};
+use crate::plan::{Entry, Plan, PlannedKind, open_root};
 use crate::protocol::{DATA, DATA_LEN_MAX, FileOffer, FolderOffer, SenderMessage, frame};
 use crate::sender::Job;
 use crate::source::{Source, SourceFault};
@@ -34,6 +34,7 @@ pub(crate) struct Closed;
 /// `Closed` if the transfer ended meanwhile.
 pub(crate) fn read_all(job: &Job, blocks: mpsc::Sender<Block>) -> Result<(), Closed> {
     let mut out = Blocks { blocks, block: Block::default() };
+    let mut roots = Roots { plan: &job.plan, open: None };
     for (index, Entry { root, path, kind }) in job.plan.entries.iter().enumerate() {
         match *kind {
             PlannedKind::Folder { mode } => {
@@ -42,7 +43,7 @@ pub(crate) fn read_all(job: &Job, blocks: mpsc::Sender<Block>) -> Result<(), Clo
                 let folder = FolderOffer { entry: index as u64, mode, path: path.as_bytes() };
                 out.put(SenderMessage::Folder(folder))?;
             }
-            PlannedKind::File { .. } => match Source::open(job.plan.roots[*root].as_fd(), path) {
+            PlannedKind::File { .. } => match roots.open(*root).and_then(|root| Source::open(root, path)) {
                 Ok(source) => read_file(job, index, source, &mut out)?,
                 Err(fault) => give_up(job, index, fault),
             },
@@ -81,6 +82,22 @@ fn read_file(job: &Job, index: usize, mut source: Source<'_>, out: &mut Blocks) 
     }
     job.ledger.ended(index);
     out.put(SenderMessage::FileEnd { hash: *hasher.finalize().as_bytes() })
+}
+
+/// The root that is being read from, held open; entries come root by root.
+struct Roots<'a> {
+    plan: &'a Plan,
+    open: Option<(usize, OwnedFd)>,
+}
+
+impl Roots<'_> {
+    fn open(&mut self, root: usize) -> Result<BorrowedFd<'_>, SourceFault> {
+        let held = match self.open.take() {
+            Some((held, folder)) if held == root => folder,
+            _ => open_root(&self.plan.roots[root])?,
+        };
+        Ok(self.open.insert((root, held)).1.as_fd())
+    }
 }
 
 fn give_up(job: &Job, index: usize, fault: SourceFault) {

@@ -51,6 +51,16 @@ async fn a_tree_of_two_thousand_files_arrives_whole_with_its_empty_folders() {
 }
 
 #[tokio::test]
+async fn more_paths_than_files_may_be_open_are_sent_at_once() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let offices = Offices::new();
+    let count = usize::try_from(limit.current.unwrap_or(1024).min(1024)).unwrap() + 100;
+    let paths: Vec<_> = (0..count).map(|number| offices.write(&format!("{number}/f{number}"), "x")).collect();
+    let outcome = offices.deliver(&paths).await;
+    assert_eq!(outcome.totals.delivered.files, count as u64);
+}
+
+#[tokio::test]
 async fn a_big_file_arrives_the_same() {
     let offices = Offices::new();
     let path = offices.write("big", noise(1, 40_000_000));

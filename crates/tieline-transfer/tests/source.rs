@@ -239,6 +239,14 @@ async fn a_source_that_changes_while_it_is_read_is_reported_and_never_published(
         fs::rename(other, path).unwrap();
     })
     .await;
+    assert_noticed("is elsewhere, with the folder that it was in", |path| {
+        let tree = path.parent().unwrap();
+        let old = tree.with_extension("old");
+        fs::rename(tree, &old).unwrap();
+        fs::create_dir(tree).unwrap();
+        fs::rename(old.join("z"), tree.join("z")).unwrap();
+    })
+    .await;
     assert_noticed("is deleted", |path| fs::remove_file(path).unwrap()).await;
     assert_noticed("becomes a folder", |path| {
         fs::remove_file(path).unwrap();

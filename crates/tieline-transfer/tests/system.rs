@@ -365,10 +365,8 @@ fn filled_before() {
 
 fn no_inodes() {
     let disk = SmallDisk::new("size=1m,nr_inodes=8");
-    for number in 0..20 {
-        disk.offices.write(&format!("tree/{number:02}"), "x");
-    }
-    let (sent, _) = disk.send(&[disk.offices.out("tree")]);
+    let paths: Vec<_> = (0..20).map(|number| disk.offices.write(&format!("{number:02}"), "x")).collect();
+    let (sent, _) = disk.send(&paths);
     let outcome = sent.unwrap();
     assert!(outcome.interruption.is_none());
     assert!(outcome.totals.delivered.files > 0);
