@@ -108,6 +108,8 @@ pub struct Engine {
     of_us: Accepted,
     pings: VecDeque<(u32, Instant, oneshot::Sender<Pong>)>,
     files_received: u64,
+    /// Whether the far end said that it is being taken down, and was not heard since.
+    far_end_down: bool,
 }
 
 impl Engine {
@@ -125,6 +127,7 @@ impl Engine {
             of_us: Accepted::default(),
             pings: VecDeque::new(),
             files_received: 0,
+            far_end_down: false,
         }
     }
 
@@ -250,6 +253,9 @@ impl Engine {
     /// Hands on all that came of the last input: datagrams to the medium, packets to the sending thread, events to those
     /// whom they concern.
     async fn hand_on(&mut self) {
+        if self.parts.control.poll_timestamp(Now::from_system()).is_some() {
+            self.remember();
+        }
         while let Some(transmit) = self.parts.control.poll_datagram() {
             if let Err(error) = self.parts.ports.socket.send_to(&transmit.bytes, transmit.to) {
                 tracing::debug!(to = %transmit.to, %error, "a handshake message was not sent");
@@ -296,7 +302,10 @@ impl Engine {
             }
             Event::FarEnd(far_end) => self.on_far_end_kind(far_end).await,
             Event::Reachability(reachability) => self.on_reachability(reachability),
-            Event::Goodbye => tracing::info!("the far end is being taken down"),
+            Event::Goodbye => {
+                tracing::info!("the far end is being taken down");
+                self.far_end_down = true;
+            }
             Event::KeyInUseTwice(alarm) => {
                 tracing::error!(held = %alarm.held, other = %alarm.other, "the far end's key is in use at two places");
                 self.alarms.raise_far_key(alarm);
@@ -311,6 +320,7 @@ impl Engine {
     }
 
     fn on_session(&mut self) {
+        self.far_end_down = false;
         let status = self.parts.control.session().status(Now::from_system());
         tracing::info!(address = ?status.address, "session agreed");
         if self.parts.line.secrets.proof.is_some() {

@@ -120,6 +120,8 @@ pub struct FarEnd {
     pub accepts_of_us: Vec<IpNet>,
     /// Networks of this end that the far end does not take, and why.
     pub refuses_of_us: Vec<RefusedOffer>,
+    /// Whether it said that it is being taken down, and has not come back since.
+    pub taken_down: bool,
     /// Whether the stream connection is up, which files and pipes need.
     pub streams: bool,
     /// Whether its datagrams come from another port than the one it listens on: a NAT lies between.

@@ -7,6 +7,7 @@ use tieline_node::places::PlacesChoice;
 
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::demo::DemoArgs;
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::down::DownArgs;
 use crate::commands::import::ImportArgs;
 use crate::commands::join::JoinArgs;
@@ -111,6 +112,7 @@ pub(crate) enum Command {
     Ping(PingArgs),
     Send(SendArgs),
     Pipe(PipeArgs),
+    Doctor(DoctorArgs),
     Demo(DemoArgs),
     #[command(subcommand)]
     Key(KeyCommand),
@@ -129,6 +131,7 @@ impl Command {
             Self::Up(args) => args.reporting.json,
             Self::Status(args) => args.reporting.json,
             Self::Ping(args) => args.reporting.json,
+            Self::Doctor(args) => args.reporting.json,
             Self::Send(args) => args.reporting.json,
             Self::Down(_) | Self::Pipe(_) | Self::Demo(_) => false,
             Self::Key(_) | Self::Completions(_) | Self::Man(_) => false,

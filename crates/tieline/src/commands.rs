@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod import;
 pub(crate) mod join;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Ping(args) => ping::run(&places(&cli.global)?, args),
         Command::Send(args) => send::run(&places(&cli.global)?, args),
         Command::Pipe(args) => pipe::run(&places(&cli.global)?, args),
+        Command::Doctor(args) => doctor::run(&places(&cli.global)?, args),
         Command::Demo(args) => demo::run(args),
         Command::Key(command) => key::run(*command),
         Command::Import(args) => import::run(&places(&cli.global)?, args),

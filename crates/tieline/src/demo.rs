@@ -134,7 +134,12 @@ fn bring_up(stage: &mut Stage) -> Result<(), DemoError> {
     let status = status_of(&stage.b)?;
     let took = started.elapsed();
     row(
-        "line", &format!("up {:.0} ms after office B started; the far end is {}", millis(took), status.far_end.name.unwrap_or_default()),
+        "line",
+        &format!(
+            "up {:.0} ms after office B started; the far end is {}",
+            millis(took),
+            status.far_end.name.unwrap_or_default()
+        ),
     );
     Ok(())
 }
@@ -145,8 +150,12 @@ fn is_joined(status: Option<&Status>) -> bool {
 
 fn ping(stage: &Stage) -> Result<(), DemoError> {
     let report = stage.b.json(&["ping", stage::LINE, "--count", "5", "--interval", "0.1", "--json"])?;
-    let round_trips: Vec<f64> =
-        report["round-trips-seconds"].as_array().into_iter().flatten().filter_map(|trip| trip.as_f64()).collect();
+    let round_trips: Vec<f64> = report["round-trips-seconds"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|trip| trip.as_f64())
+        .collect();
     let least = round_trips.iter().copied().fold(f64::INFINITY, f64::min);
     row("ping", &format!("{} of 5 answered, {:.1} ms there and back", round_trips.len(), least * 1000.0));
     Ok(())
@@ -209,7 +218,14 @@ fn pull_the_cable(stage: &Stage) -> Result<(), DemoError> {
         let heard = b.and_then(|status| status.quality.heard_seconds_ago);
         heard.is_some_and(|ago| ago < restored.elapsed().as_secs_f64())
     })?;
-    row("cable", &format!("out for {} s; heard again {:.0} ms after it was back", CUT.as_secs(), millis(restored.elapsed())));
+    row(
+        "cable",
+        &format!(
+            "out for {} s; heard again {:.0} ms after it was back",
+            CUT.as_secs(),
+            millis(restored.elapsed())
+        ),
+    );
     Ok(())
 }
 
@@ -217,14 +233,25 @@ fn closing(stage: &Stage) -> Result<(), DemoError> {
     let (a, b) = (status_of(&stage.a)?, status_of(&stage.b)?);
     row(
         "carried",
-        &format!("{} from A to B, {} from B to A, all of it sealed", octets(b.traffic.sealed_bytes_in), octets(a.traffic.sealed_bytes_in)),
+        &format!(
+            "{} from A to B, {} from B to A, all of it sealed",
+            octets(b.traffic.sealed_bytes_in),
+            octets(a.traffic.sealed_bytes_in)
+        ),
     );
     for (title, status) in [("A", &a), ("B", &b)] {
-        let dropped: Vec<String> = status.drops.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let dropped: Vec<String> =
+            status.drops.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         let dropped = if dropped.is_empty() { "nothing".to_owned() } else { dropped.join(", ") };
         row("dropped", &format!("at {title}: {dropped}"));
     }
-    row("rights", &format!("kept by A's process: {:?}; Landlock {}, seccomp {}", a.confinement.capabilities, a.confinement.landlock, a.confinement.seccomp));
+    row(
+        "rights",
+        &format!(
+            "kept by A's process: {:?}; Landlock {}, seccomp {}",
+            a.confinement.capabilities, a.confinement.landlock, a.confinement.seccomp
+        ),
+    );
     Ok(())
 }
 
@@ -233,9 +260,7 @@ fn keep(stage: &Stage) -> Result<(), DemoError> {
     for line in stage.how_to_look_inside() {
         say(&format!("  {line}\n"));
     }
-    process::runtime()?
-        .block_on(tokio::signal::ctrl_c())
-        .map_err(DemoError::system("wait for Ctrl-C"))
+    process::runtime()?.block_on(tokio::signal::ctrl_c()).map_err(DemoError::system("wait for Ctrl-C"))
 }
 
 fn status_of(party: &Party) -> Result<Status, DemoError> {

@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod demo;
+mod doctor;
 mod failure;
 mod logging;
 mod output;

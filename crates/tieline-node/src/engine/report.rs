@@ -95,6 +95,7 @@ impl Engine {
             refused: self.decision.refused.clone(),
             accepts_of_us: self.of_us.accepted.clone(),
             refuses_of_us: self.of_us.refused.clone(),
+            taken_down: self.far_end_down,
             streams: self.parts.streams.is_connected(),
             behind_nat: self.far_hello.as_ref().is_some_and(|hello| {
                 hello.port != 0 && session.address.is_some_and(|address| address.port() != hello.port)

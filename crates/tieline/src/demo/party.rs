@@ -74,7 +74,8 @@ impl Party {
             let said = [&output.stderr[..], &output.stdout].concat();
             return Err(failed(String::from_utf8_lossy(&said).into_owned()));
         }
-        serde_json::from_slice(&output.stdout).map_err(|error| failed(format!("its report is no JSON: {error}")))
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| failed(format!("its report is no JSON: {error}")))
     }
 
     /// Starts the end.

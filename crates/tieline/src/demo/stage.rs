@@ -39,6 +39,7 @@ pub(crate) struct Stage {
     folder: tempfile::TempDir,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and it is never moved about")]
 enum Medium {
     Offices { lab: Lab, a: Office, b: Office, stranger: Office },
     Loopback { address_a: SocketAddr, relay: Relay },
@@ -71,8 +72,10 @@ impl Stage {
         at_a: Option<NamespaceThread>,
         at_b: Option<NamespaceThread>,
     ) -> Result<Self, DemoError> {
-        let folder =
-            tempfile::Builder::new().prefix("tieline-demo-").tempdir().map_err(DemoError::system("make a folder"))?;
+        let folder = tempfile::Builder::new()
+            .prefix("tieline-demo-")
+            .tempdir()
+            .map_err(DemoError::system("make a folder"))?;
         let a = Party::new("A", folder.path().join("a"), at_a)?;
         let b = Party::new("B", folder.path().join("b"), at_b)?;
         Ok(Self { a, b, medium, folder })
@@ -85,10 +88,13 @@ impl Stage {
 
     /// What there is to see, in a sentence.
     pub(crate) fn describe(&self) -> String {
-        let path = format!("{} Mbit/s and {} ms each way", RATE_BITS_PER_SECOND / 1_000_000, DELAY.as_millis());
+        let path =
+            format!("{} Mbit/s and {} ms each way", RATE_BITS_PER_SECOND / 1_000_000, DELAY.as_millis());
         match &self.medium {
             Medium::Offices { .. } => {
-                format!("Two offices in network namespaces of this machine, and between them an internet of {path}.\n")
+                format!(
+                    "Two offices in network namespaces of this machine, and between them an internet of {path}.\n"
+                )
             }
             Medium::Loopback { .. } => {
                 format!("Two ends on loopback, without IP, and between them a path of {path}.\n")
@@ -142,11 +148,17 @@ impl Stage {
         let server = b.host_address(IpVersion::V4);
         let server = server.ok_or_else(|| DemoError::Wrong("office B has no computer with IPv4".into()))?;
         let address = SocketAddr::new(server, 80);
-        let _server = web::Server::start(b.host(), address).map_err(DemoError::system("start a web server"))?;
+        let _server =
+            web::Server::start(b.host(), address).map_err(DemoError::system("start a web server"))?;
         let (octets, took) =
             web::fetch(a.host(), address).map_err(DemoError::system("fetch the page of the other office"))?;
         let took = took.as_secs_f64() * 1000.0;
-        row("web page", &format!("a computer in office A fetched http://{address}/ in office B: {octets} octets in {took:.0} ms"));
+        row(
+            "web page",
+            &format!(
+                "a computer in office A fetched http://{address}/ in office B: {octets} octets in {took:.0} ms"
+            ),
+        );
         Ok(())
     }
 
@@ -177,7 +189,8 @@ impl Stage {
             }
             Medium::Loopback { address_a, .. } => (None, *address_a),
         };
-        let answers = shout(place.as_ref(), target).map_err(DemoError::system("speak for the third party"))?;
+        let answers =
+            shout(place.as_ref(), target).map_err(DemoError::system("speak for the third party"))?;
         let mut thief = Party::new("the third party", self.folder().join("thief"), place)?;
         let mut join = vec!["join".to_owned(), invitation.to_owned(), "--bare".to_owned()];
         if matches!(self.medium, Medium::Loopback { .. }) {
@@ -241,7 +254,9 @@ fn run_quietly(party: &Party, mut arguments: Vec<String>) -> Result<serde_json::
 }
 
 fn wan(office: &Office) -> Result<IpAddr, DemoError> {
-    office.wan_address(IpVersion::V4).ok_or_else(|| DemoError::Wrong("an office has no address outside".into()))
+    office
+        .wan_address(IpVersion::V4)
+        .ok_or_else(|| DemoError::Wrong("an office has no address outside".into()))
 }
 
 /// Sends datagrams of rubbish and returns how many answers came.
