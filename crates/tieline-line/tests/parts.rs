@@ -307,11 +307,11 @@ fn probe(now: Now) -> SenderPacket {
 }
 
 fn far_address() -> SocketAddr {
-    "198.51.100.1:51820".parse().unwrap()
+    ([198, 51, 100, 1], 51820).into()
 }
 
 fn near_address() -> SocketAddr {
-    "192.0.2.1:51820".parse().unwrap()
+    ([192, 0, 2, 1], 51820).into()
 }
 
 fn labelled(entry: LabelStackEntry, payload: &[u8]) -> Vec<u8> {
@@ -323,7 +323,7 @@ fn labelled(entry: LabelStackEntry, payload: &[u8]) -> Vec<u8> {
 fn ipv4(source: [u8; 4], len: usize) -> Vec<u8> {
     let mut packet = vec![0xee; len];
     packet[0] = 0x45;
-    packet[2..4].copy_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
+    packet[2..4].copy_from_slice(&u16::try_from(len).expect("a short packet").to_be_bytes());
     packet[12..16].copy_from_slice(&source);
     packet
 }
@@ -377,7 +377,7 @@ impl Line {
         let config = Config {
             session: session(&near_key, &far_key, far_address()),
             certificate: [4; 32],
-            accept: AcceptTable::new(&["10.2.0.0/16".parse::<IpNet>().unwrap()]),
+            accept: AcceptTable::new(&["10.2.0.0/16".parse::<IpNet>().expect("a network")]),
             mtu: MTU,
         };
         let (control, outbound, inbound, shared) = split(config, now, [8; 32]);
@@ -471,7 +471,7 @@ impl Line {
     }
 
     fn outgoing(&mut self) -> Vec<Message> {
-        self.outgoing_packets().iter().map(|payload| Message::parse(payload).unwrap()).collect()
+        self.outgoing_packets().iter().map(|payload| Message::parse(payload).expect("a message")).collect()
     }
 
     fn events(&mut self) -> Vec<Event> {

@@ -141,7 +141,7 @@ impl Run {
         for _ in 0..self.rng.random_range(3..=MISHAPS_MAX) {
             let mishap = self.draw();
             if self.is_told {
-                println!("{:?} {mishap:?}", self.ends.elapsed());
+                eprintln!("{:?} {mishap:?}", self.ends.elapsed());
             }
             self.act(mishap);
             let pause = self.rng.random_range(0..1500) * MS;
