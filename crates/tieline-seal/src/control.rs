@@ -66,6 +66,8 @@ pub struct Control {
     persistent_keepalive: Option<Duration>,
     persistent_asked_at: Option<Instant>,
     always_on: bool,
+    /// The packet that last made a session due for replacement.
+    rekey_asked_by: Option<Instant>,
     sessions_made: u64,
     /// When keys were last derived, which is when a handshake was last seen to the end by us.
     derived_at: Option<Instant>,
@@ -117,6 +119,7 @@ impl Control {
             persistent_keepalive: config.persistent_keepalive.filter(|interval| !interval.is_zero()),
             persistent_asked_at: None,
             always_on: config.always_on,
+            rekey_asked_by: None,
             sessions_made: 0,
             derived_at: None,
             ready_at: None,

@@ -161,9 +161,9 @@ impl Inbound {
 /// Only the newest session that the peer has used says where it is. Of two machines with the peer's key the one
 /// that lost the line still seals under an older session, and must not draw our datagrams away.
 fn may_move_peer(session: &Session, table: &Table) -> bool {
-    table.sealing().is_none_or(|(newest, _)| {
-        newest.serial == session.serial || newest.inbound.last_received.is_none()
-    })
+    table
+        .sealing()
+        .is_none_or(|(newest, _)| newest.serial == session.serial || newest.inbound.last_received.is_none())
 }
 
 /// The initiator replaces a session under which it only receives, in time before it dies (paper §6.2).

@@ -51,7 +51,7 @@ pub const INITIATION_INTERVAL_MIN: Duration = Duration::from_millis(20);
 pub const TIMESTAMP_LEAP: Duration = Duration::from_secs(600);
 
 /// Between two initiations while two tielines know that the path between them is cut ([`crate::Pace::Cut`]).
-pub const CUT_RETRY_TIMEOUT: Duration = Duration::from_millis(400);
+pub const CUT_RETRY_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// At most so much is added to [`CUT_RETRY_TIMEOUT`] at random.
 pub const CUT_RETRY_JITTER_MAX: Duration = Duration::from_millis(50);

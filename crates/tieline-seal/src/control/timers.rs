@@ -1,6 +1,7 @@
 //! What is due when (paper §6). Nothing is armed: each deadline follows from what is known, so none can be
 //! forgotten or go off twice.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -132,36 +133,40 @@ impl Control {
         });
     }
 
-    /// Replaces the session if what the data halves did makes that due (§6.2).
+    /// Replaces the session if what the data halves did makes that due (§6.2). Each packet counts once: a
+    /// session under which nothing passes any more asks for nothing.
     pub(super) fn rekey_if_due(&mut self, now: Instant) {
         let table = self.shared.table.load_full();
-        let due_by_sending = table.current.as_ref().is_some_and(|session| self.is_due_by_sending(session));
-        if due_by_sending || self.is_due_by_receiving(&table) {
+        let by_sending = table.current.as_ref().and_then(|session| self.sent_when_due(session));
+        let due_at = by_sending.max(self.received_when_due(&table));
+        if due_at > self.rekey_asked_by {
+            self.rekey_asked_by = due_at;
             self.want_session(now);
         }
     }
 
-    fn is_due_by_sending(&self, session: &Session) -> bool {
-        let sent_at = session.outbound.last_sent.load(self.shared.epoch);
+    /// When a packet was last sent, if that makes the session due.
+    fn sent_when_due(&self, session: &Session) -> Option<Instant> {
+        let sent_at = session.outbound.last_sent.load(self.shared.epoch)?;
         let is_old = session.role == Role::Initiator
-            && sent_at.is_some_and(|at| at.saturating_duration_since(session.born) >= REKEY_AFTER_TIME);
-        is_old || session.outbound.counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES
+            && sent_at.saturating_duration_since(session.born) >= REKEY_AFTER_TIME;
+        let is_used_up = session.outbound.counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES;
+        (is_old || is_used_up).then_some(sent_at)
     }
 
-    /// The initiator of whatever session the peer still uses replaces it before it dies.
-    fn is_due_by_receiving(&self, table: &Table) -> bool {
+    /// When a packet was last received, if that makes the session due. The initiator of whatever session the
+    /// peer still uses replaces it before it dies.
+    fn received_when_due(&self, table: &Table) -> Option<Instant> {
         let newest = table.current.as_ref().map(|session| session.born);
-        [&table.current, &table.previous].into_iter().flatten().any(|session| {
-            let Some(received_at) = session.inbound.last_received.load(self.shared.epoch) else {
-                return false;
-            };
+        let due_by = |session: &Arc<Session>| {
+            let received_at = session.inbound.last_received.load(self.shared.epoch)?;
             // Packets on the way when a session was replaced do not count as use.
             let is_in_use =
                 newest.is_none_or(|newest| newest <= session.born || received_at > newest + REKEY_TIMEOUT);
-            session.role == Role::Initiator
-                && is_in_use
-                && received_at.saturating_duration_since(session.born) >= REKEY_AFTER_TIME_RECEIVING
-        })
+            let is_old = received_at.saturating_duration_since(session.born) >= REKEY_AFTER_TIME_RECEIVING;
+            (session.role == Role::Initiator && is_in_use && is_old).then_some(received_at)
+        };
+        [&table.current, &table.previous].into_iter().flatten().filter_map(due_by).max()
     }
 }
 

@@ -268,6 +268,22 @@ fn whoever_goes_on_sending_is_not_given_up() {
 }
 
 #[test]
+fn an_old_session_whose_peer_is_gone_is_given_up_like_any_other() {
+    let mut pair = Pair::connected();
+    pair.advance_to(secs(121));
+    pair.loses = Box::new(|_| true);
+    pair.send(Side::A, b"the last one, which nobody hears").unwrap();
+    pair.advance_to(secs(1000));
+    let times = pair.times_of(Side::A, INITIATION);
+    assert_eq!(times[0], secs(121));
+    // Silence asks once more after 15 s; from then it is 90 s.
+    let last = *times.last().unwrap();
+    assert!((secs(121 + 15 + 84)..secs(121 + 15 + 90)).contains(&last), "{last:?}");
+    let events = pair.a.take_events();
+    assert_eq!(events.last(), Some(&Event::GaveUp { still_trying: false }), "{events:?}");
+}
+
+#[test]
 fn an_end_that_is_always_on_begins_by_itself_and_never_stops() {
     let always_on = Config { always_on: true, ..config(KEY_A, KEY_B, Some(address_b())) };
     let mut pair = Pair::of(always_on, config(KEY_B, KEY_A, None));
