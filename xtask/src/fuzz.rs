@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let target_folder = fuzz.join("target");
     run_command(
         Command::new("cargo")
-            .args(["build", "--release", "--locked", "--target", &triple, "--manifest-path"])
+            .args(["build", "--release", "--target", &triple, "--manifest-path"])
             .arg(fuzz.join("Cargo.toml"))
             .arg("--target-dir")
             .arg(&target_folder)
