@@ -2,13 +2,15 @@
 #![expect(clippy::print_stdout, reason = "what these commands find out is for whoever called them")]
 
 mod fuzz;
+mod soak;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
 cargo xtask verify                  what CI runs, without installing anything
-cargo xtask simulate [--seeds N]    the simulation of two ends on virtual time, N runs (default 10000)
+cargo xtask simulate [RUNS]         two ends on virtual time in so many random runs (default 100000)
+cargo xtask soak [FILTER]           the long tests of the system, released program, one at a time (about half an hour)
 cargo xtask fuzz [--seconds N] [--inputs N] [TARGET]...
                                     runs the fuzz targets, each for so long or so many inputs (default 60 s)";
 
@@ -17,8 +19,10 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments.as_slice() {
         ["verify"] => run(Command::new(root().join(".ci/run")).arg("--no-install")),
-        ["simulate"] => simulate("10000"),
-        ["simulate", "--seeds", seeds] => simulate(seeds),
+        ["simulate"] => simulate("100000"),
+        ["simulate", runs] => simulate(runs),
+        ["soak"] => soak::soak("soak_"),
+        ["soak", filter] => soak::soak(filter),
         ["fuzz", options @ ..] => fuzz::Options::parse(options).and_then(|options| fuzz::run(&options)),
         _ => Err(USAGE.into()),
     };
@@ -31,10 +35,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn simulate(seeds: &str) -> Result<(), String> {
+fn simulate(runs: &str) -> Result<(), String> {
     run(Command::new("cargo")
-        .args(["test", "--release", "--package", "tieline-sim", "--test", "simulation", "--", "--nocapture"])
-        .env("TIELINE_SEEDS", seeds))
+        .args(["test", "--release", "--package", "tieline-sim", "--test", "ends_random", "--", "--nocapture"])
+        .env("TIELINE_RUNS", runs))
 }
 
 /// Runs `command` at the root of the workspace to its end.

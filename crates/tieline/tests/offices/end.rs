@@ -66,7 +66,10 @@ impl End {
     }
 
     /// The program with this end's folders, to be run where the end is.
-    pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> NamespaceCommand {
+    pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> NamespaceCommand {
         self.command_of(PROGRAM, arguments)
     }
 
@@ -189,14 +192,23 @@ impl End {
     }
 
     /// Waits so long until the status is as wanted.
-    pub(crate) fn wait_longer_for(&self, limit: Duration, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_longer_for(
+        &self,
+        limit: Duration,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         let deadline = Instant::now() + limit;
         loop {
             let status = self.status();
             if wanted(&status) {
                 return status;
             }
-            assert!(Instant::now() < deadline, "not in {limit:?}: {what}\n{status:#}\nlog of this end:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "not in {limit:?}: {what}\n{status:#}\nlog of this end:\n{}",
+                self.log()
+            );
             std::thread::sleep(POLL_INTERVAL);
         }
     }
@@ -204,7 +216,9 @@ impl End {
     /// Waits until the far end has introduced itself and everything it offers is routed.
     pub(crate) fn wait_until_joined(&self) -> Value {
         self.wait_for("joined", |status| {
-            status["state"] == "up" && status["far-end"]["kind"] == "tieline" && status["far-end"]["streams"] == true
+            status["state"] == "up"
+                && status["far-end"]["kind"] == "tieline"
+                && status["far-end"]["streams"] == true
                 && !status["far-end"]["software"].is_null()
         })
     }

@@ -10,7 +10,6 @@ mod circuit;
 mod configuration;
 mod end;
 mod idle;
-mod internet;
 mod key_twice;
 mod nat;
 mod probe;
@@ -53,7 +52,8 @@ fn main() {
     let mut missing = BTreeSet::new();
     let trials = wanted
         .map(|test: &Test| {
-            let lacks: Vec<_> = test.programs.iter().filter(|program| !world::is_installed(program)).collect();
+            let lacks: Vec<_> =
+                test.programs.iter().filter(|program| !world::is_installed(program)).collect();
             missing.extend(lacks.iter().map(|program| format!("{}: {program} is not installed", test.name)));
             let run = test.run;
             let trial = Trial::test(test.name, move || {

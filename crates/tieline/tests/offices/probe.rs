@@ -43,12 +43,13 @@ impl Probe {
         Self { arrivals, over, threads }
     }
 
-    /// The first packet that was sent after `since` and arrived; waits for it.
+    /// The first to arrive of the packets sent after `since`; waits for it.
     pub(crate) fn first_since(&self, since: Instant, limit: Duration) -> Option<Arrival> {
         let deadline = Instant::now() + limit;
         loop {
             let arrivals = self.arrivals.lock().unwrap();
-            let first = arrivals.iter().filter(|one| one.arrived >= since).min_by_key(|one| one.arrived).copied();
+            let first =
+                arrivals.iter().filter(|one| one.sent >= since).min_by_key(|one| one.arrived).copied();
             drop(arrivals);
             if first.is_some() || Instant::now() > deadline {
                 return first;
@@ -60,11 +61,6 @@ impl Probe {
     /// How many arrived since.
     pub(crate) fn count_since(&self, since: Instant) -> usize {
         self.arrivals.lock().unwrap().iter().filter(|one| one.arrived >= since).count()
-    }
-
-    /// The shortest way that any packet had.
-    pub(crate) fn shortest(&self) -> Option<Duration> {
-        self.arrivals.lock().unwrap().iter().map(|one| one.arrived - one.sent).min()
     }
 
     /// The longest time without an arrival since `since`.

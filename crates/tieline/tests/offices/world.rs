@@ -81,7 +81,15 @@ impl World {
     /// The files of both ends, made by `new` and `join`; nothing runs.
     pub(crate) fn made(self) -> Self {
         let invitation = self.invite();
-        self.end_b.must(&["join", &invitation, "--no-up", "--offer", "10.2.0.0/24", "--offer", "fd00:0:0:2::/64"]);
+        self.end_b.must(&[
+            "join",
+            &invitation,
+            "--no-up",
+            "--offer",
+            "10.2.0.0/24",
+            "--offer",
+            "fd00:0:0:2::/64",
+        ]);
         self
     }
 
@@ -154,7 +162,10 @@ impl World {
     #[track_caller]
     pub(crate) fn check_output(&self, output: &Output) {
         let said = [&output.stdout[..], &output.stderr[..]].concat();
-        self.check(output.status.success(), &format!("{}: {}", output.status, String::from_utf8_lossy(&said)));
+        self.check(
+            output.status.success(),
+            &format!("{}: {}", output.status, String::from_utf8_lossy(&said)),
+        );
     }
 }
 
@@ -166,7 +177,9 @@ fn taken(status: &Value) -> usize {
 pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Where administrators' programs are, also for users.
-    std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).any(|folder| folder.join(program).is_file())
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|folder| folder.join(program).is_file())
 }
 
 /// So many random octets in a new file.

@@ -1,0 +1,141 @@
+//! `tieline pipe`: the line as a bare circuit, without root.
+
+use std::fs::{self, File};
+use std::os::unix::fs::chown;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use tieline_io::sysctl::IpVersion;
+use tieline_sim::path::{PathModel, Reordering};
+
+use crate::end::{End, LINE, PROGRAM};
+use crate::world::{A, B, PORT, Test, World, random_file, same};
+
+pub(crate) const TESTS: &[Test] = &[
+    Test::new("a_pipe_may_be_the_first_thing_ever_done_on_a_line_whichever_end_has_the_smaller_key", || {
+        // Whose key is smaller is a matter of luck, anew with each line.
+        for _ in 0..4 {
+            pipe(1000, &PathModel::internet(20_000_000, Duration::from_millis(5)));
+        }
+    })
+    .with(&["setpriv"]),
+    Test::new("a_pipe_without_root_carries_64_mib_each_way_at_once_over_a_lossy_path_unchanged", || {
+        pipe_over_bad_path(64 << 20);
+    })
+    .with(&["setpriv"]),
+    Test::new("soak_a_pipe_without_root_carries_1_gib_each_way_at_once_over_a_lossy_path_unchanged", || {
+        pipe_over_bad_path(1 << 30);
+    })
+    .with(&["setpriv"])
+    .soak(),
+];
+
+/// Nobody in particular.
+const USER: u32 = 65534;
+
+fn pipe_over_bad_path(octets: u64) {
+    let world = pipe(octets, &lossy());
+    let counters = world.lab.path_counters(A, B).unwrap();
+    assert!(
+        counters.lost > 0 && counters.reordered > 0,
+        "the path was not as bad as it should be: {counters:?}"
+    );
+}
+
+fn pipe(octets: u64, path: &PathModel) -> World {
+    let world = World::over(path);
+    let program = world.file("tieline");
+    fs::copy(PROGRAM, &program).unwrap();
+    let program = program.to_str().unwrap();
+    for folder in [world.folder.path(), &world.file("a"), &world.file("b")] {
+        // In a user namespace there is no other user to give it to, and none is needed.
+        if is_privileged() {
+            chown(folder, Some(USER), Some(USER)).unwrap();
+        }
+    }
+    let address = format!("{}:{PORT}", world.a.wan_address(IpVersion::V4).unwrap());
+    let new = ["new", LINE, "--bare", "--no-up", "--json", "--listen", "[::]:51820", "--address", &address];
+    let made = unprivileged(&world.end_a, program, &new).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    let join = ["join", made["invitation"].as_str().unwrap(), "--bare", "--no-up"];
+    let joined = unprivileged(&world.end_b, program, &join).output().unwrap();
+    assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
+
+    let files = ["sent-a", "sent-b", "came-a", "came-b"].map(|name| world.file(name));
+    let [sent_a, sent_b, came_a, came_b] = &files;
+    random_file(sent_a, octets);
+    random_file(sent_b, octets);
+    let began = Instant::now();
+    let run = |end: &End, input, output, log: &str| {
+        unprivileged(end, program, &["-v", "pipe", LINE])
+            .stdin(File::open(input).unwrap())
+            .stdout(File::create(output).unwrap())
+            .stderr(File::create(world.file(log)).unwrap())
+            .spawn()
+            .unwrap()
+    };
+    let mut ends = [run(&world.end_a, sent_a, came_a, "log-a"), run(&world.end_b, sent_b, came_b, "log-b")];
+    let said = || ["log-a", "log-b"].map(|log| fs::read_to_string(world.file(log)).unwrap_or_default());
+    let limit = Duration::from_secs(90 + octets / 200_000);
+    wait(&mut ends, began + limit, &said);
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "pipe: {octets} octets each way at once in {seconds:.1} s, {:.1} Mbit/s each way",
+        octets as f64 * 8e-6 / seconds
+    );
+    assert!(same(sent_a, came_b), "what A sent is not what came to B\n{:?}", said());
+    assert!(same(sent_b, came_a), "what B sent is not what came to A\n{:?}", said());
+    world
+}
+
+/// 1 % loss and packets that overtake each other, without a narrow place.
+fn lossy() -> PathModel {
+    let hold = Duration::from_millis(5);
+    PathModel {
+        delay: Duration::from_millis(5),
+        loss: 0.01,
+        reordering: Some(Reordering { probability: 0.02, hold }),
+        ..PathModel::default()
+    }
+}
+
+/// Whether there are other users.
+fn is_privileged() -> bool {
+    fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.split_whitespace().nth(2) != Some("1"))
+}
+
+/// The program without any right that an ordinary user does not have.
+fn unprivileged(end: &End, program: &str, arguments: &[&str]) -> tieline_io::namespace::NamespaceCommand {
+    let mut drop_rights =
+        vec!["--inh-caps=-all".to_owned(), "--bounding-set=-all".to_owned(), "--no-new-privs".to_owned()];
+    if is_privileged() {
+        drop_rights.extend([
+            format!("--reuid={USER}"),
+            format!("--regid={USER}"),
+            "--clear-groups".to_owned(),
+        ]);
+    }
+    let rest = [&["--", program][..], arguments].concat();
+    end.command_of("setpriv", drop_rights.into_iter().chain(rest.into_iter().map(str::to_owned)))
+        .stdin(Stdio::null())
+}
+
+fn wait(ends: &mut [Child], deadline: Instant, said: &dyn Fn() -> [String; 2]) {
+    loop {
+        let ended: Vec<_> = ends.iter_mut().map(|end| end.try_wait().unwrap()).collect();
+        if ended.iter().all(|status| status.is_some_and(|status| status.success())) {
+            return;
+        }
+        let has_failed = ended.iter().any(|status| status.is_some_and(|status| !status.success()));
+        if has_failed || Instant::now() > deadline {
+            for end in ends {
+                // It may have ended by itself.
+                let _ = end.kill();
+                let _ = end.wait();
+            }
+            panic!("the pipe did not end well: {ended:?}\n{}", said().join("\n---\n"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
