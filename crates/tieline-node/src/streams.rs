@@ -12,14 +12,7 @@ pub mod identity;
 mod meeting;
 mod services;
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use noq::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TransportConfig, VarInt};
 use tieline_seal::PublicKey;
@@ -128,8 +121,8 @@ struct Inner {
     accepted: watch::Sender<Option<Accepted>>,
     meeting: Meeting,
     running: Mutex<Option<JoinHandle<()>>>,
-    /// Whether this end connects; known when the far end's key is.
-    connects: AtomicBool,
+    /// Whether this end connects; none until the far end's key is known.
+    connects: watch::Sender<Option<bool>>,
 }
 
 impl Streams {
@@ -154,13 +147,13 @@ impl Streams {
             accepted: watch::Sender::new(None),
             meeting: Meeting::default(),
             running: Mutex::new(None),
-            connects: AtomicBool::new(false),
+            connects: watch::Sender::new(None),
         })))
     }
 
     /// The far end has the key `peer`, which settles who connects: the end with the smaller key.
     pub fn set_peer(&self, peer: PublicKey) {
-        self.0.connects.store(self.0.setup.own_key < peer, Ordering::Release);
+        self.0.connects.send_replace(Some(self.0.setup.own_key < peer));
     }
 
     /// The far end is the instance that shows the certificate `certificate`; a connection to another is dropped.
@@ -226,7 +219,8 @@ impl Streams {
     /// `Busy` if this end has one already; otherwise it waits as long as it takes.
     pub async fn pipe(&self) -> Result<Circuit, OpenError> {
         let _place = self.0.meeting.take_place().ok_or(OpenError::Busy)?;
-        if !self.0.connects() {
+        // Somebody may want a pipe before the invitation is taken up.
+        if !self.0.settled_who_connects().await {
             return self.0.meeting.wait_for_far_end().await.ok_or(OpenError::Busy);
         }
         loop {
@@ -298,7 +292,13 @@ impl Circuit {
 
 impl Inner {
     fn connects(&self) -> bool {
-        self.connects.load(Ordering::Acquire)
+        self.connects.borrow().unwrap_or(false)
+    }
+
+    async fn settled_who_connects(&self) -> bool {
+        let mut connects = self.connects.subscribe();
+        // The sender lives as long as we do.
+        connects.wait_for(Option::is_some).await.is_ok_and(|connects| connects.unwrap_or(false))
     }
 
     fn drop_connection(&self) {
