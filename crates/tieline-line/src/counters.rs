@@ -25,6 +25,8 @@ pub enum DropReason {
     NoDevice,
     /// Out: a packet that is no IP packet.
     NotIp,
+    /// Out: a packet that means something on its own link only, such as the kernel's search for routers.
+    LinkLocal,
     /// Out: a packet of a channel, and no session to seal it with.
     NoSession,
     /// Out: a packet larger than the line carries.
@@ -41,7 +43,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::UnknownNibble,
         Self::MalformedIp,
         Self::SourceNotAccepted,
@@ -51,6 +53,7 @@ impl DropReason {
         Self::ChannelQueueFull,
         Self::NoDevice,
         Self::NotIp,
+        Self::LinkLocal,
         Self::NoSession,
         Self::TooLarge,
         Self::StagedQueueFull,
@@ -72,6 +75,7 @@ impl DropReason {
             Self::ChannelQueueFull => "channel-queue-full",
             Self::NoDevice => "no-device",
             Self::NotIp => "not-ip",
+            Self::LinkLocal => "link-local",
             Self::NoSession => "no-session",
             Self::TooLarge => "too-large",
             Self::StagedQueueFull => "staged-queue-full",

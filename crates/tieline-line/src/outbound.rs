@@ -78,13 +78,8 @@ impl Outbound {
     ///
     /// If `buffer` is shorter than `HEADROOM + len + TAILROOM`.
     pub fn seal_ip<'b>(&mut self, now: Instant, buffer: &'b mut [u8], len: usize) -> Outcome<'b> {
-        let packet = &buffer[HEADROOM..HEADROOM + len];
-        if !IpPacket::parse(packet).is_ok_and(|parsed| parsed.total_len == len) {
-            self.shared.counters.dropped(DropReason::NotIp);
-            return Outcome::NOTHING;
-        }
-        if len > self.mtu {
-            self.shared.counters.dropped(DropReason::TooLarge);
+        if let Some(reason) = objection(&buffer[HEADROOM..HEADROOM + len], self.mtu) {
+            self.shared.counters.dropped(reason);
             return Outcome::NOTHING;
         }
         let padded = sealed::padded_len(len, self.mtu);
@@ -175,6 +170,17 @@ impl Outbound {
         }
         Outcome { session_needed, ..Outcome::NOTHING }
     }
+}
+
+/// Why a packet of the device is not for the far end, if it is not.
+fn objection(packet: &[u8], mtu: usize) -> Option<DropReason> {
+    let Some(parsed) = IpPacket::parse(packet).ok().filter(|parsed| parsed.total_len == packet.len()) else {
+        return Some(DropReason::NotIp);
+    };
+    if parsed.is_link_local() {
+        return Some(DropReason::LinkLocal);
+    }
+    (packet.len() > mtu).then_some(DropReason::TooLarge)
 }
 
 /// Packets that wait for a session.

@@ -109,6 +109,9 @@ fn every_reason_not_to_send_has_its_own_count() {
         let longer_than_it_says = [ipv4([10, 1, 0, 1], 20), vec![0]].concat();
         assert_eq!(line.send_ip(&longer_than_it_says), None);
     });
+    expect(&mut line, DropReason::LinkLocal, &|line| {
+        assert_eq!(line.send_ip(&ipv4([169, 254, 0, 1], 20)), None);
+    });
     expect(&mut line, DropReason::TooLarge, &|line| {
         assert_eq!(line.send_ip(&ipv4([10, 1, 0, 1], MTU + 1)), None);
     });

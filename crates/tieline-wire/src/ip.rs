@@ -47,6 +47,23 @@ impl IpPacket {
     }
 }
 
+impl IpPacket {
+    /// Whether the packet must not leave its link: its source is link-local (RFC 4291 §2.5.6, RFC 3927 §2.7), or it
+    /// goes to a multicast group of that scope (RFC 4291 §2.7, RFC 5771 §4).
+    #[must_use]
+    pub fn is_link_local(&self) -> bool {
+        let source = match self.source {
+            IpAddr::V4(source) => source.is_link_local(),
+            IpAddr::V6(source) => source.is_unicast_link_local(),
+        };
+        let group = match self.destination {
+            IpAddr::V4(destination) => destination.octets()[..3] == [224, 0, 0],
+            IpAddr::V6(destination) => destination.is_multicast() && destination.segments()[0] & 0x000f <= 2,
+        };
+        source || group
+    }
+}
+
 fn parse_ipv4(bytes: &[u8]) -> Result<IpPacket, ParseError> {
     let Some(header) = bytes.first_chunk::<IPV4_HEADER_LEN_MIN>() else {
         return Err(ParseError::Truncated { needed: IPV4_HEADER_LEN_MIN, found: bytes.len() });
@@ -143,6 +160,30 @@ mod tests {
             IpPacket::parse(&short_total),
             Err(ParseError::Field { field: "total length", value: 23 })
         );
+    }
+
+    #[test]
+    fn what_must_stay_on_its_link_is_told() {
+        let is_link_local = |source: &str, destination: &str| {
+            let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+            IpPacket { source, destination, total_len: 40 }.is_link_local()
+        };
+        for (source, destination) in [
+            ("fe80::1", "fd00::1"),
+            ("169.254.1.1", "10.1.0.1"),
+            ("::", "ff02::16"),
+            ("10.1.0.1", "224.0.0.251"),
+        ] {
+            assert!(is_link_local(source, destination), "{source} to {destination}");
+        }
+        for (source, destination) in [
+            ("fd00::1", "fd00::2"),
+            ("10.1.0.1", "10.2.0.1"),
+            ("fd00::1", "ff05::2"),
+            ("10.1.0.1", "239.1.1.1"),
+        ] {
+            assert!(!is_link_local(source, destination), "{source} to {destination}");
+        }
     }
 
     #[test]
