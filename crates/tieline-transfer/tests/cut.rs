@@ -6,7 +6,8 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use support::{BUFFER, Mark, Offices, Tree, frames, hello, noise};
@@ -16,6 +17,7 @@ use tieline_transfer::protocol::{
 };
 use tieline_transfer::{Fate, Inbox, Plan, Progress, ReceiveError, RelativePath, SendError, receive, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::sync::Notify;
 
 /// A whole transfer of a folder with three files, as a sender sends it, and what is there after it.
 fn transfer() -> (Vec<u8>, Tree) {
@@ -232,4 +234,39 @@ async fn a_watcher_that_panics_takes_its_end_down_and_does_not_hang_the_other() 
         offices.assert_nothing_unfinished();
         assert_eq!(offices.arrived().len(), 0);
     }
+}
+
+#[tokio::test]
+async fn what_was_still_waiting_for_the_disk_is_forgotten_when_the_future_is_dropped() {
+    /// A slow disk: the first data stays on its way until the gate is opened.
+    struct SlowDisk {
+        arrived: AtomicU64,
+        reached: Notify,
+        gate: Mutex<mpsc::Receiver<()>>,
+    }
+    impl Progress for SlowDisk {
+        fn moved(&self, bytes: u64) {
+            self.arrived.fetch_add(bytes, Ordering::Relaxed);
+            self.reached.notify_one();
+            let _ = self.gate.lock().unwrap().recv();
+        }
+    }
+    let offices = Offices::new();
+    let (opener, gate) = mpsc::channel();
+    let disk =
+        Arc::new(SlowDisk { arrived: AtomicU64::new(0), reached: Notify::new(), gate: Mutex::new(gate) });
+    let (octets, _) = transfer();
+    let (mut near, far) = duplex(BUFFER);
+    near.write_all(&octets).await.unwrap();
+    tokio::select! {
+        received = receive(far, &offices.inbox, None, disk.clone()) => panic!("{received:?}"),
+        () = disk.reached.notified() => {}
+    }
+    drop(opener);
+    while Arc::strong_count(&disk) > 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(disk.arrived.load(Ordering::Relaxed), 32, "one frame of the first file");
+    offices.assert_nothing_unfinished();
+    assert!(offices.arrived().values().all(Option::is_none), "a folder, but no file");
 }

@@ -246,6 +246,50 @@ async fn whatever_breaks_the_protocol_ends_the_transfer_and_only_whole_files_sta
 }
 
 #[tokio::test]
+async fn a_sender_that_broke_the_protocol_and_hangs_on_is_told_at_once() {
+    let offices = Offices::new();
+    let (mut near, far) = duplex(BUFFER);
+    let attacker = async {
+        near.write_all(&frames([hello(3, 0), SenderMessage::Data(b"stray")])).await.unwrap();
+        // Nothing more is sent, and nothing closed.
+        let told = [answer(&mut near).await, answer(&mut near).await];
+        (told[1], near)
+    };
+    let both = async { tokio::join!(attacker, receive(far, &offices.inbox, None, Arc::new(()))) };
+    let ((told, _near), received) =
+        tokio::time::timeout(Duration::from_secs(20), both).await.expect("nobody waits for more of it");
+    assert!(matches!(told, Some(ReceiverMessage::Stop(StopReason::Violation { .. }))), "{told:?}");
+    assert!(matches!(received.unwrap().interruption, Some(ReceiveError::Violation(_))));
+}
+
+#[tokio::test]
+async fn a_sender_that_can_no_longer_be_told_is_no_longer_listened_to() {
+    let offices = Offices::new();
+    let (mut near_out, far_in) = duplex(BUFFER);
+    let (far_out, near_in) = duplex(BUFFER);
+    drop(near_in);
+    near_out.write_all(&frames([hello(3, 0), folder_offer(0, b"folder")])).await.unwrap();
+    let receiving = receive(tokio::io::join(far_in, far_out), &offices.inbox, None, Arc::new(()));
+    let received = tokio::time::timeout(Duration::from_secs(20), receiving).await.expect("it does not wait");
+    assert!(matches!(received, Err(ReceiveError::Stream(_))), "not even the welcome: {received:?}");
+
+    let (mut near_out, far_in) = duplex(BUFFER);
+    let (far_out, mut near_in) = duplex(BUFFER);
+    let attacker = async {
+        near_out.write_all(&frames([hello(3, 0)])).await.unwrap();
+        answer(&mut near_in).await.unwrap();
+        drop(near_in);
+        near_out.write_all(&frames([folder_offer(0, b"folder")])).await.unwrap();
+        near_out
+    };
+    let receiving = receive(tokio::io::join(far_in, far_out), &offices.inbox, None, Arc::new(()));
+    let both = async { tokio::join!(attacker, receiving) };
+    let (_open, received) =
+        tokio::time::timeout(Duration::from_secs(20), both).await.expect("it does not wait");
+    assert!(matches!(received.unwrap().interruption, Some(ReceiveError::Stream(_))));
+}
+
+#[tokio::test]
 async fn data_of_a_refused_file_is_not_endless_either() {
     let offices = Offices::new();
     let offer = SenderMessage::File(FileOffer { size: 4, ..an_offer(b"../x") });

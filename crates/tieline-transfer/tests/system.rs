@@ -381,7 +381,7 @@ fn no_inodes() {
 
 fn read_only() {
     let disk = SmallDisk::new("size=1m");
-    mount(&["-o", "remount,ro"], disk.dir.path());
+    mount(&["-o", "remount,bind,ro"], disk.dir.path());
     disk.offices.write("tree/file", "x");
     let (sent, _) = disk.send(&[disk.offices.out("tree")]);
     let outcome = sent.unwrap();
