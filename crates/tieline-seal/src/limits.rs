@@ -72,7 +72,7 @@ pub const SOURCE_INTERVAL: Duration = Duration::from_millis(50);
 /// Under load: source addresses told apart at a time; each costs about 48 octets.
 pub const SOURCES_MAX: usize = 1024;
 
-/// Initiations kept while their answers are out: at [`CUT_RETRY_TIMEOUT`] enough for a round trip of 1.6 s.
+/// Initiations kept while their answers are out: at [`CUT_RETRY_TIMEOUT`] enough for a round trip of 1.2 s.
 pub const PENDING_INITIATIONS_MAX: usize = 4;
 
 /// Keys that may show the proof of one invitation; whoever holds the secret has no reason for more.

@@ -13,7 +13,7 @@
 //! afterwards, at leisure.
 //!
 //! Two departures from the paper, both needed by tieline and invisible to others: an unconfirmed `next` that
-//! is followed by another stays for a while as `superseded`, because the answers to initiations sent 400 ms
+//! is followed by another stays for a while as `superseded`, because the answers to initiations sent 300 ms
 //! apart may cross on a path of long delay; and if the initiations of both ends cross and both handshakes
 //! complete, that of the end with the smaller public key prevails, so that both seal under the same session.
 

@@ -416,7 +416,7 @@ fn control_looks_every_second_while_there_is_a_session_and_sleeps_otherwise() {
 }
 
 #[test]
-fn a_cut_path_is_tried_every_400_ms_and_the_paper_kept_otherwise() {
+fn a_cut_path_is_tried_every_300_ms_and_the_paper_kept_otherwise() {
     let mut pair = Pair::new();
     pair.loses = Box::new(|_| true);
     pair.send(Side::A, b"x").unwrap_err();
@@ -426,8 +426,8 @@ fn a_cut_path_is_tried_every_400_ms_and_the_paper_kept_otherwise() {
     let times = pair.times_of(Side::A, INITIATION);
     assert!(times[1] <= secs(1), "what was due later is due at once: {times:?}");
     let gaps: Vec<_> = times[1..].windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(gaps.iter().all(|gap| (millis(400)..=millis(450)).contains(gap)), "{gaps:?}");
-    assert!(gaps.len() >= 18);
+    assert!(gaps.iter().all(|gap| (millis(300)..=millis(350)).contains(gap)), "{gaps:?}");
+    assert!(gaps.len() >= 24);
 
     pair.a.control.set_pace(Pace::Paper);
     pair.trace.clear();
@@ -443,7 +443,7 @@ fn answers_to_initiations_that_were_repeated_meanwhile_are_still_good() {
     pair.a.control.set_pace(Pace::Cut);
     pair.loses = Box::new(|flight| flight.kind() == INITIATION);
     pair.send(Side::A, b"x").unwrap_err();
-    pair.advance(millis(1500));
+    pair.advance(millis(1150));
     let sent: Vec<_> = pair.trace.drain(..).map(|(_, flight)| flight).collect();
     assert_eq!(sent.len(), PENDING_INITIATIONS_MAX);
     for initiation in &sent {
@@ -461,7 +461,7 @@ fn packets_under_a_session_that_was_overtaken_before_its_first_packet_still_open
     let mut pair = Pair::new();
     pair.a.control.set_pace(Pace::Cut);
     pair.a.keeps_alive = false;
-    // Two initiations reach B before the answer to the first reaches A: a round trip of more than 400 ms.
+    // Two initiations reach B before the answer to the first reaches A: a round trip of more than 300 ms.
     pair.loses = Box::new(|flight| flight.kind() != DATA);
     pair.send(Side::A, b"x").unwrap_err();
     pair.advance(millis(450));

@@ -96,7 +96,7 @@ fn a_clock_that_steps_back_by_hours_and_a_restart_cost_no_more_than_a_restart() 
     }
 }
 
-/// Without its memory such an end is refused as a replay. The other end notices its silence (3 s), asks every 0.4 s, and is
+/// Without its memory such an end is refused as a replay. The other end notices its silence (3 s), asks every 0.3 s, and is
 /// answered: the line is up again in 3.5 s and two round trips.
 #[test]
 fn a_clock_that_stepped_back_without_memory_is_overcome_by_the_other_end() {

@@ -69,7 +69,7 @@ fn moving_to_and_fro_raises_no_alarm_and_is_followed_each_time() {
 fn behind_nat(model: &PathModel) -> Ends {
     let mut ends = Ends::new(14, model);
     ends.setup(Side::A).dials = None;
-    ends.set_nat(Side::B, NatConfig::common("203.0.113.77".parse().unwrap()));
+    ends.set_nat(Side::B, NatConfig::common([203, 0, 113, 77].into()));
     ends.start(Side::A);
     ends.start(Side::B);
     ends
