@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
 cargo xtask verify                  what CI runs, without installing anything
-cargo xtask simulate [RUNS]         two ends on virtual time in so many random runs (default 100000)
+cargo xtask simulate [--seeds N]    N random lives of a line on virtual time (default 100000)
 cargo xtask soak [FILTER]           the long tests of the system, released program, one at a time (about half an hour)
 cargo xtask fuzz [--seconds N] [--inputs N] [TARGET]...
                                     runs the fuzz targets, each for so long or so many inputs (default 60 s)";
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["verify"] => run(Command::new(root().join(".ci/run")).arg("--no-install")),
         ["simulate"] => simulate("100000"),
-        ["simulate", runs] => simulate(runs),
+        ["simulate", "--seeds", runs] => simulate(runs),
         ["soak"] => soak::soak("soak_"),
         ["soak", filter] => soak::soak(filter),
         ["fuzz", options @ ..] => fuzz::Options::parse(options).and_then(|options| fuzz::run(&options)),
