@@ -178,8 +178,11 @@ impl Assembly {
         let left = growing.left.checked_sub(data.len() as u64).ok_or(Violation::BeyondSize(entry))?;
         growing.hasher.update(data);
         if let Err(error) = growing.partial.file.write_all(data) {
+            let Growing { offered, partial, .. } = *growing;
+            // First the room, then the word: whoever hears it may want to use that room.
+            drop(partial);
             let verdict = Verdict::Failed(error.into());
-            self.settle(entry, growing.offered.as_bytes(), EntryKind::File, size, verdict);
+            self.settle(entry, offered.as_bytes(), EntryKind::File, size, verdict);
             return Ok(State::Discarding { entry, left });
         }
         growing.left = left;

@@ -4,7 +4,7 @@
 //! created relative to it whatever becomes of its path, and a private folder inside it where files grow until they are whole.
 //! The lock on that private folder makes one process its owner; the owner removes what a killed one left there.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fstatvfs, mkdirat, openat,
+    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fstatvfs, mkdirat, openat, syncfs,
     unlinkat,
 };
 use rustix::io::Errno;
@@ -84,9 +84,14 @@ impl Inbox {
     pub fn open(path: &Path) -> Result<Self, InboxError> {
         let folder = |source: io::Error| InboxError::Folder { path: path.into(), source };
         let inside = |source: Errno| InboxError::Partial { path: path.into(), source: source.into() };
+        let is_new = matches!(fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
         DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(folder)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, path, flags, Mode::empty()).map_err(|errno| folder(errno.into()))?;
+        if is_new {
+            // What is delivered into a folder is not there after a power cut if the folder is not.
+            syncfs(&root).map_err(|errno| folder(errno.into()))?;
+        }
         match mkdirat(&root, PARTIAL_FOLDER, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(inside(errno)),
@@ -233,7 +238,6 @@ fn remove_leftovers(partial: &OwnedFd) -> rustix::io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
