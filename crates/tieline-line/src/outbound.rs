@@ -1,6 +1,6 @@
 //! The way out: packets of the device and of the channels become sealed datagrams.
 //!
-//! Owned by the sending thread. Nothing here allocates but [`Staged`], which holds what cannot be sealed because there is
+//! Owned by the sending thread. Nothing here allocates but `Staged`, which holds what cannot be sealed because there is
 //! no session yet; that is the slow path of the first packet.
 //!
 //! A buffer has [`HEADROOM`] octets before the packet and [`TAILROOM`] after it, so that header, label, padding and tag go
