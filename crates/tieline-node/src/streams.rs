@@ -121,6 +121,8 @@ struct Inner {
     accepted: watch::Sender<Option<Accepted>>,
     meeting: Meeting,
     running: Mutex<Option<JoinHandle<()>>>,
+    /// Circuits whose octets are not all at the far end yet.
+    carrying: watch::Sender<usize>,
     /// Whether this end connects; none until the far end's key is known.
     connects: watch::Sender<Option<bool>>,
 }
@@ -147,6 +149,7 @@ impl Streams {
             accepted: watch::Sender::new(None),
             meeting: Meeting::default(),
             running: Mutex::new(None),
+            carrying: watch::Sender::new(0),
             connects: watch::Sender::new(None),
         })))
     }
@@ -232,6 +235,20 @@ impl Streams {
             }
             sleep(RECONNECT_PAUSE).await;
         }
+    }
+
+    /// Joins `circuit` with `stream` as [`Circuit::join`] does; [`Self::delivered`] knows of it.
+    pub async fn carry(&self, circuit: Circuit, stream: impl AsyncRead + AsyncWrite) {
+        self.0.carrying.send_modify(|carrying| *carrying += 1);
+        circuit.join(stream).await;
+        self.0.carrying.send_modify(|carrying| *carrying -= 1);
+    }
+
+    /// Waits until the far end has everything that went into circuits here.
+    pub async fn delivered(&self) {
+        let mut carrying = self.0.carrying.subscribe();
+        // The sender lives as long as we do.
+        let _ = carrying.wait_for(|carrying| *carrying == 0).await;
     }
 
     /// Closes the connection, as this end goes down.

@@ -85,8 +85,13 @@ async fn join(places: &Places, name: &LineName) -> Result<(), PipeError> {
         Err(ClientError::NotUp { .. }) => {
             let options = Options { without_routes: true, ..Options::default() };
             let node = Node::start(places, name, &options).await?;
+            let streams = node.streams();
             let running = tokio::spawn(node.run());
             let carried = carry(&client).await;
+            if carried.is_ok() {
+                // With this process goes what the far end has not acknowledged yet.
+                streams.delivered().await;
+            }
             // The far end must have our goodbye before this process ends; it may be down already.
             let _ = client.down().await;
             let _ = running.await;
