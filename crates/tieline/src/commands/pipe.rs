@@ -9,13 +9,10 @@ use tieline_node::{
     node::{Node, Options, StartError},
     places::{LineName, Places},
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::sleep,
-};
+use tokio::time::sleep;
 
 use crate::failure::{CommandError, Exit, Failure};
-use crate::process;
+use crate::{circuit, process};
 
 /// Join standard input and output with those of `tieline pipe` at the far end
 ///
@@ -32,8 +29,6 @@ pub(crate) struct PipeArgs {
 
 /// After this long without the far end somebody at a terminal is told what is waited for.
 const SILENT_WAIT: Duration = Duration::from_secs(2);
-/// Octets that are copied at once.
-const COPY_BYTES: usize = 256 << 10;
 
 /// Why a pipe did not carry everything.
 #[derive(Debug, thiserror::Error)]
@@ -89,8 +84,9 @@ async fn join(places: &Places, name: &LineName) -> Result<(), PipeError> {
             let running = tokio::spawn(node.run());
             let carried = carry(&client).await;
             if carried.is_ok() {
-                // With this process goes what the far end has not acknowledged yet.
-                streams.delivered().await;
+                // With this process goes what the far end has not acknowledged yet. If it is gone already, it had everything,
+                // and only its last word was lost.
+                let _ = tokio::time::timeout(DELIVERY_WAIT_MAX, streams.delivered()).await;
             }
             // The far end must have our goodbye before this process ends; it may be down already.
             let _ = client.down().await;
@@ -104,29 +100,12 @@ async fn join(places: &Places, name: &LineName) -> Result<(), PipeError> {
 async fn carry(client: &Client) -> Result<(), PipeError> {
     let pipe = client.pipe();
     tokio::pin!(pipe);
-    let mut pipe = tokio::select! {
+    let pipe = tokio::select! {
         pipe = &mut pipe => pipe?,
         () = sleep(SILENT_WAIT) => {
             tracing::info!("waiting for `tieline pipe` at the far end");
             pipe.await?
         }
     };
-    let (mut reader, mut writer) = tokio::io::split(&mut pipe);
-    let out = async {
-        copy(tokio::io::stdin(), &mut writer).await?;
-        writer.shutdown().await
-    };
-    let back = copy(&mut reader, tokio::io::stdout());
-    tokio::try_join!(out, back).map_err(PipeError::Broke)?;
-    Ok(())
-}
-
-async fn copy(mut reader: impl AsyncRead + Unpin, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
-    let mut buffer = vec![0; COPY_BYTES];
-    loop {
-        match reader.read(&mut buffer).await? {
-            0 => return writer.flush().await,
-            len => writer.write_all(&buffer[..len]).await?,
-        }
-    }
+    circuit::carry(tokio::io::stdin(), tokio::io::stdout(), pipe).await.map_err(PipeError::Broke)
 }
