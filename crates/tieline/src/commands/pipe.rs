@@ -29,6 +29,8 @@ pub(crate) struct PipeArgs {
 
 /// After this long without the far end somebody at a terminal is told what is waited for.
 const SILENT_WAIT: Duration = Duration::from_secs(2);
+/// How long to wait for the far end's word that it has everything.
+const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Why a pipe did not carry everything.
 #[derive(Debug, thiserror::Error)]
