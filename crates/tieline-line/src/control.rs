@@ -367,7 +367,8 @@ impl Control {
         self.reachability = reachability;
         match reachability {
             Reachability::Silent => {
-                self.session.set_pace(Pace::Cut);
+                let round_trip = self.liveness.measured().round_trip_smoothed.unwrap_or_default();
+                self.session.set_pace(Pace::Cut { round_trip });
                 self.session.request_session(now);
             }
             Reachability::Alive | Reachability::Unknown => self.session.set_pace(Pace::Paper),

@@ -138,8 +138,8 @@ impl Engine {
         self.hand_on().await;
         loop {
             let deadline = self.next_deadline();
+            // Without an order: a flood of handshakes must starve neither the timers nor `down`.
             tokio::select! {
-                biased;
                 Some(report) = inputs.reports.recv() => self.on_report(report),
                 Some(message) = inputs.far_end.recv() => self.on_far_end(message).await,
                 Some(address) = self.dial.resolved() => self.on_resolved(address),
@@ -151,9 +151,9 @@ impl Engine {
             }
             self.hand_on().await;
         }
+        self.parts.streams.close().await;
         self.parts.control.say_goodbye();
         self.hand_on().await;
-        self.parts.streams.close().await;
     }
 
     fn next_deadline(&self) -> Instant {
@@ -188,6 +188,13 @@ impl Engine {
             }
             Report::Notice(notice) => control.handle_notice(now, notice),
             Report::SessionNeeded => control.request_session(now),
+            Report::DeviceGone => {
+                tracing::error!("somebody removed the network device: no IP goes through the line any more");
+                self.alarms.raise(
+                    "somebody removed the network device, so no IP goes through the line: take it down and up again"
+                        .to_owned(),
+                );
+            }
         }
     }
 
@@ -253,6 +260,12 @@ impl Engine {
     /// Hands on all that came of the last input: datagrams to the medium, packets to the sending thread, events to those
     /// whom they concern.
     async fn hand_on(&mut self) {
+        let mut woken = false;
+        // First of all: a pairing must be written down before the far end has the answer that completes it.
+        while let Some(event) = self.parts.control.poll_event() {
+            woken |= matches!(event, Event::SessionReady);
+            self.on_event(event).await;
+        }
         if self.parts.control.poll_timestamp(Now::from_system()).is_some() {
             self.remember();
         }
@@ -262,14 +275,9 @@ impl Engine {
                 self.parts.ports.shared.counters.dropped(DropReason::MediumRefused);
             }
         }
-        let mut woken = false;
         while let Some(packet) = self.parts.control.poll_packet() {
             self.queue(packet);
             woken = true;
-        }
-        while let Some(event) = self.parts.control.poll_event() {
-            woken |= matches!(event, Event::SessionReady);
-            self.on_event(event).await;
         }
         if woken {
             self.parts.ports.sending.wake();
@@ -292,6 +300,8 @@ impl Engine {
                 }
                 self.parts.state.peer_address = Some(to);
                 self.remember();
+                // A network that holds the far end's new address must not be routed into the line.
+                self.settle_networks().await;
             }
             Event::Paired { public_key, preshared_key } => {
                 tracing::info!(%public_key, "paired: the invitation is void");

@@ -24,7 +24,7 @@ use std::{
 
 use crossbeam_queue::ArrayQueue;
 use tieline_io::{
-    tun::TunDevice,
+    tun::{self, TunDevice},
     udp::{ReceiveBuffers, UdpSocket},
     wait::{Waker, wait_readable},
 };
@@ -67,6 +67,8 @@ pub enum Report {
     Notice(tieline_line::Notice),
     /// There is something to send and no session.
     SessionNeeded,
+    /// Somebody removed the network device.
+    DeviceGone,
 }
 
 /// What the threads work with and control sees of them.
@@ -143,6 +145,7 @@ impl PacketPath {
             ports: Arc::clone(&ports),
             outbound,
             reports: reports.clone(),
+            device_is_gone: false,
         };
         let receiver = Receiver { ports: Arc::clone(&ports), inbound, reports };
         let mut path = Self { ports, threads: [None, None] };
@@ -169,6 +172,8 @@ struct Sender {
     outbound: Outbound,
     reports: mpsc::Sender<Report>,
     buffer: Box<[u8]>,
+    /// Somebody removed the device: its descriptor is readable for ever, without anything to read.
+    device_is_gone: bool,
 }
 
 impl Sender {
@@ -176,13 +181,10 @@ impl Sender {
         let ports = Arc::clone(&self.ports);
         while !ports.stopping.load(Ordering::Acquire) {
             let busy = self.send_control() | self.send_staged() | self.send_streams() | self.send_device();
-            if busy {
-                continue;
-            }
-            ports.sending.clear();
-            if ports.outgoing.is_empty() && ports.streams.is_idle() && !ports.stopping.load(Ordering::Acquire)
-            {
+            if !busy {
                 self.sleep();
+                // Cleared before the next look, so that no wake is lost: not even for what waits for a session.
+                ports.sending.clear();
             }
         }
         // What control said last, such as that this end goes down.
@@ -190,7 +192,7 @@ impl Sender {
     }
 
     fn sleep(&self) {
-        let waited = match &self.ports.device {
+        let waited = match self.ports.device.as_ref().filter(|_| !self.device_is_gone) {
             Some(device) => wait_readable(&[self.ports.sending.as_fd(), device.as_fd()], None),
             None => wait_readable(&[self.ports.sending.as_fd()], None),
         };
@@ -260,7 +262,7 @@ impl Sender {
 
     fn send_device(&mut self) -> bool {
         let ports = Arc::clone(&self.ports);
-        let Some(device) = &ports.device else { return false };
+        let Some(device) = ports.device.as_ref().filter(|_| !self.device_is_gone) else { return false };
         let now = Instant::now();
         let mut busy = false;
         for _ in 0..TURN {
@@ -272,6 +274,11 @@ impl Sender {
                     finish(&ports, &self.reports, outcome);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if tun::is_gone(&error) => {
+                    // Said once, so it may wait until control has room for it.
+                    self.device_is_gone = self.reports.try_send(Report::DeviceGone).is_ok();
+                    break;
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the device gives no packet");
                     break;

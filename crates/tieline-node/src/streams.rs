@@ -21,7 +21,7 @@ use tieline_wire::control::{Accepted, Hello, StreamAnswer, StreamRequest};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{Mutex, mpsc, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
 
@@ -35,6 +35,10 @@ const STREAMS_MAX: u32 = 64;
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 /// Octets of all streams that may be on the way.
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// How long a connection may take to be made; then it is tried anew, instead of waiting for ever longer between repetitions.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long the end of the connection may take to be on its way.
+const CLOSE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Pause before connecting again after the connection failed.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// How long somebody who wants a stream waits for the connection.
@@ -224,7 +228,12 @@ impl Streams {
         let _place = self.0.meeting.take_place().ok_or(OpenError::Busy)?;
         // Somebody may want a pipe before the invitation is taken up.
         if !self.0.settled_who_connects().await {
-            return self.0.meeting.wait_for_far_end().await.ok_or(OpenError::Busy);
+            loop {
+                // A request that found us and broke before it was answered is not ours to tell of: the next will find us.
+                if let Some(circuit) = self.0.meeting.wait_for_far_end().await {
+                    return Ok(circuit);
+                }
+            }
         }
         loop {
             match self.ask_for_pipe().await {
@@ -257,6 +266,8 @@ impl Streams {
             running.abort();
         }
         self.0.endpoint.close(VarInt::from_u32(0), b"going down");
+        // The far end must hear of it: whoever waits there for a last acknowledgement would wait in vain.
+        let _ = timeout(CLOSE_WAIT_MAX, self.0.endpoint.wait_all_draining()).await;
     }
 
     async fn ask_for_pipe(&self) -> Result<Circuit, OpenError> {
@@ -343,9 +354,10 @@ impl Inner {
 async fn connect_always(inner: Arc<Inner>, config: noq::ClientConfig) {
     loop {
         match inner.endpoint.connect_with(config.clone(), far_address(), "tieline") {
-            Ok(connecting) => match connecting.await {
-                Ok(connection) => inner.serve(connection).await,
-                Err(error) => tracing::debug!(%error, "streams could not connect"),
+            Ok(connecting) => match timeout(CONNECT_WAIT_MAX, connecting).await {
+                Ok(Ok(connection)) => inner.serve(connection).await,
+                Ok(Err(error)) => tracing::debug!(%error, "streams could not connect"),
+                Err(_elapsed) => tracing::debug!("streams did not connect in time"),
             },
             Err(error) => tracing::warn!(%error, "streams cannot connect"),
         }
@@ -354,19 +366,19 @@ async fn connect_always(inner: Arc<Inner>, config: noq::ClientConfig) {
 }
 
 async fn accept_always(inner: Arc<Inner>) {
-    let mut serving: Option<JoinHandle<()>> = None;
+    // Ends with this task, so that no connection of an earlier instance is served on.
+    let mut serving = JoinSet::new();
     while let Some(incoming) = inner.endpoint.accept().await {
-        match incoming.await {
-            Ok(connection) => {
+        match timeout(CONNECT_WAIT_MAX, incoming).await {
+            Ok(Ok(connection)) => {
                 // The far end has one connection; a new one says that the one before is lost.
-                if let Some(before) = serving.take() {
-                    before.abort();
-                }
+                serving.shutdown().await;
                 inner.drop_connection();
                 let inner = Arc::clone(&inner);
-                serving = Some(tokio::spawn(async move { inner.serve(connection).await }));
+                serving.spawn(async move { inner.serve(connection).await });
             }
-            Err(error) => tracing::debug!(%error, "a stream connection was not made"),
+            Err(_elapsed) => tracing::debug!("a stream connection was not made in time"),
+            Ok(Err(error)) => tracing::debug!(%error, "a stream connection was not made"),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `tieline-node`. Results go to standard output, as text or as JSON; logs and mistakes go to standard error.
 
 mod args;
+mod circuit;
 mod commands;
 mod demo;
 mod doctor;

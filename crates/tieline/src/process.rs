@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::failure::{CommandError, Exit};
+use tieline_io::lock::FileLock;
 use tieline_node::{
     api::client::{Client, ClientError},
     config::Problems,
@@ -138,6 +139,14 @@ pub(crate) async fn start_detached(
 ) -> Result<Status, UpError> {
     let system = |what| move |source| UpError::System { what, source };
     places.make_runtime_dir().map_err(StartError::Places)?;
+    let lock = FileLock::holder(&places.files(name).lock);
+    if lock
+        .map_err(|error| UpError::System { what: "look at the lock", source: io::Error::other(error) })?
+        .is_some()
+    {
+        // Before its log is cut.
+        return Err(StartError::AlreadyUp { line: name.clone() }.into());
+    }
     let log = log_file(places, name);
     let output = File::create(&log).map_err(system("make the log file"))?;
     let program = std::env::current_exe().map_err(system("find this program"))?;
@@ -178,8 +187,13 @@ async fn wait_until_it_answers(
     loop {
         match client.status().await {
             Ok(status) if status.pid == child.id() => return Ok(status),
-            Ok(_) | Err(ClientError::NotUp { .. }) => {}
-            Err(error) => return Err(error.into()),
+            // Not yet, or it ended between listening and answering: then it has said why.
+            Ok(_) | Err(ClientError::NotUp { .. } | ClientError::Connection(_)) => {}
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error.into());
+            }
         }
         let ended =
             child.try_wait().map_err(|source| UpError::System { what: "watch the process", source })?;
@@ -234,7 +248,7 @@ pub(crate) async fn take_down(places: &Places, name: &LineName) -> Result<(), Up
     let pid = client.status().await?.pid;
     client.down().await?;
     let deadline = Instant::now() + STOP_WAIT_MAX;
-    while let Some(_holder) = tieline_io::lock::FileLock::holder(&files.lock)
+    while let Some(_holder) = FileLock::holder(&files.lock)
         .map_err(|error| UpError::System { what: "look at the lock", source: io::Error::other(error) })?
     {
         if Instant::now() > deadline {

@@ -74,7 +74,7 @@ impl StreamChannel {
 
     /// For the sending thread, after it has taken what it wanted: tells senders that found no room that there is some.
     pub fn wake_senders(&self) {
-        if self.senders_wait.swap(false, Ordering::AcqRel) {
+        if self.senders_wait.swap(false, Ordering::SeqCst) {
             for sender in self.senders.load().iter().filter_map(Weak::upgrade) {
                 sender.wake();
             }
@@ -181,7 +181,7 @@ impl ChannelSender {
             return Poll::Ready(());
         }
         self.room.register(cx.waker());
-        self.channel.senders_wait.store(true, Ordering::Release);
+        self.channel.senders_wait.store(true, Ordering::SeqCst);
         // Room may have been made between the look and the registration.
         if self.channel.outgoing.is_full() { Poll::Pending } else { Poll::Ready(()) }
     }

@@ -104,9 +104,10 @@ impl Party {
     /// Takes the end down and waits until its process has ended.
     pub(crate) fn stop(&mut self) -> Result<(), DemoError> {
         let Some(mut running) = self.running.take() else { return Ok(()) };
-        let asked = self.output(&["down", LINE]).map_err(DemoError::system("run this program"))?;
+        // It may be going down already: Ctrl-C reaches every process of the terminal.
+        self.output(&["down", LINE]).map_err(DemoError::system("run this program"))?;
         let deadline = Instant::now() + STOP_WAIT_MAX;
-        while asked.status.success() && Instant::now() < deadline {
+        while Instant::now() < deadline {
             if running.try_wait().map_err(DemoError::system("watch an end"))?.is_some() {
                 return Ok(());
             }
