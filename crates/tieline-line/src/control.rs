@@ -367,8 +367,7 @@ impl Control {
         self.reachability = reachability;
         match reachability {
             Reachability::Silent => {
-                let round_trip = self.liveness.measured().round_trip_smoothed.unwrap_or_default();
-                self.session.set_pace(Pace::Cut { round_trip });
+                self.session.set_pace(Pace::Cut);
                 self.session.request_session(now);
             }
             Reachability::Alive | Reachability::Unknown => self.session.set_pace(Pace::Paper),

@@ -52,12 +52,9 @@ pub enum Pace {
     /// As the paper says: every [`crate::limits::REKEY_TIMEOUT`] and a little more.
     #[default]
     Paper,
-    /// Every [`crate::limits::CUT_RETRY_TIMEOUT`], or as far apart as a round trip and a half if that is more, so that handshakes
-    /// do not overtake each other; only between two tielines while they know that the path is cut.
-    Cut {
-        /// The usual round trip, as it was before the cut.
-        round_trip: Duration,
-    },
+    /// Every [`crate::limits::CUT_RETRY_TIMEOUT`]; only between two tielines while they know that the path is
+    /// cut.
+    Cut,
 }
 
 /// A handshake datagram to send.

@@ -86,7 +86,7 @@ impl Attempts {
         let (Some(streak), Some(sent_at)) = (&mut self.streak, self.last_sent_at) else { return };
         let due_at = sent_at + interval(pace) + jitter(pace, random);
         streak.due_at = match pace {
-            Pace::Cut { .. } => streak.due_at.min(due_at),
+            Pace::Cut => streak.due_at.min(due_at),
             Pace::Paper => due_at,
         };
     }
@@ -234,14 +234,14 @@ impl Control {
 fn interval(pace: Pace) -> Duration {
     match pace {
         Pace::Paper => REKEY_TIMEOUT,
-        Pace::Cut { round_trip } => CUT_RETRY_TIMEOUT.max((round_trip * 3 / 2).min(REKEY_TIMEOUT)),
+        Pace::Cut => CUT_RETRY_TIMEOUT,
     }
 }
 
 fn jitter(pace: Pace, random: &mut Generator) -> Duration {
     let most = match pace {
         Pace::Paper => REKEY_TIMEOUT_JITTER_MAX,
-        Pace::Cut { .. } => CUT_RETRY_JITTER_MAX,
+        Pace::Cut => CUT_RETRY_JITTER_MAX,
     };
     random.jitter(most)
 }

@@ -78,8 +78,7 @@ impl Chaos {
                 self.pair.drain(side);
             }
             96..98 => {
-                let pace =
-                    if self.rng.random() { Pace::Cut { round_trip: Duration::ZERO } } else { Pace::Paper };
+                let pace = if self.rng.random() { Pace::Cut } else { Pace::Paper };
                 self.pair.end(side).control.set_pace(pace);
             }
             _ => {

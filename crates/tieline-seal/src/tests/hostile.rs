@@ -216,7 +216,7 @@ fn a_peer_key_of_low_order_sends_nothing() {
 fn initiations_of_the_peer_are_taken_every_20_ms_at_most() {
     let mut pair = Pair::new();
     let mut initiations = Vec::new();
-    pair.a.control.set_pace(crate::Pace::Cut { round_trip: Duration::ZERO });
+    pair.a.control.set_pace(crate::Pace::Cut);
     pair.loses = Box::new(|_| true);
     pair.send(Side::A, b"x").unwrap_err();
     pair.advance(Duration::from_millis(1400));

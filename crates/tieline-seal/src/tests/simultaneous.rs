@@ -74,7 +74,7 @@ fn both_at_once_again_and_again_while_the_path_is_cut() {
     let mut pair = mutual();
     pair.loses = Box::new(|_| true);
     for side in [Side::A, Side::B] {
-        pair.end(side).control.set_pace(crate::Pace::Cut { round_trip: Duration::ZERO });
+        pair.end(side).control.set_pace(crate::Pace::Cut);
     }
     request_both(&mut pair);
     pair.advance(Duration::from_secs(60));

@@ -5,6 +5,7 @@
 //! ignored and the reason is printed. `cargo xtask soak` adds the long ones (`TIELINE_SOAK=1`).
 
 #![allow(clippy::unwrap_used, reason = "these are tests, in a test program without the standard harness")]
+#![allow(clippy::print_stdout, reason = "figures are for whoever reads the run")]
 
 mod circuit;
 mod configuration;
