@@ -6,7 +6,7 @@
 //!  control ┘                                                    └─▶ control
 //! ```
 //!
-//! The sending thread serves control first, then streams, then the device, at most [`TURN`] packets of each at a time. It
+//! The sending thread serves control first, then streams, then the device, at most 32 packets (`TURN`) of each at a time. It
 //! sleeps on the device and on a waker; the receiving thread sleeps on the socket. Control is reached through a bounded
 //! queue only, and never waited for.
 
