@@ -174,7 +174,8 @@ pub fn parse<M: DeserializeOwned>(json: &[u8]) -> Result<M, MessageError> {
 ///
 /// As [`parse`], and `Bound`.
 pub fn parse_control(json: &[u8]) -> Result<ControlMessage, MessageError> {
-    let message = parse(json)?;
+    let mut message = parse(json)?;
+    strip_control_characters(&mut message);
     let bounds = match &message {
         ControlMessage::Hello(hello) => vec![
             ("offers", hello.offers.len(), OFFERS_MAX),
@@ -192,6 +193,21 @@ pub fn parse_control(json: &[u8]) -> Result<ControlMessage, MessageError> {
     match bounds.into_iter().find(|(_, found, max)| found > max) {
         Some((field, found, max)) => Err(MessageError::Bound { field, found, max }),
         None => Ok(message),
+    }
+}
+
+/// What the far end calls itself is shown on terminals, where control characters are commands.
+fn strip_control_characters(message: &mut ControlMessage) {
+    let strip = |text: &mut String| text.retain(|character| !character.is_control());
+    match message {
+        ControlMessage::Hello(hello) => {
+            strip(&mut hello.name);
+            strip(&mut hello.software);
+        }
+        ControlMessage::Accepted(accepted) => {
+            accepted.refused.iter_mut().for_each(|refused| strip(&mut refused.reason));
+        }
+        ControlMessage::Unknown => {}
     }
 }
 
@@ -231,6 +247,13 @@ mod tests {
         assert_eq!(hello, ControlMessage::Hello(Hello { name: "x".into(), ..Hello::default() }));
         assert_eq!(parse_control(br#"{"type":"tomorrow","x":1}"#).unwrap(), ControlMessage::Unknown);
         assert_eq!(parse::<StreamRequest>(br#"{"service":"fax"}"#).unwrap(), StreamRequest::Unknown);
+    }
+
+    #[test]
+    fn control_characters_reach_no_terminal() {
+        let message = parse_control(br#"{"type":"hello","name":"a\u001b[2Jb","software":"x\r\ny"}"#).unwrap();
+        let clean = Hello { name: "a[2Jb".into(), software: "xy".into(), ..Hello::default() };
+        assert_eq!(message, ControlMessage::Hello(clean));
     }
 
     #[test]
