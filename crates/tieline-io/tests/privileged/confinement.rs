@@ -182,7 +182,6 @@ fn runs_no_programs() {
     let (_, _folders) = Folders::new().confine();
     assert!(Command::new("/bin/true").status().is_err());
     // SAFETY: it must fail; if it does not, both processes end at once.
-    #[allow(unsafe_code)]
     let forked = unsafe { libc::fork() };
     assert_eq!((forked, io::Error::last_os_error().raw_os_error()), (-1, Some(libc::ENOSYS)));
 }
