@@ -306,6 +306,7 @@ impl Engine {
             Event::Paired { public_key, preshared_key } => {
                 tracing::info!(%public_key, "paired: the invitation is void");
                 self.parts.streams.set_peer(public_key);
+                self.parts.state = std::mem::take(&mut self.parts.state).of_peer(Some(public_key));
                 self.parts.line.secrets.on_paired(public_key, preshared_key);
                 self.keep_secrets();
                 self.settle_networks().await;

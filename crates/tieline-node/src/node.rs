@@ -136,7 +136,7 @@ impl Node {
         places.make_runtime_dir()?;
         let files = places.files(name);
         let lock = lock(&files, name)?;
-        let state = State::load(&files.state);
+        let state = State::load(&files.state).of_peer(line.peer_public_key());
         let config = line.config.clone();
         let routes = config.routes && !options.without_routes;
 

@@ -13,7 +13,7 @@ use std::{
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tieline_seal::Tai64N;
+use tieline_seal::{PublicKey, Tai64N};
 
 /// The longest file that is read.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -24,6 +24,8 @@ const CLOCK_STEP_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct State {
+    /// Whose address, name and offers these are, in base64.
+    pub peer_public_key: Option<String>,
     /// Where the far end was last heard from.
     pub peer_address: Option<SocketAddr>,
     /// What the far end last called itself.
@@ -46,6 +48,17 @@ impl State {
                 Self::default()
             }
         }
+    }
+
+    /// What of it is true of the far end with the key `peer`: a line that was paired anew has another one, and what the one
+    /// before said of itself must not be let in or dialled.
+    #[must_use]
+    pub fn of_peer(self, peer: Option<PublicKey>) -> Self {
+        let peer_public_key = peer.map(|peer| peer.to_string());
+        if self.peer_public_key == peer_public_key {
+            return self;
+        }
+        Self { peer_public_key, last_timestamp: self.last_timestamp, ..Self::default() }
     }
 
     /// Remembers the greatest timestamp sent.
@@ -105,5 +118,21 @@ mod tests {
         assert_eq!(State::load(&file), state);
         std::fs::write(&file, b"{\"peer-address\":7}").unwrap();
         assert_eq!(State::load(&file), State::default());
+    }
+    #[test]
+    fn what_another_far_end_said_is_forgotten_but_not_our_own_timestamp() {
+        let [key, other] = [[1; 32], [2; 32]].map(PublicKey::from_bytes);
+        let state = State {
+            peer_public_key: Some(key.to_string()),
+            peer_address: Some("198.51.100.7:51820".parse().unwrap()),
+            peer_name: Some("berlin".to_owned()),
+            peer_offers: vec!["10.2.0.0/24".parse().unwrap()],
+            last_timestamp: Some("400000000000000000000000".to_owned()),
+        };
+        assert_eq!(state.clone().of_peer(Some(key)), state);
+        let anew = state.of_peer(Some(other));
+        assert_eq!(anew.peer_public_key, Some(other.to_string()));
+        assert_eq!((anew.peer_address, anew.peer_name, anew.peer_offers), (None, None, Vec::new()));
+        assert!(anew.last_timestamp.is_some());
     }
 }
