@@ -119,7 +119,7 @@ pub struct Node {
     commands: mpsc::Sender<Command>,
     streams: Streams,
     listener: UnixListener,
-    socket: PathBuf,
+    _socket_file: SocketFile,
     _path: PacketPath,
     _lock: FileLock,
 }
@@ -153,7 +153,7 @@ impl Node {
             None => None,
         };
         let inbox = Arc::new(Inbox::open(&config.inbox)?);
-        let listener = listen(&files)?;
+        let (listener, socket_file) = listen(&files)?;
         let identity = Identity::generate()?;
         let confinement = if options.unconfined {
             status::Confinement { landlock: "off".into(), seccomp: "off".into(), ..Default::default() }
@@ -219,7 +219,7 @@ impl Node {
             commands,
             streams,
             listener,
-            socket: files.socket,
+            _socket_file: socket_file,
             _path: path,
             _lock: lock,
         })
@@ -242,7 +242,15 @@ impl Node {
         let api = tokio::spawn(api::server::serve(self.listener, self.commands, self.streams));
         self.engine.run(self.inputs).await;
         api.abort();
-        if let Err(error) = std::fs::remove_file(&self.socket) {
+    }
+}
+
+/// The file of the API's socket, for as long as somebody may connect to it.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
             tracing::debug!(%error, "the API's socket was gone already");
         }
     }
@@ -256,16 +264,17 @@ fn lock(files: &LineFiles, name: &LineName) -> Result<FileLock, StartError> {
 }
 
 /// The lock is ours, so a socket that is there belongs to a process that is not.
-fn listen(files: &LineFiles) -> Result<UnixListener, StartError> {
+fn listen(files: &LineFiles) -> Result<(UnixListener, SocketFile), StartError> {
     let api = |source| StartError::Api { socket: files.socket.clone(), source };
     match std::fs::remove_file(&files.socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(api(error)),
         Ok(()) | Err(_) => {}
     }
     let listener = UnixListener::bind(&files.socket).map_err(api)?;
+    let file = SocketFile(files.socket.clone());
     let only_owner = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
     std::fs::set_permissions(&files.socket, only_owner).map_err(api)?;
-    Ok(listener)
+    Ok((listener, file))
 }
 
 fn confine(places: &Places, config: &LineConfig, routes: bool) -> Result<status::Confinement, StartError> {
