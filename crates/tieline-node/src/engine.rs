@@ -418,6 +418,7 @@ impl Engine {
         let config = &self.parts.line.config;
         let address = self.parts.control.session().status(Now::from_system()).address;
         let surroundings = Surroundings {
+            own_address: offers::line_address(&self.parts.line.secrets.private_key.public_key()),
             accept: &config.accept,
             own_offers: &config.offer,
             local: &local,

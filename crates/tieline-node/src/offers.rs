@@ -3,17 +3,36 @@
 //! A network is refused, with a sentence why, if taking it would break something here: it is not in what the operator
 //! accepts, it is ours, it holds the far end's own address, or it is no network that a line can carry. The rest is accepted.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tieline_seal::PublicKey;
 use tieline_wire::control::RefusedOffer;
 
 use crate::config::{Accept, subnet::overlap};
 
+/// The least prefix lengths of a network of an office: larger ones would take a good part of the internet into the line.
+const PREFIX_LEN_MIN_V4: u8 = 8;
+const PREFIX_LEN_MIN_V6: u8 = 16;
+
+/// Networks whose packets no router passes on, with what they are (RFC 6890).
+const UNROUTABLE: [(IpNet, &str); 9] = [
+    (v4([0, 0, 0, 0], 8), "addresses of this host"),
+    (v4([127, 0, 0, 0], 8), "loopback addresses"),
+    (v4([169, 254, 0, 0], 16), "link-local addresses"),
+    (v4([224, 0, 0, 0], 4), "multicast addresses"),
+    (v4([240, 0, 0, 0], 4), "reserved addresses"),
+    (v6([0; 8], 127), "the loopback address"),
+    (v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96), "IPv4 addresses in the clothes of IPv6"),
+    (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "link-local addresses"),
+    (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast addresses"),
+];
+
 /// What a network is held against.
 #[derive(Debug)]
 pub struct Surroundings<'s> {
+    /// This end's own address on the line.
+    pub own_address: Ipv6Addr,
     /// What the operator accepts.
     pub accept: &'s Accept,
     /// What this end offers.
@@ -69,8 +88,20 @@ fn objection(network: &IpNet, surroundings: &Surroundings<'_>) -> Option<String>
     if network.prefix_len() == 0 {
         return Some("it is everything; sharing an internet connection is not possible yet".into());
     }
-    if let Some(kind) = unroutable(network) {
-        return Some(format!("it is {kind}, which no line carries"));
+    if let Some((_, what)) = UNROUTABLE.iter().find(|(unroutable, _)| overlap(unroutable, network)) {
+        return Some(format!("it holds {what}, which no line carries"));
+    }
+    let prefix_len_min = if network.addr().is_ipv4() { PREFIX_LEN_MIN_V4 } else { PREFIX_LEN_MIN_V6 };
+    if network.prefix_len() < prefix_len_min {
+        return Some(format!(
+            "it is larger than a /{prefix_len_min}; name the networks of the office singly"
+        ));
+    }
+    if network.contains(&IpAddr::from(surroundings.own_address)) {
+        return Some(format!(
+            "it holds {}, the other end's own address on the line",
+            surroundings.own_address
+        ));
     }
     if let Accept::Only(accepted) = surroundings.accept
         && !accepted.iter().any(|accepted| accepted.contains(network))
@@ -91,21 +122,12 @@ fn objection(network: &IpNet, surroundings: &Surroundings<'_>) -> Option<String>
     Some(format!("it holds {far}, over which the line itself runs"))
 }
 
-fn unroutable(network: &IpNet) -> Option<&'static str> {
-    let address = network.addr();
-    let v6_link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    let v4_link_local = matches!(address, IpAddr::V4(v4) if v4.is_link_local());
-    if address.is_loopback() {
-        Some("a loopback network")
-    } else if address.is_multicast() {
-        Some("a multicast network")
-    } else if v4_link_local || v6_link_local {
-        Some("a link-local network")
-    } else if address.is_unspecified() {
-        Some("without an address")
-    } else {
-        None
-    }
+const fn v4([a, b, c, d]: [u8; 4], prefix_len: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix_len))
+}
+
+const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix_len: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix_len))
 }
 
 #[cfg(test)]
@@ -120,6 +142,7 @@ mod tests {
         let local = [("192.168.1.0/24".parse().unwrap(), "eth0".to_owned())];
         let own_offers = networks(&["10.1.0.0/24"]);
         let surroundings = Surroundings {
+            own_address: "fd74:6965:6c69:0:102:304:506:708".parse().unwrap(),
             accept,
             own_offers: &own_offers,
             local: &local,
@@ -151,6 +174,19 @@ mod tests {
         assert!(reason("127.0.0.0/8").contains("loopback"));
         assert!(reason("224.0.0.0/4").contains("multicast"));
         assert!(reason("fe80::/64").contains("link-local"));
+        assert!(reason("fd74:6965:6c69::/48").contains("own address on the line"));
+    }
+
+    #[test]
+    fn parts_of_everything_are_refused_as_everything_is() {
+        assert!(reason("0.0.0.0/1").contains("this host"));
+        assert!(reason("128.0.0.0/1").contains("link-local"));
+        assert!(reason("64.0.0.0/2").contains("loopback"));
+        assert!(reason("240.0.0.0/8").contains("reserved"));
+        assert!(reason("16.0.0.0/5").contains("larger than a /8"));
+        assert!(reason("2000::/3").contains("larger than a /16"));
+        assert!(reason("::/1").contains("loopback"));
+        assert!(reason("::ffff:0:0/96").contains("IPv4"));
     }
 
     #[test]
