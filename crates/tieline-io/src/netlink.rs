@@ -5,6 +5,7 @@
 //! they are and [`Netlink::replace_route`] never takes away one that is not ours.
 
 mod address;
+mod change;
 mod link;
 mod route;
 
@@ -14,6 +15,7 @@ use rtnetlink::Handle;
 use tokio::task::AbortHandle;
 
 pub use self::address::{Address, USABLE_WITHIN};
+pub use self::change::AddressChanges;
 pub use self::link::Link;
 pub use self::route::{ROUTE_PROTOCOL, Route};
 

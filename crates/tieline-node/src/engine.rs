@@ -143,6 +143,8 @@ impl Engine {
                 Some(report) = inputs.reports.recv() => self.on_report(report),
                 Some(message) = inputs.far_end.recv() => self.on_far_end(message).await,
                 Some(address) = self.dial.resolved() => self.on_resolved(address),
+                // A network that comes to this machine must not be routed into the line, one that goes may be.
+                () = changed(&mut self.parts.network) => self.settle_networks().await,
                 command = inputs.commands.recv() => match command {
                     None | Some(Command::Down) => break,
                     Some(command) => self.on_command(command),
@@ -387,24 +389,26 @@ impl Engine {
         let Some(peer) = self.peer() else { return };
         let line_network = offers::line_network(&peer);
         let mut decision = self.decide().await;
-        let networks: Vec<_> =
+        let mut networks: Vec<_> =
             decision.accepted.iter().copied().chain(std::iter::once(line_network)).collect();
-        self.parts.control.set_accepted(AcceptTable::new(&networks));
         if let Some(network) = &mut self.parts.network {
             for (failed, error) in network.set_routes(&networks).await {
-                tracing::error!(network = %failed, %error, "a network of the far end cannot be routed");
+                networks.retain(|network| *network != failed);
                 decision.accepted.retain(|accepted| *accepted != failed);
                 decision.refused.push(RefusedOffer { network: failed, reason: error.to_string() });
             }
         }
+        self.parts.control.set_accepted(AcceptTable::new(&networks));
         for refused in decision.refused.iter().filter(|refused| !self.decision.refused.contains(refused)) {
             tracing::warn!(network = %refused.network, reason = %refused.reason, "a network of the far end is not taken");
         }
-        self.parts.streams.set_accepted(Accepted {
-            accepted: decision.accepted.clone(),
-            refused: decision.refused.clone(),
-        });
-        self.decision = decision;
+        if self.decision != decision {
+            self.parts.streams.set_accepted(Accepted {
+                accepted: decision.accepted.clone(),
+                refused: decision.refused.clone(),
+            });
+            self.decision = decision;
+        }
     }
 
     async fn decide(&self) -> Decision {
@@ -458,5 +462,13 @@ impl Engine {
                 self.parts.key_file.display()
             ));
         }
+    }
+}
+
+/// Waits until an address of this machine has come or gone; for ever if nothing is routed.
+async fn changed(network: &mut Option<Network>) {
+    match network {
+        Some(network) => network.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
-use tieline_io::netlink::{Netlink, NetlinkError, Route};
+use tieline_io::netlink::{AddressChanges, Netlink, NetlinkError, Route};
 
 /// Why the network could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,7 @@ pub enum NetworkError {
 #[derive(Debug)]
 pub struct Network {
     netlink: Netlink,
+    changes: AddressChanges,
     index: u32,
     own_offers: Vec<IpNet>,
     line_address: Ipv6Addr,
@@ -42,12 +43,26 @@ impl Network {
         line_address: Ipv6Addr,
     ) -> Result<Self, NetworkError> {
         let netlink = Netlink::connect().map_err(NetworkError::Connect)?;
+        // Before anything is listed, so that no change falls in between.
+        let changes = AddressChanges::listen().map_err(NetworkError::Connect)?;
         netlink.set_link_up(index, None).await?;
         for address in addresses {
             netlink.add_address(index, *address).await?;
         }
         netlink.add_address(index, IpNet::from(IpAddr::from(line_address))).await?;
-        Ok(Self { netlink, index, own_offers: own_offers.to_vec(), line_address, installed: Vec::new() })
+        Ok(Self {
+            netlink,
+            changes,
+            index,
+            own_offers: own_offers.to_vec(),
+            line_address,
+            installed: Vec::new(),
+        })
+    }
+
+    /// Waits until an address of this machine has come or gone: what [`Self::local_networks`] says may have changed.
+    pub async fn changed(&mut self) {
+        self.changes.changed().await;
     }
 
     /// The networks that this machine reaches directly, by other devices than the line's.

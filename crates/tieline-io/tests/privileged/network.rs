@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tieline_io::namespace::NamespaceThread;
-use tieline_io::netlink::{Netlink, NetlinkError, ROUTE_PROTOCOL, Route};
+use tieline_io::netlink::{AddressChanges, Netlink, NetlinkError, ROUTE_PROTOCOL, Route};
 use tieline_io::sysctl::{self, IpVersion};
 use tieline_io::tun::{self, TunDevice, TunError};
 use tieline_io::udp::SendFault;
@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_dropped_device_takes_its_addresses_and_routes_along", dropped_device_takes_all_along),
     ("addresses_are_given_twice_without_harm_and_taken_once", addresses_are_given_and_taken),
     ("an_ipv6_address_is_usable_at_once", ipv6_address_is_usable_at_once),
+    ("an_address_that_comes_or_goes_is_told_of", address_changes_are_told),
     ("a_route_bears_our_protocol_number_source_and_metric", route_bears_its_marks),
     ("a_foreign_route_is_not_replaced_and_an_own_one_is", foreign_route_is_not_replaced),
     ("removing_a_route_of_ours_leaves_a_foreign_one_alone", removing_leaves_foreign_alone),
@@ -168,6 +169,21 @@ fn udp_v6(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
     }
     transport[6..8].copy_from_slice(&(!(sum as u16)).to_be_bytes());
     [&[0x60, 0, 0, 0, 0, 10, UDP, 64], addresses.as_slice(), &transport].concat()
+}
+
+fn address_changes_are_told() {
+    in_namespace(async |netlink| {
+        let device = TunDevice::create("tie0", MTU).unwrap();
+        let mut changes = AddressChanges::listen().unwrap();
+        for address in ["192.0.2.1/24", "2001:db8::1/64"] {
+            let early = tokio::time::timeout(Duration::from_millis(50), changes.changed()).await;
+            assert!(early.is_err(), "a change without any");
+            netlink.add_address(device.index(), net(address)).await.unwrap();
+            changes.changed().await;
+            assert!(netlink.remove_address(device.index(), net(address)).await.unwrap());
+            changes.changed().await;
+        }
+    });
 }
 
 fn route_bears_its_marks() {

@@ -13,6 +13,7 @@ mod end;
 mod idle;
 mod key_twice;
 mod nat;
+mod networks;
 mod probe;
 mod recovery;
 mod restore;
@@ -47,6 +48,7 @@ fn main() {
         restore::TESTS,
         key_twice::TESTS,
         nat::TESTS,
+        networks::TESTS,
     ];
     let soak = std::env::var_os("TIELINE_SOAK").is_some();
     let wanted = tests.iter().copied().flatten().filter(|test| soak || !test.is_soak);

@@ -1,0 +1,43 @@
+//! The networks of this machine come and go, and the routes into the line follow.
+
+use serde_json::Value;
+
+use crate::world::{Test, World};
+
+pub(crate) const TESTS: &[Test] = &[Test::new(
+    "a_network_that_comes_to_an_office_leaves_the_line_and_returns_to_it_when_it_has_gone",
+    follows_local_networks,
+)
+.with(&["ip"])];
+
+const OTHERS: &str = "10.1.0.0/24";
+
+fn follows_local_networks() {
+    let world = World::joined();
+    assert!(route(&world, OTHERS).contains("berlin"), "{}", route(&world, OTHERS));
+
+    ip(&world, &["address", "add", "10.1.0.77/24", "dev", "lo"]);
+    let status = world.end_b.wait_for("the network refused", |status| is_among(status, "refused", OTHERS));
+    assert!(status["far-end"]["refused"].to_string().contains("device lo"), "{status:#}");
+    assert!(!route(&world, OTHERS).contains("berlin"), "{}", route(&world, OTHERS));
+    world.end_a.wait_for("word of it", |status| is_among(status, "refuses-of-us", OTHERS));
+
+    ip(&world, &["address", "del", "10.1.0.77/24", "dev", "lo"]);
+    world.end_b.wait_for("the network accepted", |status| is_among(status, "accepted", OTHERS));
+    assert!(route(&world, OTHERS).contains("berlin"), "{}", route(&world, OTHERS));
+}
+
+fn is_among(status: &Value, list: &str, network: &str) -> bool {
+    status["far-end"][list].to_string().contains(network)
+}
+
+fn route(world: &World, network: &str) -> String {
+    ip(world, &["route", "show", network])
+}
+
+/// Runs `ip` in the second office.
+fn ip(world: &World, arguments: &[&str]) -> String {
+    let output = world.b.gateway().command("ip").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
