@@ -17,7 +17,7 @@ use tieline_node::{
     engine,
     node::{Node, Options, StartError},
     places::{LineName, Places, PlacesChoice},
-    status::{LineState, Status},
+    status::{FarEndKind, LineState, Status},
 };
 use tokio::{
     runtime,
@@ -93,16 +93,19 @@ pub(crate) fn run_in_foreground(places: &Places, name: &LineName) -> Result<(), 
         let commands = node.commands();
         // Not run by systemd: then nobody asks.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        let run = node.run();
-        tokio::pin!(run);
+        let ask_it_down = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            // Waits its turn behind other commands, which the running end goes on to serve meanwhile.
+            let _ = commands.send(engine::Command::Down).await;
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
-            () = &mut run => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        if commands.send(engine::Command::Down).await.is_ok() {
-            run.await;
+            () = node.run() => {}
+            () = ask_it_down => {}
         }
         tracing::info!(line = %name, "the line's end is down");
         Ok(())
@@ -229,8 +232,9 @@ pub(crate) async fn wait_for_far_end(client: &Client, patience: Duration) -> Res
     let deadline = Instant::now() + patience;
     loop {
         let status = client.status().await?;
-        let introduced = status.state == LineState::Up && status.far_end.name.is_some();
-        if introduced || Instant::now() > deadline {
+        // A plain WireGuard peer never says its name.
+        let is_known = status.far_end.name.is_some() || status.far_end.kind == FarEndKind::IpOnly;
+        if (status.state == LineState::Up && is_known) || Instant::now() > deadline {
             return Ok(status);
         }
         sleep(POLL_INTERVAL).await;
