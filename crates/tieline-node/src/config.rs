@@ -27,6 +27,7 @@
 pub mod dial_address;
 pub(crate) mod document;
 pub mod draft;
+pub(crate) mod excerpt;
 pub mod mistake;
 pub mod problems;
 pub mod subnet;

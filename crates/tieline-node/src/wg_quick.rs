@@ -28,6 +28,7 @@ use serde::Serialize;
 use tieline_seal::{PresharedKey, PrivateKey, PublicKey};
 
 use crate::config::document::At;
+use crate::config::excerpt::excerpt;
 use crate::config::problems::Collector;
 use crate::config::subnet::{self, SubnetError};
 use crate::config::{
@@ -311,10 +312,6 @@ fn whole_address(text: &str) -> String {
 
 fn is_off(value: &str) -> bool {
     value.eq_ignore_ascii_case("off") || value == "0"
-}
-
-fn excerpt(text: &str) -> String {
-    text.chars().take(60).collect()
 }
 
 #[cfg(test)]

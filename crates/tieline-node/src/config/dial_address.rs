@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use super::excerpt::excerpt;
+
 /// A host, by address or by name, and a UDP port: `203.0.113.5:51820`, `[2001:db8::5]:51820`, `office.example:51820`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DialAddress {
@@ -247,15 +249,6 @@ fn parse_port(text: &str) -> Result<u16, DialAddressError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let port = if digits { text.parse().ok() } else { None };
     port.filter(|port| *port != 0).ok_or_else(|| DialAddressError::Port(excerpt(text)))
-}
-
-/// As much of a wrong text as an error needs to show.
-fn excerpt(text: &str) -> String {
-    const CHARACTERS_MAX: usize = 60;
-    match text.char_indices().nth(CHARACTERS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
+use super::excerpt::excerpt;
 use super::mistake::Mistake;
 use super::problems::Collector;
 
@@ -177,7 +178,7 @@ impl<'t> Table<'t> {
     /// Notes every key that nobody asked for, by its name.
     pub(crate) fn finish(self, problems: &mut Collector<'_>) {
         for (key, (span, ..)) in &self.left {
-            let shown: String = key.chars().take(60).flat_map(char::escape_debug).collect();
+            let shown: String = excerpt(key).chars().flat_map(char::escape_debug).collect();
             problems.add(span, Some(format!("{}{shown}", self.prefix)), self.unknown(key));
         }
     }

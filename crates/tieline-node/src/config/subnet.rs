@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::excerpt::excerpt;
+
 /// Why a text is no network that a line can carry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubnetError {
@@ -136,14 +138,14 @@ fn parse_prefixed(text: &str) -> Result<IpNet, SubnetError> {
         Some((ip, prefix)) => (ip, Some(prefix)),
         None => (text, None),
     };
-    let ip: IpAddr = ip.parse().map_err(|_| SubnetError::Shape(text.chars().take(60).collect()))?;
+    let ip: IpAddr = ip.parse().map_err(|_| SubnetError::Shape(excerpt(text)))?;
     let max = if ip.is_ipv4() { 32 } else { 128 };
     let Some(prefix) = prefix else { return Err(SubnetError::NoPrefix { ip, whole: max }) };
     let digits = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
     let bits = if digits { prefix.parse().ok() } else { None };
     bits.and_then(|bits| IpNet::new(ip, bits).ok()).ok_or_else(|| SubnetError::Prefix {
         ip,
-        prefix: prefix.chars().take(60).collect(),
+        prefix: excerpt(prefix),
         max,
     })
 }

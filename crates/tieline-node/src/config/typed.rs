@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use tieline_seal::PublicKey;
 
 use super::document::{At, OneOrMany};
+use super::excerpt::excerpt;
 use super::mistake::Mistake;
 use super::problems::{Collector, Place, Problem, Problems};
 use super::subnet::{overlap, parse_interface_address, parse_subnet};
@@ -245,8 +246,4 @@ fn inbox(text: &str) -> Result<PathBuf, Mistake> {
 
 fn public_key(text: &str) -> Result<PublicKey, Mistake> {
     Ok(text.parse()?)
-}
-
-fn excerpt(text: &str) -> String {
-    text.chars().take(60).collect()
 }

@@ -165,6 +165,12 @@ fn no_report_shows_a_secret() {
         format!("{KEY}\n"),
         format!("[Interface]\nPrivateKey = {KEY}{KEY}\n"),
         format!("[Interface]\nPrivateKey = {}\n", KEY.replace('+', "!")),
+        format!("[Interface]\nListenPort = 5PrivateKey = {KEY}\n"),
+        format!("[Interface]\nMTU = 14{KEY}\n"),
+        format!("[Interface]\nAddress = 10.1.0.1/24 PrivateKey = {KEY}\n"),
+        format!(
+            "[Interface]\nPrivateKey = {KEY}\n[Peer]\nEndpoint = hq.example:51820 PresharedKey = {KEY}\n"
+        ),
     ];
     for text in texts {
         let problems = read(&text).expect_err("mistakes");
