@@ -34,7 +34,7 @@ use crate::{
     config::{Accept, Line},
     network::Network,
     offers::{self, Decision, Surroundings},
-    packet_path::{Ports, Report},
+    packet_path::{Handshake, Ports, Report},
     secrets::Secrets,
     state::State,
     status::{Confinement, Pong, Status},
@@ -91,11 +91,20 @@ pub struct Parts {
 pub struct Inputs {
     /// The packet path.
     pub reports: mpsc::Receiver<Report>,
+    /// Handshake messages out of the packet path.
+    pub handshakes: mpsc::Receiver<Handshake>,
     /// The control stream.
     pub far_end: mpsc::Receiver<FromFarEnd>,
     /// The local API.
     pub commands: mpsc::Receiver<Command>,
 }
+
+/// Why a line ended that nobody took down.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a thread of the packet path has ended, which is a mistake in tieline; the line is taken down, start it again"
+)]
+pub struct PacketPathEnded;
 
 /// The control task.
 pub struct Engine {
@@ -132,7 +141,11 @@ impl Engine {
     }
 
     /// Runs until somebody says [`Command::Down`] or nobody can any more.
-    pub async fn run(mut self, mut inputs: Inputs) {
+    ///
+    /// # Errors
+    ///
+    /// If the packet path has ended, so that nothing goes through the line any more.
+    pub async fn run(mut self, mut inputs: Inputs) -> Result<(), PacketPathEnded> {
         self.settle_networks().await;
         self.parts.control.request_session(Now::from_system());
         self.hand_on().await;
@@ -140,7 +153,10 @@ impl Engine {
             let deadline = self.next_deadline();
             // Without an order: a flood of handshakes must starve neither the timers nor `down`.
             tokio::select! {
-                Some(report) = inputs.reports.recv() => self.on_report(report),
+                Some(report) = inputs.reports.recv() => self.on_report(report)?,
+                Some(Handshake { from, datagram }) = inputs.handshakes.recv() => {
+                    self.parts.control.handle_handshake(Now::from_system(), from, &datagram);
+                }
                 Some(message) = inputs.far_end.recv() => self.on_far_end(message).await,
                 Some(address) = self.dial.resolved() => self.on_resolved(address),
                 // A network that comes to this machine must not be routed into the line, one that goes may be.
@@ -156,6 +172,7 @@ impl Engine {
         self.parts.streams.close().await;
         self.parts.control.say_goodbye();
         self.hand_on().await;
+        Ok(())
     }
 
     fn next_deadline(&self) -> Instant {
@@ -180,11 +197,10 @@ impl Engine {
         self.dial.handle_timeout(now.monotonic, heard);
     }
 
-    fn on_report(&mut self, report: Report) {
+    fn on_report(&mut self, report: Report) -> Result<(), PacketPathEnded> {
         let now = Now::from_system();
         let control = &mut self.parts.control;
         match report {
-            Report::Handshake { from, datagram } => control.handle_handshake(now, from, &datagram),
             Report::Associated { arrived, from, message } => {
                 control.handle_associated(now, arrived, from, &message);
             }
@@ -197,7 +213,9 @@ impl Engine {
                         .to_owned(),
                 );
             }
+            Report::ThreadEnded => return Err(PacketPathEnded),
         }
+        Ok(())
     }
 
     fn on_resolved(&mut self, address: SocketAddr) {
@@ -293,6 +311,7 @@ impl Engine {
     }
 
     async fn on_event(&mut self, event: Event) {
+        self.parts.streams.handle_event(&event);
         match event {
             Event::SessionReady => self.on_session(),
             Event::SessionLost => tracing::info!("the session has expired"),

@@ -24,10 +24,10 @@ use tokio::{net::UnixListener, sync::mpsc};
 use crate::{
     api,
     config::{Line, LineConfig, Problems},
-    engine::{Command, Engine, Inputs, Parts},
+    engine::{Command, Engine, Inputs, PacketPathEnded, Parts},
     network::{Network, NetworkError},
     offers,
-    packet_path::{PacketPath, Ports, TO_CONTROL_MAX},
+    packet_path::{HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl},
     places::{LineFiles, LineName, Places, PlacesError},
     state::State,
     status,
@@ -175,7 +175,8 @@ impl Node {
         let ports = Ports::new(socket, device, Arc::clone(&channel), sending, shared, config.mtu.into())
             .map_err(system("make a waker"))?;
 
-        let (report_sender, reports) = mpsc::channel(TO_CONTROL_MAX);
+        let (report_sender, reports) = mpsc::channel(REPORTS_MAX);
+        let (handshake_sender, handshakes) = mpsc::channel(HANDSHAKES_MAX);
         let (far_end_sender, far_end) = mpsc::channel(INBOX_MAX);
         let (commands, command_receiver) = mpsc::channel(INBOX_MAX);
         let hello = hello(&config, ports.socket.local_addr().map_or(0, |address| address.port()));
@@ -197,7 +198,8 @@ impl Node {
             streams.set_peer(peer);
         }
         let drops = control.session().drops().clone();
-        let path = PacketPath::start(Arc::clone(&ports), outbound, inbound, report_sender)
+        let to_control = ToControl { reports: report_sender, handshakes: handshake_sender };
+        let path = PacketPath::start(Arc::clone(&ports), outbound, inbound, to_control)
             .map_err(system("start the packet threads"))?;
         let engine = Engine::new(Parts {
             control,
@@ -215,7 +217,7 @@ impl Node {
         });
         Ok(Self {
             engine,
-            inputs: Inputs { reports, far_end, commands: command_receiver },
+            inputs: Inputs { reports, handshakes, far_end, commands: command_receiver },
             commands,
             streams,
             listener,
@@ -238,10 +240,15 @@ impl Node {
     }
 
     /// Runs until the end is told to go down; then nothing of it is left.
-    pub async fn run(self) {
+    ///
+    /// # Errors
+    ///
+    /// If it ended without being told.
+    pub async fn run(self) -> Result<(), PacketPathEnded> {
         let api = tokio::spawn(api::server::serve(self.listener, self.commands, self.streams));
-        self.engine.run(self.inputs).await;
+        let ended = self.engine.run(self.inputs).await;
         api.abort();
+        ended
     }
 }
 

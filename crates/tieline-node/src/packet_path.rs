@@ -41,19 +41,24 @@ use crate::streams::channel::StreamChannel;
 
 /// Packets that one source may send before the next is served.
 const TURN: usize = 32;
-/// Messages that wait for control; more are dropped and counted.
-pub const TO_CONTROL_MAX: usize = 256;
+/// Reports that wait for control; more are dropped and counted.
+pub const REPORTS_MAX: usize = 256;
+/// Handshake messages that wait for control; more are dropped and counted. Anybody may send them, so they have a queue of their own:
+/// a flood must not keep back what the far end says.
+pub const HANDSHAKES_MAX: usize = 256;
+
+/// A handshake message that came in.
+#[derive(Debug)]
+pub struct Handshake {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// The datagram as it came.
+    pub datagram: Vec<u8>,
+}
 
 /// What the packet path reports to control.
 #[derive(Debug)]
 pub enum Report {
-    /// A handshake message.
-    Handshake {
-        /// Who sent it.
-        from: SocketAddr,
-        /// The datagram as it came.
-        datagram: Vec<u8>,
-    },
     /// A message of the associated channel.
     Associated {
         /// When it came.
@@ -69,6 +74,17 @@ pub enum Report {
     SessionNeeded,
     /// Somebody removed the network device.
     DeviceGone,
+    /// A thread of the packet path has ended by itself, which it never should.
+    ThreadEnded,
+}
+
+/// Where the packet path reports to.
+#[derive(Clone, Debug)]
+pub struct ToControl {
+    /// What it saw and what it wants.
+    pub reports: mpsc::Sender<Report>,
+    /// Handshake messages.
+    pub handshakes: mpsc::Sender<Handshake>,
 }
 
 /// What the threads work with and control sees of them.
@@ -138,16 +154,16 @@ impl PacketPath {
         ports: Arc<Ports>,
         outbound: Outbound,
         inbound: Inbound,
-        reports: mpsc::Sender<Report>,
+        control: ToControl,
     ) -> io::Result<Self> {
         let sender = Sender {
             buffer: vec![0; HEADROOM + ports.mtu + TAILROOM].into_boxed_slice(),
             ports: Arc::clone(&ports),
             outbound,
-            reports: reports.clone(),
+            reports: control.reports.clone(),
             device_is_gone: false,
         };
-        let receiver = Receiver { ports: Arc::clone(&ports), inbound, reports };
+        let receiver = Receiver { ports: Arc::clone(&ports), inbound, control };
         let mut path = Self { ports, threads: [None, None] };
         path.threads[0] = Some(thread::Builder::new().name("send".into()).spawn(move || sender.run())?);
         path.threads[1] = Some(thread::Builder::new().name("receive".into()).spawn(move || receiver.run())?);
@@ -167,6 +183,21 @@ impl Drop for PacketPath {
     }
 }
 
+/// Lives as long as a thread, and tells control if that ends before it is asked to.
+struct Watch {
+    ports: Arc<Ports>,
+    reports: mpsc::Sender<Report>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.ports.stopping.load(Ordering::Acquire) {
+            // Control that is gone needs no telling.
+            let _ = self.reports.blocking_send(Report::ThreadEnded);
+        }
+    }
+}
+
 struct Sender {
     ports: Arc<Ports>,
     outbound: Outbound,
@@ -179,6 +210,7 @@ struct Sender {
 impl Sender {
     fn run(mut self) {
         let ports = Arc::clone(&self.ports);
+        let _watch = Watch { ports: Arc::clone(&ports), reports: self.reports.clone() };
         while !ports.stopping.load(Ordering::Acquire) {
             let busy = self.send_control() | self.send_staged() | self.send_streams() | self.send_device();
             if !busy {
@@ -313,12 +345,13 @@ fn report(ports: &Ports, reports: &mpsc::Sender<Report>, report: Report) {
 struct Receiver {
     ports: Arc<Ports>,
     inbound: Inbound,
-    reports: mpsc::Sender<Report>,
+    control: ToControl,
 }
 
 impl Receiver {
     fn run(mut self) {
         let ports = Arc::clone(&self.ports);
+        let _watch = Watch { ports: Arc::clone(&ports), reports: self.control.reports.clone() };
         let mut buffers = ReceiveBuffers::default();
         while !ports.stopping.load(Ordering::Acquire) {
             match ports.socket.recv_batch(&mut buffers) {
@@ -360,15 +393,17 @@ impl Receiver {
             }
             Delivery::Associated(message) => {
                 let message = message.to_vec();
-                report(ports, &self.reports, Report::Associated { arrived: now, from, message });
+                report(ports, &self.control.reports, Report::Associated { arrived: now, from, message });
             }
             Delivery::Handshake => {
-                let datagram = datagram.to_vec();
-                report(ports, &self.reports, Report::Handshake { from, datagram });
+                let handshake = Handshake { from, datagram: datagram.to_vec() };
+                if self.control.handshakes.try_send(handshake).is_err() {
+                    ports.shared.counters.dropped(DropReason::ControlQueueFull);
+                }
             }
         }
         if let Some(notice) = notice {
-            report(ports, &self.reports, Report::Notice(notice));
+            report(ports, &self.control.reports, Report::Notice(notice));
         }
     }
 }

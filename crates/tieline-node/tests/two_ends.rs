@@ -202,7 +202,7 @@ impl Office {
 impl End {
     async fn up(&self) -> JoinHandle<()> {
         let node = Node::start(&self.places, &self.name, &unconfined()).await.unwrap();
-        tokio::task::spawn_local(node.run())
+        tokio::task::spawn_local(async { node.run().await.expect("nothing of it ends by itself") })
     }
 
     async fn down(&self, up: JoinHandle<()>) {

@@ -14,7 +14,7 @@ use tieline_io::lock::FileLock;
 use tieline_node::{
     api::client::{Client, ClientError},
     config::Problems,
-    engine,
+    engine::{self, PacketPathEnded},
     node::{Node, Options, StartError},
     places::{LineName, Places, PlacesChoice},
     status::{FarEndKind, LineState, Status},
@@ -39,6 +39,9 @@ pub(crate) enum UpError {
     /// It cannot be brought up.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// It went down by itself.
+    #[error(transparent)]
+    PacketPath(#[from] PacketPathEnded),
     /// The detached process ended; it has said why.
     #[error("line {line} did not come up ({status}):\n{said}")]
     Ended {
@@ -104,7 +107,7 @@ pub(crate) fn run_in_foreground(places: &Places, name: &LineName) -> Result<(), 
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = node.run() => {}
+            ended = node.run() => ended?,
             () = ask_it_down => {}
         }
         tracing::info!(line = %name, "the line's end is down");
