@@ -277,9 +277,12 @@ impl Control {
     /// Catches up with the data halves: what they confirmed becomes current. Every input starts here.
     fn look(&mut self, now: Instant) {
         self.looked_at = now;
-        let confirmed = self.shared.table.load().confirmed_in_waiting().cloned();
-        if let Some(session) = confirmed {
+        // Ends because a session that is established does not wait any more.
+        while let Some(session) = self.confirmed_in_waiting() {
             self.establish(now, session);
+        }
+        if self.shared.table.load().has_expired(now) {
+            self.change_table(|table| table.forget_expired(now));
         }
         if let PeerState::Known(known) = &mut self.peer
             && known.proof.is_some()
@@ -287,6 +290,10 @@ impl Control {
         {
             known.proof = None;
         }
+    }
+
+    fn confirmed_in_waiting(&self) -> Option<Arc<Session>> {
+        self.shared.table.load().confirmed_in_waiting().cloned()
     }
 
     /// Puts a session that is proved from both ends into its place.
@@ -306,6 +313,9 @@ impl Control {
             return;
         }
         self.attempts.end();
+        if role == Role::Responder {
+            self.attempts.yield_to_peer();
+        }
         self.ready_at = Some(now);
         self.is_up = true;
         self.move_peer(agreed_with);
@@ -339,7 +349,7 @@ impl Control {
     fn fresh_index(&mut self) -> SessionIndex {
         loop {
             let index = self.random.index();
-            // At most eight of 2^32 are taken: the loop ends at once but for chances of one in 2^29.
+            // At most thirteen of 2^32 are taken: the loop ends at once but for chances of one in 2^28.
             if self.shared.table.load().find(index).is_none() && !self.attempts.names(index) {
                 return index;
             }

@@ -11,7 +11,7 @@ use tieline_wire::wireguard::{
 };
 
 use crate::drops::{DropCounters, DropReason};
-use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_TIME_RECEIVING};
+use crate::limits::{REJECT_AFTER_MESSAGES, REKEY_AFTER_TIME_RECEIVING};
 use crate::mac::MacKey;
 use crate::noise::aead_nonce;
 use crate::notice::{Notice, NoticePace};
@@ -120,7 +120,7 @@ impl Inbound {
         let (header, sealed) = TransportHeader::parse(datagram).map_err(reason_of)?;
         let table = self.shared.table.load();
         let session = table.find(header.receiver).ok_or(DropReason::UnknownReceiver)?;
-        if now.saturating_duration_since(session.born) >= REJECT_AFTER_TIME {
+        if session.has_expired(now) {
             return Err(DropReason::ExpiredSession);
         }
         if header.counter >= REJECT_AFTER_MESSAGES {
@@ -193,7 +193,7 @@ pub(crate) fn reason_of(error: ParseError) -> DropReason {
 
 /// The replay windows of the sessions in the table. They live here and not in the session, because only this
 /// half has to do with them.
-struct Windows(Box<[SessionWindow; SESSIONS_MAX]>);
+struct Windows(Box<[SessionWindow; Table::SESSIONS_MAX]>);
 
 struct SessionWindow {
     serial: Option<u64>,
@@ -203,7 +203,7 @@ struct SessionWindow {
 impl Windows {
     fn new() -> Self {
         const UNUSED: SessionWindow = SessionWindow { serial: None, window: ReplayWindow::new() };
-        Self(Box::new([UNUSED; SESSIONS_MAX]))
+        Self(Box::new([UNUSED; Table::SESSIONS_MAX]))
     }
 
     /// The window of `session`. One that belongs to no session of the table any more is cleared for a new
@@ -223,6 +223,3 @@ impl Windows {
         &mut self.0[slot].window
     }
 }
-
-/// As many as a [`Table`] holds.
-const SESSIONS_MAX: usize = 4;

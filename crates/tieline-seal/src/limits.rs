@@ -75,6 +75,15 @@ pub const SOURCES_MAX: usize = 1024;
 /// Initiations kept while their answers are out: at [`CUT_RETRY_TIMEOUT`] enough for a round trip of 1.2 s.
 pub const PENDING_INITIATIONS_MAX: usize = 4;
 
+/// Sessions in waiting for their first packet. An initiator takes the first answer to any of its pending
+/// initiations, so the session for it is among as many as those.
+pub const NEXT_SESSIONS_MAX: usize = PENDING_INITIATIONS_MAX;
+
+/// Sessions that were replaced and still open what is under way. One turn leaves two at most: the session from
+/// before it and, if initiations crossed, the one that did not prevail. So these are two turns in quick
+/// succession.
+pub const PREVIOUS_SESSIONS_MAX: usize = 4;
+
 /// Keys that may show the proof of one invitation; whoever holds the secret has no reason for more.
 pub const CANDIDATES_MAX: usize = 16;
 

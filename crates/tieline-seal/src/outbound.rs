@@ -8,7 +8,7 @@ use std::time::Instant;
 use aws_lc_rs::aead::Aad;
 use tieline_wire::wireguard::{TAG_LEN, TransportHeader};
 
-use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
+use crate::limits::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
 use crate::noise::aead_nonce;
 use crate::notice::{Notice, NoticePace};
 use crate::session::{Role, Session};
@@ -74,7 +74,7 @@ impl Outbound {
         }
         let table = self.shared.table.load();
         let (session, address) = table.sealing().ok_or(SealError::NoSession)?;
-        if now.saturating_duration_since(session.born) >= REJECT_AFTER_TIME {
+        if session.has_expired(now) {
             return Err(SealError::Exhausted);
         }
         let to = address.ok_or(SealError::NoAddress)?;

@@ -93,8 +93,12 @@ impl Session {
 
     /// Whether packets may still be sealed and opened under it.
     pub(crate) fn is_alive(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.born) < REJECT_AFTER_TIME
-            && self.outbound.counter.load(Ordering::Relaxed) < REJECT_AFTER_MESSAGES
+        !self.has_expired(now) && self.outbound.counter.load(Ordering::Relaxed) < REJECT_AFTER_MESSAGES
+    }
+
+    /// Whether its age forbids to seal or open anything more under it.
+    pub(crate) fn has_expired(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.born) >= REJECT_AFTER_TIME
     }
 
     pub(crate) fn is_confirmed(&self) -> bool {

@@ -72,10 +72,28 @@ impl Attempts {
         self.wanted_without_address
     }
 
-    /// There is a session: nothing more is due. Answers to initiations that are still out remain welcome.
+    /// There is a session: nothing more is due.
     pub(super) fn end(&mut self) {
         self.streak = None;
         self.wanted_without_address = false;
+    }
+
+    /// Gives up all initiations whose answers are out: the peer has sent a packet under a session that it opened
+    /// itself, so it needs none of ours.
+    pub(super) fn yield_to_peer(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Gives up what the answer to the initiation at `position` makes needless: what is older is overtaken, and
+    /// what followed it faster than the paper's pace is the same attempt once more. So one attempt ends with one
+    /// session, and the sessions of a path of long delay do not chase each other.
+    ///
+    /// What followed it at the paper's pace stays: its answer is welcome, for a plain WireGuard peer has
+    /// forgotten the session of the earlier one by then.
+    fn settle(&mut self, position: usize) {
+        let Some(answered) = self.pending.drain(..=position).next_back() else { return };
+        self.pending
+            .retain(|later| later.sent_at.saturating_duration_since(answered.sent_at) >= REKEY_TIMEOUT);
     }
 
     pub(super) fn set_pace(&mut self, pace: Pace, random: &mut Generator) {
@@ -211,8 +229,7 @@ impl Control {
             opened: pending.sent_at,
             with: from,
         };
-        // The answers to later initiations may still come; what is older is overtaken.
-        self.attempts.pending.drain(..=position);
+        self.attempts.settle(position);
         let session = Session::new(self.next_serial(), agreed, now.monotonic, &keys);
         self.derived_at = Some(now.monotonic);
         self.establish(now.monotonic, Arc::new(session));

@@ -110,9 +110,9 @@ impl Control {
     /// Gives up the sessions in waiting; false if one of them is confirmed already.
     fn retire_waiting(&mut self) -> bool {
         let table = self.shared.table.load_full();
-        let all = [&table.next, &table.superseded].into_iter().flatten().all(|session| session.retire());
+        let all = table.next.iter().all(|session| session.retire());
         if all {
-            self.change_table(|table| (table.next, table.superseded) = (None, None));
+            self.change_table(|table| table.next.clear());
         }
         all
     }
@@ -157,16 +157,14 @@ impl Control {
         Ok(())
     }
 
-    /// Makes `session` the next one; the one that waited before it stays for a while.
+    /// Makes `session` the next one. The one that has waited longest is given up if there are too many.
     fn add_waiting(&mut self, session: Arc<Session>) {
-        let overtaken = self.shared.table.load().superseded.clone();
-        if let Some(overtaken) = overtaken
-            && !overtaken.retire()
+        let oldest = self.shared.table.load().oldest_if_full().cloned();
+        if let Some(oldest) = oldest
+            && !oldest.retire()
         {
             self.look(self.looked_at);
         }
-        self.change_table(|table| {
-            table.superseded = table.next.replace(session);
-        });
+        self.change_table(|table| table.add_next(session));
     }
 }

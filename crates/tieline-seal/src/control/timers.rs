@@ -29,7 +29,7 @@ pub(super) enum Timer {
     Expiry,
     /// Keys that nobody needs are erased (§6.3).
     Erasure,
-    /// The data halves may have done something.
+    /// The data halves may have done something, and keys may have become too old to open anything.
     ActivityCheck,
 }
 
@@ -40,6 +40,7 @@ impl Control {
         let table = self.shared.table.load();
         let after = |moment: Option<Instant>, wait: Duration| moment.map(|moment| moment + wait);
         let has_session = table.sessions().any(|session| session.is_alive(now));
+        let has_old_keys = !table.previous.is_empty() || !table.next.is_empty();
         let expiry = after(table.current.as_ref().map(|session| session.born), REJECT_AFTER_TIME);
         let erasure = after(self.derived_at, ZERO_KEYS_AFTER_TIME);
         [
@@ -49,7 +50,7 @@ impl Control {
             (Timer::PersistentKeepalive, self.persistent_keepalive_at()),
             (Timer::Expiry, expiry.filter(|_| self.is_up)),
             (Timer::Erasure, earliest(erasure, self.attempts.erase_at())),
-            (Timer::ActivityCheck, has_session.then(|| self.looked_at + ACTIVITY_CHECK)),
+            (Timer::ActivityCheck, (has_session || has_old_keys).then(|| self.looked_at + ACTIVITY_CHECK)),
         ]
     }
 
@@ -166,7 +167,7 @@ impl Control {
             let is_old = received_at.saturating_duration_since(session.born) >= REKEY_AFTER_TIME_RECEIVING;
             (session.role == Role::Initiator && is_in_use && is_old).then_some(received_at)
         };
-        [&table.current, &table.previous].into_iter().flatten().filter_map(due_by).max()
+        table.current.iter().chain(&table.previous).filter_map(due_by).max()
     }
 }
 

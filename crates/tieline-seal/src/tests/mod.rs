@@ -3,6 +3,7 @@
 mod chaos;
 mod handshake;
 mod hostile;
+mod long_round_trip;
 mod pair;
 mod pairing;
 mod restart;

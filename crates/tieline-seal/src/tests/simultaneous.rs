@@ -110,7 +110,8 @@ fn ends_that_disagree_lose_nothing_when_sessions_get_old() {
     for (shared, wanted) in [(a, Role::Responder), (b, Role::Responder)] {
         let mut table = crate::table::Table::clone(&shared.table.load());
         if table.current.as_ref().is_some_and(|session| session.role != wanted) {
-            std::mem::swap(&mut table.current, &mut table.previous);
+            let crossed = table.previous.remove(0);
+            table.previous.extend(table.current.replace(crossed));
         }
         shared.table.store(std::sync::Arc::new(table));
     }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::pair::*;
 use crate::limits::{
-    PENDING_INITIATIONS_MAX, REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT,
-    REKEY_TIMEOUT_JITTER_MAX,
+    REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, REKEY_TIMEOUT_JITTER_MAX,
 };
 use crate::{Config, DropReason, Event, Pace, Role, SealError};
 
@@ -435,51 +434,6 @@ fn a_cut_path_is_tried_every_300_ms_and_the_paper_kept_otherwise() {
     let times = pair.times_of(Side::A, INITIATION);
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= REKEY_TIMEOUT), "{times:?}");
     assert!((3..=4).contains(&times.len()), "{times:?}");
-}
-
-#[test]
-fn answers_to_initiations_that_were_repeated_meanwhile_are_still_good() {
-    let mut pair = Pair::new();
-    pair.a.control.set_pace(Pace::Cut);
-    pair.loses = Box::new(|flight| flight.kind() == INITIATION);
-    pair.send(Side::A, b"x").unwrap_err();
-    pair.advance(millis(1150));
-    let sent: Vec<_> = pair.trace.drain(..).map(|(_, flight)| flight).collect();
-    assert_eq!(sent.len(), PENDING_INITIATIONS_MAX);
-    for initiation in &sent {
-        pair.now += millis(300);
-        pair.deliver(initiation).unwrap();
-        pair.settle();
-        pair.pass(Side::A, b"there");
-        pair.pass(Side::B, b"and back");
-    }
-    assert!(pair.a.drops().is_empty() && pair.b.drops().is_empty());
-}
-
-#[test]
-fn packets_under_a_session_that_was_overtaken_before_its_first_packet_still_open() {
-    let mut pair = Pair::new();
-    pair.a.control.set_pace(Pace::Cut);
-    pair.a.keeps_alive = false;
-    // Two initiations reach B before the answer to the first reaches A: a round trip of more than 300 ms.
-    pair.loses = Box::new(|flight| flight.kind() != DATA);
-    pair.send(Side::A, b"x").unwrap_err();
-    pair.advance(millis(450));
-    let initiations: Vec<_> = pair.trace.drain(..).map(|(_, flight)| flight).collect();
-    assert_eq!(initiations.len(), 2);
-    for initiation in &initiations {
-        pair.deliver(initiation).unwrap();
-        pair.now += millis(400);
-    }
-    let responses: Vec<_> = pair.trace.drain(..).map(|(_, flight)| flight).collect();
-    pair.deliver(&responses[0]).unwrap();
-    pair.pass(Side::A, b"under the first session");
-    pair.pass(Side::B, b"back under the first session");
-    pair.deliver(&responses[1]).unwrap();
-    pair.pass(Side::B, b"still under the first session");
-    pair.pass(Side::A, b"under the second session");
-    pair.pass(Side::B, b"back under the second session");
-    assert!(pair.a.drops().is_empty() && pair.b.drops().is_empty());
 }
 
 fn set_counter(pair: &mut Pair, side: Side, counter: u64) {
