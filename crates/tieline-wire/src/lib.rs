@@ -7,9 +7,11 @@
 //! - [`sealed`] — what a sealed packet carries, told by its first four bits.
 //! - [`label`] — MPLS label stack entries. [`associated`] — the associated channel under label 13, with [`stamp`] in it.
 //! - [`control`] — the messages on the control stream. [`ip`] — as much of IP as a line needs.
+//! - [`vnet`] — what stands before packets of a network device, [`checksum`] — the checksum that it may leave to others.
 //! - [`time`] — the two clocks as one input.
 
 pub mod associated;
+pub mod checksum;
 pub mod control;
 pub mod ip;
 pub mod label;
@@ -17,6 +19,7 @@ pub mod sealed;
 pub mod stamp;
 pub mod tai64n;
 pub mod time;
+pub mod vnet;
 pub mod wireguard;
 
 /// Why octets are not the value they claim to be.
