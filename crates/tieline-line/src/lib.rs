@@ -17,8 +17,10 @@
 pub mod accept;
 pub mod control;
 pub mod counters;
+pub mod cut;
 pub mod greeting;
 pub mod inbound;
+pub mod join;
 pub mod key_watch;
 pub mod liveness;
 pub mod outbound;
