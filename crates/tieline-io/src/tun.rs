@@ -3,13 +3,17 @@
 //! What the machine routes to the device is read here, one IP packet a read; what is written here the machine receives from
 //! the device. No packet information header, no Ethernet.
 //!
+//! A device made by [`TunDevice::create_with_offload`] does as a network card with segmentation offload: a packet may be of 64 KiB, to
+//! be cut here, and may lack its checksum; before each packet, both ways, stands the kernel's `virtio_net_hdr`
+//! ([`OFFLOAD_HEADER_LEN`] octets) that says so.
+//!
 //! **The device lives exactly as long as the [`TunDevice`]**: it is not persistent, so when the value is dropped, or the
 //! process is killed in any way, the kernel closes the descriptor, removes the device, and with it its addresses and every
 //! route through it. That is how a crash leaves nothing behind; there is no clean-up to be run, and none to be missed.
 
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -21,12 +25,27 @@ const CLONE_DEVICE: &str = "/dev/net/tun";
 /// Octets of the longest device name (`IFNAMSIZ` less its NUL).
 pub const NAME_BYTES_MAX: usize = libc::IFNAMSIZ - 1;
 
+/// Octets of the header before each packet of a device with offload.
+pub const OFFLOAD_HEADER_LEN: usize = 10;
+
+/// What the kernel leaves to this process, and takes from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// Every packet is whole.
+    None,
+    /// Checksums, and TCP in packets of up to 64 KiB.
+    Tcp,
+    /// UDP as well: runs of datagrams of one size (Linux 6.2 and newer).
+    TcpAndUdp,
+}
+
 /// A TUN device of this process.
 #[derive(Debug)]
 pub struct TunDevice {
     file: File,
     name: String,
     index: u32,
+    offload: Offload,
 }
 
 impl TunDevice {
@@ -37,6 +56,26 @@ impl TunDevice {
     ///
     /// [`TunError`] says what is missing.
     pub fn create(name: &str, mtu: u16) -> Result<Self, TunError> {
+        Self::open(name, mtu, libc::IFF_TUN | libc::IFF_NO_PI)
+    }
+
+    /// Makes the device with as much offload as the kernel has; [`Self::offload`] says how much. Each packet, both ways, has
+    /// [`OFFLOAD_HEADER_LEN`] octets before it, also if that is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::create`].
+    pub fn create_with_offload(name: &str, mtu: u16) -> Result<Self, TunError> {
+        let mut device = Self::open(name, mtu, libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR)?;
+        let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+        let udp = TUN_F_USO4 | TUN_F_USO6;
+        let offers = [(Offload::TcpAndUdp, tcp | udp), (Offload::Tcp, tcp)];
+        let taken = offers.iter().find(|(_, features)| set_offload(&device.file, *features).is_ok());
+        device.offload = taken.map_or(Offload::None, |(offload, _)| *offload);
+        Ok(device)
+    }
+
+    fn open(name: &str, mtu: u16, flags: libc::c_int) -> Result<Self, TunError> {
         check_name(name)?;
         let file = OpenOptions::new()
             .read(true)
@@ -45,17 +84,17 @@ impl TunDevice {
             .open(CLONE_DEVICE)
             .map_err(open_fault)?;
         let mut request = Request::named(name);
-        request.set_flags((libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short);
+        request.set_flags(flags as libc::c_short);
         request.submit(&file, libc::TUNSETIFF).map_err(|source| create_fault(name, source))?;
         let name = request.name();
         let other = |source| TunError::Other { name: name.clone(), source };
         let index = configure(&name, mtu).map_err(other)?;
-        Ok(Self { file, name, index })
+        Ok(Self { file, name, index, offload: Offload::None })
     }
 
     /// Reads one IP packet that the machine sends through the device; returns its length.
     ///
-    /// A packet longer than `buffer` is cut, so lend at least the device's MTU.
+    /// A packet longer than `buffer` is cut, so lend at least the device's MTU; with offload, [`OFFLOAD_HEADER_LEN`] and 64 KiB.
     ///
     /// # Errors
     ///
@@ -72,6 +111,22 @@ impl TunDevice {
     pub fn write(&self, packet: &[u8]) -> io::Result<()> {
         rustix::io::retry_on_intr(|| rustix::io::write(&self.file, packet))?;
         Ok(())
+    }
+
+    /// Lets the machine receive one IP packet that lies in parts, gathered by the kernel; with offload the first part is the header.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`]; `EINVAL` also for a header that does not fit its packet.
+    pub fn write_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        rustix::io::retry_on_intr(|| rustix::io::writev(&self.file, parts))?;
+        Ok(())
+    }
+
+    /// What the kernel leaves to this process, and takes from it.
+    #[must_use]
+    pub fn offload(&self) -> Offload {
+        self.offload
     }
 
     /// The device's name, with its number filled in.
@@ -189,6 +244,18 @@ fn configure(name: &str, mtu: u16) -> io::Result<u32> {
     request.set_mtu(mtu);
     request.submit(&socket, libc::SIOCSIFMTU)?;
     index_of(name)
+}
+
+// Newer than the library.
+const TUN_F_USO4: libc::c_uint = 0x20;
+const TUN_F_USO6: libc::c_uint = 0x40;
+
+fn set_offload(device: &File, features: libc::c_uint) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as it is borrowed, and this request takes a number, no memory.
+    match unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(features)) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 fn index_of(name: &str) -> io::Result<u32> {
