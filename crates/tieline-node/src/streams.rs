@@ -6,6 +6,7 @@
 //! restart of the far end shows in its hello; the connection to the instance before is dropped then.
 
 pub mod channel;
+mod circuit;
 mod control;
 mod frame;
 pub mod identity;
@@ -14,18 +15,19 @@ mod services;
 
 use std::{io, sync::Arc, time::Duration};
 
-use noq::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TransportConfig, VarInt};
+use noq::{Connection, Endpoint, EndpointConfig, TransportConfig, VarInt};
 use tieline_seal::PublicKey;
 use tieline_transfer::Inbox;
-use tieline_wire::control::{Accepted, Hello, StreamAnswer, StreamRequest};
+use tieline_wire::control::{Accepted, Hello, StreamRequest};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite},
     sync::{Mutex, mpsc, watch},
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
 
 use channel::{ChannelSocket, StreamChannel, far_address};
+pub use circuit::Circuit;
 use identity::{Identity, IdentityError};
 use meeting::Meeting;
 
@@ -47,19 +49,6 @@ pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(15);
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 /// Code of a connection that is closed because the far end was started anew.
 const CLOSED_FOR_SUCCESSOR: u32 = 1;
-/// Code of a stream whose other side broke.
-const BROKEN: u32 = 4;
-/// Octets that are copied at once.
-const COPY_BYTES: usize = 256 << 10;
-
-/// A stream in both directions, given over to a service.
-#[derive(Debug)]
-pub struct Circuit {
-    /// Towards the far end.
-    pub send: SendStream,
-    /// From the far end.
-    pub recv: RecvStream,
-}
 
 /// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
@@ -286,38 +275,6 @@ impl Streams {
     }
 }
 
-impl Circuit {
-    /// Joins the circuit with `stream`: what comes in at one goes out at the other, both ways, each way until its end, which
-    /// is passed on. Returns when both ways have ended and the far end has everything.
-    pub async fn join(mut self, stream: impl AsyncRead + AsyncWrite) {
-        let (mut reader, mut writer) = tokio::io::split(stream);
-        let out = async {
-            copy(&mut reader, &mut self.send).await?;
-            self.send.shutdown().await
-        };
-        let back = async {
-            copy(&mut self.recv, &mut writer).await?;
-            writer.shutdown().await
-        };
-        if let Err(error) = tokio::try_join!(out, back) {
-            tracing::debug!(%error, "a circuit broke");
-            // A break must not look like an end.
-            let _ = self.send.reset(VarInt::from_u32(BROKEN));
-            let _ = self.recv.stop(VarInt::from_u32(BROKEN));
-            return;
-        }
-        let _ = self.send.stopped().await;
-    }
-
-    async fn request(&mut self, request: &StreamRequest) -> Result<(), OpenError> {
-        frame::write(&mut self.send, request).await.map_err(OpenError::Answer)?;
-        match frame::read(&mut self.recv).await.map_err(OpenError::Answer)? {
-            StreamAnswer::Accepted => Ok(()),
-            StreamAnswer::Refused { reason } => Err(OpenError::Refused(reason)),
-        }
-    }
-}
-
 impl Inner {
     fn connects(&self) -> bool {
         self.connects.borrow().unwrap_or(false)
@@ -337,9 +294,14 @@ impl Inner {
 
     /// Serves one connection until it ends.
     async fn serve(self: &Arc<Self>, connection: Connection) {
+        let control = match control::open(self, &connection).await {
+            Ok(control) => control,
+            Err(error) => return tracing::debug!(%error, "there was no control stream"),
+        };
         tracing::debug!("streams are connected");
+        // Not before: the first stream is the control stream, whoever else waits to open one.
         self.connection.send_replace(Some(connection.clone()));
-        let reason = services::serve(self, &connection).await;
+        let reason = services::serve(self, &connection, control).await;
         tracing::debug!(%reason, "streams are disconnected");
         self.connection.send_if_modified(|current| {
             let ended = current.as_ref().is_some_and(|current| current.stable_id() == connection.stable_id());
@@ -403,15 +365,5 @@ fn transport_config(packet_len_max: u16) -> TransportConfig {
     transport
 }
 
-async fn copy(
-    reader: &mut (impl AsyncRead + Unpin),
-    writer: &mut (impl AsyncWrite + Unpin),
-) -> io::Result<()> {
-    let mut buffer = vec![0; COPY_BYTES];
-    loop {
-        match reader.read(&mut buffer).await? {
-            0 => return writer.flush().await,
-            len => writer.write_all(&buffer[..len]).await?,
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

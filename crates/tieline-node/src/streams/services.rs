@@ -16,12 +16,9 @@ const CONTROL_ENDED: u32 = 2;
 /// Code of a stream that nobody wants any more.
 const NOT_WANTED: u32 = 3;
 
-/// Serves `connection` until it ends, and says why it did.
-pub(super) async fn serve(inner: &Arc<Inner>, connection: &Connection) -> String {
-    let control = match control::open(inner, connection).await {
-        Ok(stream) => control::serve(inner, stream),
-        Err(error) => return error.to_string(),
-    };
+/// Serves `connection`, whose control stream is `control`, until it ends, and says why it did.
+pub(super) async fn serve(inner: &Arc<Inner>, connection: &Connection, control: Circuit) -> String {
+    let control = control::serve(inner, control);
     tokio::pin!(control);
     let mut requests = JoinSet::new();
     loop {
