@@ -18,8 +18,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub const PREFIX_LEN: usize = 4;
 /// The longest message; a longer one is refused by its prefix.
 pub const MESSAGE_LEN_MAX: usize = 64 * 1024;
-/// Networks that one end may offer.
+/// Networks that an operator may offer.
 pub const OFFERS_MAX: usize = 256;
+/// Networks in one list of a message: what an operator offers, and the 16 addresses that the end's own device may have.
+pub const NETWORKS_MAX: usize = OFFERS_MAX + 16;
 /// Characters of a name of an end, a service or a folder.
 pub const NAME_LEN_MAX: usize = 255;
 
@@ -178,15 +180,15 @@ pub fn parse_control(json: &[u8]) -> Result<ControlMessage, MessageError> {
     strip_control_characters(&mut message);
     let bounds = match &message {
         ControlMessage::Hello(hello) => vec![
-            ("offers", hello.offers.len(), OFFERS_MAX),
+            ("offers", hello.offers.len(), NETWORKS_MAX),
             ("services", hello.services.len(), OFFERS_MAX),
             ("labels", hello.labels.len(), OFFERS_MAX),
             ("name", hello.name.chars().count(), NAME_LEN_MAX),
             ("software", hello.software.chars().count(), NAME_LEN_MAX),
         ],
         ControlMessage::Accepted(accepted) => vec![
-            ("accepted", accepted.accepted.len(), OFFERS_MAX),
-            ("refused", accepted.refused.len(), OFFERS_MAX),
+            ("accepted", accepted.accepted.len(), NETWORKS_MAX),
+            ("refused", accepted.refused.len(), NETWORKS_MAX),
         ],
         ControlMessage::Unknown => Vec::new(),
     };
@@ -260,7 +262,7 @@ mod tests {
     fn bounds_hold() {
         assert!(matches!(len_of([0, 1, 0, 1]), Err(MessageError::TooLong(65537))));
         assert_eq!(len_of([0, 1, 0, 0]).unwrap(), 65536);
-        let many = vec!["10.0.0.0/8"; OFFERS_MAX + 1];
+        let many = vec!["10.0.0.0/8"; NETWORKS_MAX + 1];
         let json = serde_json::json!({ "type": "hello", "offers": many }).to_string();
         assert!(matches!(parse_control(json.as_bytes()), Err(MessageError::Bound { field: "offers", .. })));
         let json = serde_json::json!({ "type": "hello", "name": "n".repeat(256) }).to_string();
