@@ -20,7 +20,6 @@ use tieline_seal::PublicKey;
 use tieline_transfer::Inbox;
 use tieline_wire::control::{Accepted, Hello, StreamRequest};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     sync::{Mutex, mpsc, watch},
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
@@ -114,8 +113,6 @@ struct Inner {
     accepted: watch::Sender<Option<Accepted>>,
     meeting: Meeting,
     running: Mutex<Option<JoinHandle<()>>>,
-    /// Circuits whose octets are not all at the far end yet.
-    carrying: watch::Sender<usize>,
     /// Whether this end connects; none until the far end's key is known.
     connects: watch::Sender<Option<bool>>,
 }
@@ -142,7 +139,6 @@ impl Streams {
             accepted: watch::Sender::new(None),
             meeting: Meeting::default(),
             running: Mutex::new(None),
-            carrying: watch::Sender::new(0),
             connects: watch::Sender::new(None),
         })))
     }
@@ -235,27 +231,13 @@ impl Streams {
         }
     }
 
-    /// Joins `circuit` with `stream` as [`Circuit::join`] does; [`Self::delivered`] knows of it.
-    pub async fn carry(&self, circuit: Circuit, stream: impl AsyncRead + AsyncWrite) {
-        self.0.carrying.send_modify(|carrying| *carrying += 1);
-        circuit.join(stream).await;
-        self.0.carrying.send_modify(|carrying| *carrying -= 1);
-    }
-
-    /// Waits until the far end has everything that went into circuits here.
-    pub async fn delivered(&self) {
-        let mut carrying = self.0.carrying.subscribe();
-        // The sender lives as long as we do.
-        let _ = carrying.wait_for(|carrying| *carrying == 0).await;
-    }
-
     /// Closes the connection, as this end goes down.
     pub async fn close(&self) {
         if let Some(running) = self.0.running.lock().await.take() {
             running.abort();
         }
         self.0.endpoint.close(VarInt::from_u32(0), b"going down");
-        // The far end must hear of it: whoever waits there for a last acknowledgement would wait in vain.
+        // The far end must hear of it: whoever waits there for more would wait in vain.
         let _ = timeout(CLOSE_WAIT_MAX, self.0.endpoint.wait_all_draining()).await;
     }
 

@@ -6,13 +6,15 @@
 //! | 0: zero (4) | my input has ended |
 //! | 0: 0xFFFFFFFF (4) | all of your input, to its end, has left at my output |
 //!
-//! Both sides are done when each has heard both of the last two; a stream that ends before is broken.
+//! A side is done when it has said and heard both of the last two; a stream that ends before is broken. It then ends its
+//! own way and waits until the far end has ended the other: only then has its last word arrived.
 
-use std::io;
+use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::Notify,
+    time::timeout,
 };
 
 const LENGTH_LEN: usize = 4;
@@ -20,6 +22,9 @@ const LENGTH_LEN: usize = 4;
 const FRAME_LEN_MAX: usize = 256 << 10;
 const ENDED: u32 = 0;
 const RECEIVED: u32 = u32::MAX;
+/// How long to wait for the sign that the far end has our last word. Everything is there by then; without that word the
+/// far end would not know it.
+const LAST_WORD_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Carries `input` to the far end and what comes from there to `output`, until both inputs have ended and both ends have
 /// everything.
@@ -32,11 +37,12 @@ pub(crate) async fn carry(
     output: impl AsyncWrite + Unpin,
     line: impl AsyncRead + AsyncWrite,
 ) -> io::Result<()> {
-    let (reader, mut writer) = tokio::io::split(line);
+    let (mut reader, mut writer) = tokio::io::split(line);
     let all_received = Notify::new();
-    tokio::try_join!(send(input, &mut writer, &all_received), receive(reader, output, &all_received))?;
-    // The far end has said that it has everything; it may be gone already.
+    tokio::try_join!(send(input, &mut writer, &all_received), receive(&mut reader, output, &all_received))?;
+    // Each may fail: the far end has said that it has everything, and may be gone already.
     let _ = writer.shutdown().await;
+    let _ = timeout(LAST_WORD_WAIT_MAX, reader.read(&mut [0])).await;
     Ok(())
 }
 
@@ -67,7 +73,7 @@ async fn send(
 }
 
 async fn receive(
-    mut reader: impl AsyncRead + Unpin,
+    reader: &mut (impl AsyncRead + Unpin),
     mut output: impl AsyncWrite + Unpin,
     all_received: &Notify,
 ) -> io::Result<()> {
@@ -142,6 +148,25 @@ mod tests {
         far.write_all(&ENDED.to_be_bytes()).await.unwrap();
         far.shutdown().await.unwrap();
         assert!(carry(&b"important"[..], Vec::new(), near).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn end_that_is_done_stays_until_the_far_end_has_its_last_word() {
+        let (near, mut far) = tokio::io::duplex(64);
+        far.write_all(&[ENDED.to_be_bytes(), RECEIVED.to_be_bytes()].concat()).await.unwrap();
+        let carrying = carry(&[][..], Vec::new(), near);
+        tokio::pin!(carrying);
+        let mut said = Vec::new();
+        tokio::select! {
+            done = &mut carrying => panic!("the far end has not heard everything: {done:?}"),
+            read = far.read_to_end(&mut said) => assert_eq!(read.unwrap(), 8),
+        }
+        assert!(
+            timeout(Duration::from_millis(50), &mut carrying).await.is_err(),
+            "the far end is still there"
+        );
+        drop(far);
+        timeout(Duration::from_secs(5), carrying).await.expect("at once").unwrap();
     }
 
     #[tokio::test]

@@ -70,12 +70,12 @@ struct FilesQuery {
 
 async fn files(State(shared): State<Shared>, Query(query): Query<FilesQuery>, request: Request) -> Response {
     let circuit = shared.streams.open(&StreamRequest::Files { folder: query.folder }).await;
-    give(&shared.streams, request, circuit)
+    give(request, circuit)
 }
 
 async fn pipe(State(shared): State<Shared>, request: Request) -> Response {
     let circuit = shared.streams.pipe().await;
-    give(&shared.streams, request, circuit)
+    give(request, circuit)
 }
 
 async fn ask<T: serde::Serialize>(
@@ -93,7 +93,7 @@ async fn ask<T: serde::Serialize>(
 }
 
 /// Answers 101 and joins the connection with the circuit until both directions have ended.
-fn give(streams: &Streams, mut request: Request, circuit: Result<Circuit, OpenError>) -> Response {
+fn give(mut request: Request, circuit: Result<Circuit, OpenError>) -> Response {
     let circuit = match circuit {
         Ok(circuit) => circuit,
         Err(error) => return refusal(&error),
@@ -101,10 +101,9 @@ fn give(streams: &Streams, mut request: Request, circuit: Result<Circuit, OpenEr
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return error(StatusCode::UPGRADE_REQUIRED, format!("ask for an upgrade to {UPGRADE}"));
     };
-    let streams = streams.clone();
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => streams.carry(circuit, TokioIo::new(upgraded)).await,
+            Ok(upgraded) => circuit.join(TokioIo::new(upgraded)).await,
             Err(error) => tracing::debug!(%error, "a connection of the local API ended too early"),
         }
     });

@@ -24,7 +24,7 @@ pub struct Circuit {
 
 impl Circuit {
     /// Joins the circuit with `stream`: what comes in at one goes out at the other, both ways, each way until its end, which
-    /// is passed on. Returns when both ways have ended and the far end has everything.
+    /// is passed on. Returns when both ways have ended; what the far end does not have by then is on its way.
     pub async fn join(mut self, stream: impl AsyncRead + AsyncWrite) {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let out = async {
@@ -40,9 +40,7 @@ impl Circuit {
             // A break must not look like an end.
             let _ = self.send.reset(VarInt::from_u32(BROKEN));
             let _ = self.recv.stop(VarInt::from_u32(BROKEN));
-            return;
         }
-        let _ = self.send.stopped().await;
     }
 
     /// Asks the far end for a service and waits for its answer.

@@ -29,8 +29,6 @@ pub(crate) struct PipeArgs {
 
 /// After this long without the far end somebody at a terminal is told what is waited for.
 const SILENT_WAIT: Duration = Duration::from_secs(2);
-/// How long to wait for the far end's word that it has everything.
-const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Why a pipe did not carry everything.
 #[derive(Debug, thiserror::Error)]
@@ -81,15 +79,8 @@ async fn join(places: &Places, name: &LineName) -> Result<(), PipeError> {
         Ok(_) => carry(&client).await,
         Err(ClientError::NotUp { .. }) => {
             let options = Options { without_routes: true, ..Options::default() };
-            let node = Node::start(places, name, &options).await?;
-            let streams = node.streams();
-            let running = tokio::spawn(node.run());
+            let running = tokio::spawn(Node::start(places, name, &options).await?.run());
             let carried = carry(&client).await;
-            if carried.is_ok() {
-                // With this process goes what the far end has not acknowledged yet. If it is gone already, it had everything,
-                // and only its last word was lost.
-                let _ = tokio::time::timeout(DELIVERY_WAIT_MAX, streams.delivered()).await;
-            }
             // The far end must have our goodbye before this process ends; it may be down already.
             let _ = client.down().await;
             let _ = running.await;
