@@ -2,8 +2,9 @@
 //!
 //! The end with the smaller public key connects, the other accepts; both may open streams. The first stream is the control
 //! stream (`control`), every other belongs to a service (`services`). The connection has no idle timeout: whether
-//! the far end is there is the line's business, and after a cut it is told to go on at once ([`Streams::wake_up`]). A
-//! restart of the far end shows in its hello; the connection to the instance before is dropped then.
+//! the far end is there is the line's business. A cut breaks nothing, and after it the connection is told to go on at
+//! once ([`Streams::wake_up`]). What is dropped is the connection to a far end that will not come back: it said goodbye,
+//! it was started anew, or it turned out to be no tieline ([`Streams::handle_event`]).
 
 pub mod channel;
 mod circuit;
@@ -11,14 +12,16 @@ mod control;
 mod frame;
 pub mod identity;
 mod meeting;
+mod opening;
 mod services;
 
 use std::{io, sync::Arc, time::Duration};
 
 use noq::{Connection, Endpoint, EndpointConfig, TransportConfig, VarInt};
+use tieline_line::{Event, greeting::FarEnd};
 use tieline_seal::PublicKey;
 use tieline_transfer::Inbox;
-use tieline_wire::control::{Accepted, Hello, StreamRequest};
+use tieline_wire::control::{Accepted, Hello};
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::{JoinHandle, JoinSet},
@@ -29,6 +32,7 @@ use channel::{ChannelSocket, StreamChannel, far_address};
 pub use circuit::Circuit;
 use identity::{Identity, IdentityError};
 use meeting::Meeting;
+pub use opening::{CONNECTION_WAIT_MAX, NoStreams, OpenError};
 
 /// Streams that the far end may have open at once.
 const STREAMS_MAX: u32 = 64;
@@ -42,32 +46,10 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 const CLOSE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Pause before connecting again after the connection failed.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// How long somebody who wants a stream waits for the connection.
-pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(15);
-/// How long the far end may take to answer a request that needs no person.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 /// Code of a connection that is closed because the far end was started anew.
 const CLOSED_FOR_SUCCESSOR: u32 = 1;
-
-/// Why there is no stream.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// No connection came up in time.
-    #[error("the far end is not connected: no stream connection within {} s; `tieline status` says why", CONNECTION_WAIT_MAX.as_secs())]
-    NotConnected,
-    /// The connection broke.
-    #[error("the stream connection broke")]
-    Connection(#[from] noq::ConnectionError),
-    /// The far end's answer did not come or was no answer.
-    #[error("the far end did not answer the request for a stream")]
-    Answer(#[source] io::Error),
-    /// The far end said no.
-    #[error("the far end refuses: {0}")]
-    Refused(String),
-    /// This end has one already.
-    #[error("a pipe is open or waiting at this end already")]
-    Busy,
-}
+/// Code of a connection that is closed because the far end is not there any more, or no tieline.
+const CLOSED_FOR_GOOD: u32 = 5;
 
 /// What comes from the far end on the control stream.
 #[derive(Debug)]
@@ -115,6 +97,7 @@ struct Inner {
     running: Mutex<Option<JoinHandle<()>>>,
     /// Whether this end connects; none until the far end's key is known.
     connects: watch::Sender<Option<bool>>,
+    no_streams: watch::Sender<Option<NoStreams>>,
 }
 
 impl Streams {
@@ -140,6 +123,7 @@ impl Streams {
             meeting: Meeting::default(),
             running: Mutex::new(None),
             connects: watch::Sender::new(None),
+            no_streams: watch::Sender::new(None),
         })))
     }
 
@@ -159,7 +143,7 @@ impl Streams {
         if let Some(before) = running.take() {
             before.abort();
         }
-        inner.drop_connection();
+        inner.drop_connection(CLOSED_FOR_SUCCESSOR, "the far end was started anew");
         let task = if inner.connects() {
             let mut config = inner.setup.identity.client_config(certificate)?;
             config.transport_config(Arc::clone(&inner.transport));
@@ -172,6 +156,27 @@ impl Streams {
         };
         *running = Some(task);
         Ok(())
+    }
+
+    /// Takes what the line says of the far end: whether waiting for it is in vain.
+    pub fn handle_event(&self, event: &Event) {
+        match event {
+            Event::Goodbye => self.0.drop_connection(CLOSED_FOR_GOOD, "the far end said goodbye"),
+            Event::FarEnd(FarEnd::IpOnly) => self.0.give_up(NoStreams::IpOnly),
+            Event::FarEnd(FarEnd::Incompatible(_)) => self.0.give_up(NoStreams::Incompatible),
+            Event::FarEnd(FarEnd::Tieline(_) | FarEnd::Unknown) => {
+                self.0.no_streams.send_replace(None);
+            }
+            Event::SessionReady
+            | Event::SessionLost
+            | Event::PeerMoved { .. }
+            | Event::Paired { .. }
+            | Event::KeyInUseTwice(_)
+            | Event::OurKeyInUseTwice
+            | Event::Reachability(_)
+            | Event::Answered { .. }
+            | Event::NoAnswer => {}
+        }
     }
 
     /// The path is whole again after a cut: what waits for a retransmission goes on at once.
@@ -190,47 +195,6 @@ impl Streams {
         self.0.connection.borrow().is_some()
     }
 
-    /// Opens a stream for a service of the far end and waits for its answer.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`].
-    pub async fn open(&self, request: &StreamRequest) -> Result<Circuit, OpenError> {
-        let connection = self.connection().await?;
-        let (send, recv) = connection.open_bi().await?;
-        let mut circuit = Circuit { send, recv };
-        let answer = timeout(ANSWER_WAIT_MAX, circuit.request(request)).await;
-        answer.map_err(|_elapsed| OpenError::Answer(io::ErrorKind::TimedOut.into()))??;
-        Ok(circuit)
-    }
-
-    /// Waits until both ends have asked for a pipe, and returns it.
-    ///
-    /// # Errors
-    ///
-    /// `Busy` if this end has one already; otherwise it waits as long as it takes.
-    pub async fn pipe(&self) -> Result<Circuit, OpenError> {
-        let _place = self.0.meeting.take_place().ok_or(OpenError::Busy)?;
-        // Somebody may want a pipe before the invitation is taken up.
-        if !self.0.settled_who_connects().await {
-            loop {
-                // A request that found us and broke before it was answered is not ours to tell of: the next will find us.
-                if let Some(circuit) = self.0.meeting.wait_for_far_end().await {
-                    return Ok(circuit);
-                }
-            }
-        }
-        loop {
-            match self.ask_for_pipe().await {
-                Ok(circuit) => return Ok(circuit),
-                Err(OpenError::Refused(reason)) => return Err(OpenError::Refused(reason)),
-                // Not there yet, or gone while it waited: the far end may come back.
-                Err(error) => tracing::debug!(%error, "waiting for the far end's pipe"),
-            }
-            sleep(RECONNECT_PAUSE).await;
-        }
-    }
-
     /// Closes the connection, as this end goes down.
     pub async fn close(&self) {
         if let Some(running) = self.0.running.lock().await.take() {
@@ -240,21 +204,6 @@ impl Streams {
         // The far end must hear of it: whoever waits there for more would wait in vain.
         let _ = timeout(CLOSE_WAIT_MAX, self.0.endpoint.wait_all_draining()).await;
     }
-
-    async fn ask_for_pipe(&self) -> Result<Circuit, OpenError> {
-        let connection = self.connection().await?;
-        let (send, recv) = connection.open_bi().await?;
-        let mut circuit = Circuit { send, recv };
-        circuit.request(&StreamRequest::Pipe).await?;
-        Ok(circuit)
-    }
-
-    async fn connection(&self) -> Result<Connection, OpenError> {
-        let mut connection = self.0.connection.subscribe();
-        let up = timeout(CONNECTION_WAIT_MAX, connection.wait_for(Option::is_some)).await;
-        let up = up.map_err(|_elapsed| OpenError::NotConnected)?;
-        up.ok().and_then(|up| up.clone()).ok_or(OpenError::NotConnected)
-    }
 }
 
 impl Inner {
@@ -262,15 +211,16 @@ impl Inner {
         self.connects.borrow().unwrap_or(false)
     }
 
-    async fn settled_who_connects(&self) -> bool {
-        let mut connects = self.connects.subscribe();
-        // The sender lives as long as we do.
-        connects.wait_for(Option::is_some).await.is_ok_and(|connects| connects.unwrap_or(false))
+    fn give_up(&self, why: NoStreams) {
+        self.no_streams.send_replace(Some(why));
+        self.drop_connection(CLOSED_FOR_GOOD, "the far end is no tieline that has streams");
     }
 
-    fn drop_connection(&self) {
+    /// Closes the connection, and so breaks every stream.
+    fn drop_connection(&self, code: u32, reason: &str) {
         if let Some(before) = self.connection.send_replace(None) {
-            before.close(VarInt::from_u32(CLOSED_FOR_SUCCESSOR), b"the far end was started anew");
+            tracing::debug!(reason, "the stream connection is dropped");
+            before.close(VarInt::from_u32(code), reason.as_bytes());
         }
     }
 
@@ -317,7 +267,7 @@ async fn accept_always(inner: Arc<Inner>) {
             Ok(Ok(connection)) => {
                 // The far end has one connection; a new one says that the one before is lost.
                 serving.shutdown().await;
-                inner.drop_connection();
+                inner.drop_connection(CLOSED_FOR_SUCCESSOR, "the far end made another connection");
                 let inner = Arc::clone(&inner);
                 serving.spawn(async move { inner.serve(connection).await });
             }

@@ -9,6 +9,7 @@ mod commands;
 mod demo;
 mod doctor;
 mod failure;
+mod far_end;
 mod logging;
 mod output;
 mod process;

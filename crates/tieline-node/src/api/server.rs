@@ -118,6 +118,7 @@ fn refusal(refused: &OpenError) -> Response {
     let status = match refused {
         OpenError::Busy => StatusCode::CONFLICT,
         OpenError::Refused(_) => StatusCode::FORBIDDEN,
+        OpenError::NoStreams(_) => StatusCode::NOT_IMPLEMENTED,
         OpenError::NotConnected | OpenError::Connection(_) | OpenError::Answer(_) => {
             StatusCode::SERVICE_UNAVAILABLE
         }

@@ -9,9 +9,15 @@ use std::{
 };
 
 use noq::{Connection, Endpoint, EndpointConfig, VarInt};
+use tempfile::TempDir;
 use tieline_io::wait::Waker;
+use tieline_line::{Event, greeting::FarEnd};
 use tieline_seal::{PrivateKey, PublicKey};
-use tieline_wire::control::{ControlMessage, Hello, StreamRequest};
+use tieline_transfer::Inbox;
+use tieline_wire::{
+    associated,
+    control::{ControlMessage, Hello, StreamRequest},
+};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -19,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    FromFarEnd, Setup, Streams,
+    FromFarEnd, NoStreams, OpenError, Setup, Streams,
     channel::{ChannelSocket, StreamChannel, far_address},
     frame,
     identity::Identity,
@@ -30,6 +36,7 @@ const PACKET_LEN_MAX: u16 = 1416;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Long enough for whatever must not happen.
 const A_WHILE: Duration = Duration::from_millis(100);
+const FILES: StreamRequest = StreamRequest::Files { folder: None };
 
 #[tokio::test]
 async fn accepting_end_gives_no_stream_before_the_far_end_has_opened_the_control_stream() {
@@ -80,6 +87,113 @@ async fn connecting_end_gives_no_stream_before_its_control_stream_is_open() {
     drop(path);
 }
 
+#[tokio::test]
+async fn pipe_outlives_a_cut_and_breaks_at_once_when_the_far_end_says_goodbye() {
+    let pair = Pair::connected().await;
+    let (near, far) = tokio::join!(pair.connecting.streams.pipe(), pair.accepting.streams.pipe());
+    let (mut near, mut far) = (near.unwrap(), far.unwrap());
+    pair.path.set_whole(false);
+    far.send.write_all(b"late").await.unwrap();
+    let mut came = [0; 4];
+    assert!(timeout(A_WHILE, near.recv.read_exact(&mut came)).await.is_err(), "it waits");
+    pair.path.set_whole(true);
+    timeout(PATIENCE, near.recv.read_exact(&mut came)).await.expect("it goes on").unwrap();
+    assert_eq!(&came, b"late");
+    // Of the far end's last words only the goodbye arrives.
+    pair.path.set_whole(false);
+    pair.connecting.streams.handle_event(&Event::Goodbye);
+    let read = timeout(A_WHILE, near.recv.read(&mut came)).await.expect("at once");
+    assert!(read.is_err(), "a break does not look like an end");
+    assert!(!pair.connecting.streams.is_connected());
+}
+
+#[tokio::test]
+async fn who_waits_for_a_far_end_that_has_no_streams_is_told_at_once() {
+    let (_path, near, far) = Path::new();
+    let (smaller, larger) = keys();
+    let hello = associated::Hello {
+        version_min: 7,
+        version_max: 7,
+        answer_wanted: false,
+        instance: 1,
+        certificate: [0; 32],
+    };
+    for (channel, own, other) in [(near, smaller, larger), (far, larger, smaller)] {
+        let end = End::new(channel, own, Identity::generate().unwrap());
+        end.streams.set_peer(other);
+        let waiting = async { tokio::join!(end.streams.pipe(), end.streams.open(&FILES)) };
+        let learning = async {
+            sleep(A_WHILE).await;
+            end.streams.handle_event(&Event::FarEnd(FarEnd::IpOnly));
+        };
+        let ((pipe, files), ()) =
+            timeout(3 * A_WHILE, async { tokio::join!(waiting, learning) }).await.expect("at once");
+        for error in [pipe.unwrap_err(), files.unwrap_err()] {
+            assert!(matches!(error, OpenError::NoStreams(NoStreams::IpOnly)), "{error}");
+        }
+        end.streams.handle_event(&Event::FarEnd(FarEnd::Incompatible(hello)));
+        let error = timeout(A_WHILE, end.streams.open(&FILES)).await.expect("at once").unwrap_err();
+        assert!(matches!(error, OpenError::NoStreams(NoStreams::Incompatible)), "{error}");
+        end.streams.handle_event(&Event::FarEnd(FarEnd::Tieline(hello)));
+        assert!(timeout(A_WHILE, end.streams.pipe()).await.is_err(), "a tieline is waited for");
+    }
+}
+
+#[tokio::test]
+async fn far_end_that_turns_out_to_be_plain_wireguard_breaks_what_is_open() {
+    let pair = Pair::connected().await;
+    let (near, far) = tokio::join!(pair.connecting.streams.pipe(), pair.accepting.streams.pipe());
+    let (mut near, _far) = (near.unwrap(), far.unwrap());
+    pair.path.set_whole(false);
+    pair.connecting.streams.handle_event(&Event::FarEnd(FarEnd::IpOnly));
+    let read = timeout(A_WHILE, near.recv.read(&mut [0])).await.expect("at once");
+    assert!(read.is_err());
+}
+
+#[tokio::test]
+async fn certificate_that_was_not_announced_is_refused_by_both_sides() {
+    let (_path, near, far) = Path::new();
+    let (near, far) = (bare_endpoint(near), bare_endpoint(far));
+    let [client, server, other] = [(); 3].map(|()| Identity::generate().unwrap());
+    for (expected_client, expected_server) in [(&other, &server), (&client, &other)] {
+        far.set_server_config(Some(server.server_config(expected_client.fingerprint()).unwrap()));
+        let config = client.client_config(expected_server.fingerprint()).unwrap();
+        let connecting = near.connect_with(config, far_address(), "tieline").unwrap();
+        let accepting = async { far.accept().await.unwrap().await };
+        let (_, accepted) = timeout(PATIENCE, async { tokio::join!(connecting, accepting) }).await.unwrap();
+        assert!(accepted.is_err());
+    }
+}
+
+/// Two ends that are connected.
+struct Pair {
+    path: Path,
+    connecting: End,
+    accepting: End,
+    _inbox: TempDir,
+}
+
+impl Pair {
+    /// The accepting end takes files.
+    async fn connected() -> Self {
+        let (path, near, far) = Path::new();
+        let (smaller, larger) = keys();
+        let (client, server) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+        let (client_is, server_is) = (client.fingerprint(), server.fingerprint());
+        let folder = tempfile::tempdir().unwrap();
+        let inbox = Inbox::open(folder.path()).unwrap();
+        let connecting = End::new(near, smaller, client);
+        let accepting = End::with_inbox(far, larger, server, Some(Arc::new(inbox)));
+        connecting.streams.set_peer(larger);
+        accepting.streams.set_peer(smaller);
+        accepting.streams.set_far_end(client_is).await.unwrap();
+        connecting.streams.set_far_end(server_is).await.unwrap();
+        connecting.wait_until_connected().await;
+        accepting.wait_until_connected().await;
+        Self { path, connecting, accepting, _inbox: folder }
+    }
+}
+
 /// One end's streams, and what they hear.
 struct End {
     streams: Streams,
@@ -88,11 +202,20 @@ struct End {
 
 impl End {
     fn new(channel: Arc<StreamChannel>, own_key: PublicKey, identity: Identity) -> Self {
+        Self::with_inbox(channel, own_key, identity, None)
+    }
+
+    fn with_inbox(
+        channel: Arc<StreamChannel>,
+        own_key: PublicKey,
+        identity: Identity,
+        inbox: Option<Arc<Inbox>>,
+    ) -> Self {
         let (reports, heard) = mpsc::channel(64);
         let setup = Setup {
             identity,
             own_key,
-            inbox: None,
+            inbox,
             hello: Hello::default(),
             packet_len_max: PACKET_LEN_MAX,
             reports,
@@ -126,6 +249,10 @@ impl Path {
         };
         let ways = [way(&near, &far), way(&far, &near)];
         (Self { is_whole, ways }, near, far)
+    }
+
+    fn set_whole(&self, is_whole: bool) {
+        self.is_whole.store(is_whole, Ordering::Relaxed);
     }
 }
 

@@ -12,12 +12,14 @@ use tieline_node::{
 use tokio::time::sleep;
 
 use crate::failure::{CommandError, Exit, Failure};
+use crate::far_end::{self, TakenDown};
 use crate::{circuit, process};
 
 /// Join standard input and output with those of `tieline pipe` at the far end
 ///
 /// What goes in here comes out there and the other way round, byte for byte, until both inputs have ended: the line as a bare
-/// circuit. If the line is not up, this process runs it without IP for as long as the pipe lasts, which needs no root.
+/// circuit. If the line is not up, this process runs it without IP for as long as the pipe lasts, which needs no root. A cut
+/// breaks nothing: the pipe waits, says so once, and goes on when the line is back. Ctrl-C, or taking either end down, ends it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  here:   tar c photos | tieline pipe berlin\n  there:  tieline pipe berlin < /dev/null | tar x"
@@ -39,6 +41,9 @@ enum PipeError {
     /// The running line was asked in vain.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// One of the ends was taken down.
+    #[error("{0} before the pipe had ended; what was sent last may not have arrived")]
+    TakenDown(TakenDown),
     /// It broke: what was sent may not have arrived.
     #[error("the pipe broke; what was sent last may not have arrived")]
     Broke(#[source] io::Error),
@@ -48,7 +53,7 @@ impl CommandError for PipeError {
     fn exit(&self) -> Exit {
         match self {
             Self::Start(StartError::Config(_)) => Exit::Wrong,
-            Self::Start(_) | Self::Client(_) | Self::Broke(_) => Exit::Failed,
+            Self::Start(_) | Self::Client(_) | Self::TakenDown(_) | Self::Broke(_) => Exit::Failed,
         }
     }
 
@@ -76,9 +81,13 @@ pub(crate) fn run(places: &Places, args: &PipeArgs) -> Result<(), Failure> {
 async fn join(places: &Places, name: &LineName) -> Result<(), PipeError> {
     let client = Client::new(&places.files(name).socket);
     match client.status().await {
-        Ok(_) => carry(&client).await,
+        Ok(_) => tokio::select! {
+            carried = carry(&client) => carried,
+            never = far_end::tell_silence(&client) => match never {},
+        },
         Err(ClientError::NotUp { .. }) => {
             let options = Options { without_routes: true, ..Options::default() };
+            // It says itself when the far end is not heard any more.
             let running = tokio::spawn(Node::start(places, name, &options).await?.run());
             let carried = carry(&client).await;
             // The far end must have our goodbye before this process ends; it may be down already.
@@ -100,5 +109,11 @@ async fn carry(client: &Client) -> Result<(), PipeError> {
             pipe.await?
         }
     };
-    circuit::carry(tokio::io::stdin(), tokio::io::stdout(), pipe).await.map_err(PipeError::Broke)
+    let carried = circuit::carry(tokio::io::stdin(), tokio::io::stdout(), pipe).await;
+    match carried {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            Err(far_end::taken_down(client).await.map_or(PipeError::Broke(error), PipeError::TakenDown))
+        }
+    }
 }

@@ -23,6 +23,7 @@ use tieline_transfer::{EntryReport, Outcome, Plan, PlanError, Progress, Relative
 use super::status::octets;
 use crate::args::Reporting;
 use crate::failure::{CommandError, Exit, Failure};
+use crate::far_end::{self, TakenDown};
 use crate::{output, process};
 
 /// Send files and folders to the far end's inbox
@@ -59,6 +60,9 @@ enum SendFailure {
     /// The running line was asked in vain.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// One of the ends was taken down.
+    #[error("{0} before anything was sent")]
+    TakenDown(TakenDown),
     /// The transfer did not begin.
     #[error(transparent)]
     Send(#[from] SendError),
@@ -68,7 +72,7 @@ impl CommandError for SendFailure {
     fn exit(&self) -> Exit {
         match self {
             Self::Plan(_) | Self::Start(StartError::Config(_)) => Exit::Wrong,
-            Self::Start(_) | Self::Client(_) | Self::Send(_) => Exit::Failed,
+            Self::Start(_) | Self::Client(_) | Self::TakenDown(_) | Self::Send(_) => Exit::Failed,
         }
     }
 
@@ -82,8 +86,12 @@ impl CommandError for SendFailure {
 
 /// Not everything is at the far end.
 #[derive(Debug, thiserror::Error)]
-#[error("not everything was delivered; the report above names what was not, and why")]
-struct Incomplete;
+enum Incomplete {
+    #[error("not everything was delivered; the report above names what was not, and why")]
+    Reported,
+    #[error("{0} before everything was delivered; the report above names what was not")]
+    TakenDown(TakenDown),
+}
 
 impl CommandError for Incomplete {
     fn exit(&self) -> Exit {
@@ -107,14 +115,21 @@ struct Sent(Outcome);
 /// If something that was named is not at the far end.
 pub(crate) fn run(places: &Places, args: &SendArgs) -> Result<(), Failure> {
     let runtime = process::runtime()?;
-    let outcome = runtime.block_on(send_over_line(places, args))?;
+    let (outcome, taken_down) = runtime.block_on(send_over_line(places, args))?;
     let complete = outcome.is_complete();
     output::report(args.reporting.json, &Sent(outcome))?;
-    if complete { Ok(()) } else { Err(Incomplete.into()) }
+    if complete {
+        return Ok(());
+    }
+    Err(taken_down.map_or(Incomplete::Reported, Incomplete::TakenDown).into())
 }
 
-/// Sends over the line that is up, or, if none is, over one that this process runs until everything is sent.
-async fn send_over_line(places: &Places, args: &SendArgs) -> Result<Outcome, SendFailure> {
+/// Sends over the line that is up, or, if none is, over one that this process runs until everything is sent. Says also which
+/// end was taken down, if that is why it ended early.
+async fn send_over_line(
+    places: &Places,
+    args: &SendArgs,
+) -> Result<(Outcome, Option<TakenDown>), SendFailure> {
     let client = Client::new(&places.files(&args.name).socket);
     let node = match client.status().await {
         Ok(_) => None,
@@ -134,13 +149,30 @@ async fn send_over_line(places: &Places, args: &SendArgs) -> Result<Outcome, Sen
     sent
 }
 
-async fn send(client: &Client, paths: &[PathBuf], folder: Option<&str>) -> Result<Outcome, SendFailure> {
+async fn send(
+    client: &Client,
+    paths: &[PathBuf],
+    folder: Option<&str>,
+) -> Result<(Outcome, Option<TakenDown>), SendFailure> {
     let bar = Arc::new(Bar::new());
     let plan = Plan::scan(paths, &*bar)?;
     let stream = client.files(folder).await?;
     let outcome = tieline_transfer::send(stream, plan, bar.clone()).await;
     bar.finish();
-    Ok(outcome?)
+    match outcome {
+        Ok(outcome) if is_cut(outcome.interruption.as_ref()) => {
+            Ok((outcome, far_end::taken_down(client).await))
+        }
+        Ok(outcome) => Ok((outcome, None)),
+        Err(error) if is_cut(Some(&error)) => {
+            Err(far_end::taken_down(client).await.map_or(SendFailure::Send(error), SendFailure::TakenDown))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_cut(error: Option<&SendError>) -> bool {
+    matches!(error, Some(SendError::Stream(_)))
 }
 
 /// Progress on the terminal: files, octets, rate, time left. Silent where nobody looks.

@@ -155,6 +155,15 @@ fn both_kinds_of_keys(dials: Dials) {
         });
         assert_eq!(status["state"], "up");
         assert!(!pair.world.end_a.run(&["ping", LINE]).status.success(), "nobody there answers probes");
+        let file = pair.world.file("ours.conf");
+        for command in [&["send", LINE, file.to_str().unwrap()][..], &["pipe", LINE]] {
+            let asked = Instant::now();
+            let refused = pair.world.end_a.run(command);
+            let said = String::from_utf8_lossy(&refused.stderr);
+            assert_eq!(refused.status.code(), Some(1), "{said}");
+            assert!(said.contains("the far end is plain WireGuard"), "{said}");
+            assert!(asked.elapsed() < Duration::from_secs(5), "it is known already");
+        }
     }
 }
 

@@ -1,0 +1,138 @@
+//! How somebody at this end gets a stream, or learns why there is none.
+
+use std::{io, time::Duration};
+
+use noq::Connection;
+use tieline_wire::control::StreamRequest;
+use tokio::time::{sleep, timeout};
+
+use super::{Circuit, Inner, RECONNECT_PAUSE, Streams};
+
+/// How long somebody who wants a stream waits for the connection.
+pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long the far end may take to answer a request that needs no person.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// Why there is no stream.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No connection came up in time.
+    #[error("the far end is not connected: no stream connection within {} s; `tieline status` says why", CONNECTION_WAIT_MAX.as_secs())]
+    NotConnected,
+    /// The connection broke.
+    #[error("the stream connection broke")]
+    Connection(#[from] noq::ConnectionError),
+    /// The far end's answer did not come or was no answer.
+    #[error("the far end did not answer the request for a stream")]
+    Answer(#[source] io::Error),
+    /// The far end said no.
+    #[error("the far end refuses: {0}")]
+    Refused(String),
+    /// This end has one already.
+    #[error("a pipe is open or waiting at this end already")]
+    Busy,
+    /// There never is one to this far end.
+    #[error(transparent)]
+    NoStreams(#[from] NoStreams),
+}
+
+/// Why a far end has no streams, however long one waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoStreams {
+    /// It is plain WireGuard.
+    #[error(
+        "the far end is plain WireGuard: the line carries IP and nothing else, so it takes no files and has no pipe"
+    )]
+    IpOnly,
+    /// It is a tieline that speaks no version that we speak.
+    #[error(
+        "the far end is a tieline of a version that has nothing in common with this one; update the older of the two"
+    )]
+    Incompatible,
+}
+
+impl Streams {
+    /// Opens a stream for a service of the far end and waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn open(&self, request: &StreamRequest) -> Result<Circuit, OpenError> {
+        let connection = self.connection().await?;
+        let (send, recv) = connection.open_bi().await?;
+        let mut circuit = Circuit { send, recv };
+        let answer = timeout(ANSWER_WAIT_MAX, circuit.request(request)).await;
+        answer.map_err(|_elapsed| OpenError::Answer(io::ErrorKind::TimedOut.into()))??;
+        Ok(circuit)
+    }
+
+    /// Waits until both ends have asked for a pipe, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// `Busy` if this end has one already, `NoStreams`, or `Refused` by the far end; otherwise it waits as long as it takes.
+    pub async fn pipe(&self) -> Result<Circuit, OpenError> {
+        let _place = self.0.meeting.take_place().ok_or(OpenError::Busy)?;
+        tokio::select! {
+            circuit = self.meet() => circuit,
+            why = self.0.no_streams() => Err(why.into()),
+        }
+    }
+
+    async fn meet(&self) -> Result<Circuit, OpenError> {
+        // Somebody may want a pipe before the invitation is taken up.
+        if !self.0.settled_who_connects().await {
+            loop {
+                // A request that found us and broke before it was answered is not ours to tell of: the next will find us.
+                if let Some(circuit) = self.0.meeting.wait_for_far_end().await {
+                    return Ok(circuit);
+                }
+            }
+        }
+        loop {
+            match self.ask_for_pipe().await {
+                Ok(circuit) => return Ok(circuit),
+                Err(OpenError::Refused(reason)) => return Err(OpenError::Refused(reason)),
+                // Not there yet, or gone while it waited: the far end may come back.
+                Err(error) => tracing::debug!(%error, "waiting for the far end's pipe"),
+            }
+            sleep(RECONNECT_PAUSE).await;
+        }
+    }
+
+    async fn ask_for_pipe(&self) -> Result<Circuit, OpenError> {
+        let connection = self.connection().await?;
+        let (send, recv) = connection.open_bi().await?;
+        let mut circuit = Circuit { send, recv };
+        circuit.request(&StreamRequest::Pipe).await?;
+        Ok(circuit)
+    }
+
+    async fn connection(&self) -> Result<Connection, OpenError> {
+        let mut connection = self.0.connection.subscribe();
+        let up = timeout(CONNECTION_WAIT_MAX, connection.wait_for(Option::is_some));
+        let up = tokio::select! {
+            up = up => up.map_err(|_elapsed| OpenError::NotConnected)?,
+            why = self.0.no_streams() => return Err(why.into()),
+        };
+        up.ok().and_then(|up| up.clone()).ok_or(OpenError::NotConnected)
+    }
+}
+
+impl Inner {
+    async fn settled_who_connects(&self) -> bool {
+        let mut connects = self.connects.subscribe();
+        // The sender lives as long as we do.
+        connects.wait_for(Option::is_some).await.is_ok_and(|connects| connects.unwrap_or(false))
+    }
+
+    /// Returns when it is known that the far end has no streams.
+    async fn no_streams(&self) -> NoStreams {
+        let mut no_streams = self.no_streams.subscribe();
+        match no_streams.wait_for(Option::is_some).await.map(|why| *why) {
+            Ok(Some(why)) => why,
+            // The sender lives as long as we do.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+}
