@@ -13,12 +13,13 @@ mod frame;
 pub mod identity;
 mod meeting;
 mod opening;
+mod patience;
 mod services;
 
 use std::{io, sync::Arc, time::Duration};
 
 use noq::{Connection, Endpoint, EndpointConfig, TransportConfig, VarInt};
-use tieline_line::{Event, greeting::FarEnd};
+use tieline_line::{Event, greeting::FarEnd, liveness::Reachability};
 use tieline_seal::PublicKey;
 use tieline_transfer::Inbox;
 use tieline_wire::control::{Accepted, Hello};
@@ -97,6 +98,8 @@ struct Inner {
     running: Mutex<Option<JoinHandle<()>>>,
     /// Whether this end connects; none until the far end's key is known.
     connects: watch::Sender<Option<bool>>,
+    /// Whether the far end is heard; until it was silent for the first time it counts as heard.
+    heard: watch::Sender<bool>,
     no_streams: watch::Sender<Option<NoStreams>>,
 }
 
@@ -123,6 +126,7 @@ impl Streams {
             meeting: Meeting::default(),
             running: Mutex::new(None),
             connects: watch::Sender::new(None),
+            heard: watch::Sender::new(true),
             no_streams: watch::Sender::new(None),
         })))
     }
@@ -158,9 +162,12 @@ impl Streams {
         Ok(())
     }
 
-    /// Takes what the line says of the far end: whether waiting for it is in vain.
+    /// Takes what the line says of the far end: whether it is heard, and whether waiting for it is in vain.
     pub fn handle_event(&self, event: &Event) {
         match event {
+            Event::Reachability(reachability) => {
+                self.0.heard.send_replace(*reachability != Reachability::Silent);
+            }
             Event::Goodbye => self.0.drop_connection(CLOSED_FOR_GOOD, "the far end said goodbye"),
             Event::FarEnd(FarEnd::IpOnly) => self.0.give_up(NoStreams::IpOnly),
             Event::FarEnd(FarEnd::Incompatible(_)) => self.0.give_up(NoStreams::Incompatible),
@@ -173,7 +180,6 @@ impl Streams {
             | Event::Paired { .. }
             | Event::KeyInUseTwice(_)
             | Event::OurKeyInUseTwice
-            | Event::Reachability(_)
             | Event::Answered { .. }
             | Event::NoAnswer => {}
         }

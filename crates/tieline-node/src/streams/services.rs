@@ -7,7 +7,7 @@ use tieline_transfer::{Inbox, Received};
 use tieline_wire::control::{StreamAnswer, StreamRequest};
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{Circuit, FromFarEnd, Inner, control, frame};
+use super::{Circuit, FromFarEnd, Inner, control, frame, patience::Patient};
 
 /// How long the far end may take to say what a stream is for.
 const REQUEST_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -74,12 +74,17 @@ async fn receive_files(inner: &Inner, inbox: &Arc<Inbox>, folder: Option<String>
     if !accept(&mut stream).await {
         return;
     }
-    let joined = tokio::io::join(stream.recv, stream.send);
+    // A transfer holds one of few places, so a sender may not be silent in it for ever.
+    let patient = Patient::new(tokio::io::join(stream.recv, stream.send), &inner.heard);
     let folder = folder.as_deref().map(str::as_bytes);
-    let report = match tieline_transfer::receive(joined, inbox, folder, Arc::new(())).await {
-        Ok(received) => report_of(&received),
+    let received = match tieline_transfer::receive(patient, inbox, folder, Arc::new(())).await {
+        Ok(received) => received,
         Err(error) => return tracing::info!(%error, "files were not received"),
     };
+    if let Some(error) = &received.interruption {
+        tracing::info!(%error, "a transfer ended before its end");
+    }
+    let report = report_of(&received);
     tracing::info!(?report, "files came in");
     // Control may be busy with its end; then nobody asks any more.
     let _ = inner.setup.reports.send(report).await;

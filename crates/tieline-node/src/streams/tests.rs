@@ -11,24 +11,26 @@ use std::{
 use noq::{Connection, Endpoint, EndpointConfig, VarInt};
 use tempfile::TempDir;
 use tieline_io::wait::Waker;
-use tieline_line::{Event, greeting::FarEnd};
+use tieline_line::{Event, greeting::FarEnd, liveness::Reachability};
 use tieline_seal::{PrivateKey, PublicKey};
-use tieline_transfer::Inbox;
+use tieline_transfer::{Inbox, inbox::TRANSFERS_MAX, protocol};
 use tieline_wire::{
     associated,
     control::{ControlMessage, Hello, StreamRequest},
 };
 use tokio::{
+    io::AsyncReadExt,
     sync::mpsc,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{advance, pause, resume, sleep, timeout},
 };
 
 use super::{
-    FromFarEnd, NoStreams, OpenError, Setup, Streams,
+    Circuit, FromFarEnd, NoStreams, OpenError, Setup, Streams,
     channel::{ChannelSocket, StreamChannel, far_address},
     frame,
     identity::Identity,
+    patience::QUIET_MAX,
     transport_config,
 };
 
@@ -151,6 +153,29 @@ async fn far_end_that_turns_out_to_be_plain_wireguard_breaks_what_is_open() {
 }
 
 #[tokio::test]
+async fn silent_senders_hold_their_places_through_a_cut_and_lose_them_when_the_line_is_there() {
+    const WELCOME: u8 = 0x41;
+    const STOP: u8 = 0x44;
+    let pair = Pair::connected().await;
+    let mut silent = Vec::new();
+    for _ in 0..TRANSFERS_MAX {
+        let (kind, circuit) = pair.begin_transfer().await;
+        assert_eq!(kind, WELCOME);
+        silent.push(circuit);
+    }
+    assert_eq!(pair.begin_transfer().await.0, STOP, "every place is taken");
+    let heard = |reachability| pair.accepting.streams.handle_event(&Event::Reachability(reachability));
+    heard(Reachability::Silent);
+    pass(3 * QUIET_MAX).await;
+    heard(Reachability::Alive);
+    assert_eq!(pair.begin_transfer().await.0, STOP, "a cut does not count");
+    pass(2 * QUIET_MAX).await;
+    assert_eq!(pair.begin_transfer().await.0, WELCOME, "the places are free");
+    assert_eq!(silent[0].recv.read_to_end(0).await.unwrap(), [0; 0], "the stream is ended");
+    assert!(silent[0].send.write_all(b"too late").await.is_err());
+}
+
+#[tokio::test]
 async fn certificate_that_was_not_announced_is_refused_by_both_sides() {
     let (_path, near, far) = Path::new();
     let (near, far) = (bare_endpoint(near), bare_endpoint(far));
@@ -163,6 +188,18 @@ async fn certificate_that_was_not_announced_is_refused_by_both_sides() {
         let (_, accepted) = timeout(PATIENCE, async { tokio::join!(connecting, accepting) }).await.unwrap();
         assert!(accepted.is_err());
     }
+}
+
+/// Lets time go by. The clock does not do so by itself while threads wait for a disk or for a sender.
+async fn pass(duration: Duration) {
+    const STEP: Duration = Duration::from_secs(5);
+    pause();
+    for _ in 0..duration.as_secs() / STEP.as_secs() {
+        advance(STEP).await;
+    }
+    resume();
+    // For what other threads do then.
+    sleep(A_WHILE).await;
 }
 
 /// Two ends that are connected.
@@ -191,6 +228,19 @@ impl Pair {
         connecting.wait_until_connected().await;
         accepting.wait_until_connected().await;
         Self { path, connecting, accepting, _inbox: folder }
+    }
+
+    /// Announces a file, and returns the kind of the answer.
+    async fn begin_transfer(&self) -> (u8, Circuit) {
+        let mut circuit = self.connecting.streams.open(&FILES).await.unwrap();
+        let (oldest, newest) = (protocol::VERSION, protocol::VERSION);
+        let mut hello = Vec::new();
+        protocol::SenderMessage::Hello(protocol::Hello { oldest, newest, entries: 1, bytes: 1 })
+            .emit(&mut hello);
+        circuit.send.write_all(&hello).await.unwrap();
+        let mut answer = vec![0; circuit.recv.read_u32().await.unwrap() as usize];
+        circuit.recv.read_exact(&mut answer).await.unwrap();
+        (answer[0], circuit)
     }
 }
 
