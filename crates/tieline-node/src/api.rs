@@ -3,7 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/status` | [`crate::status::Status`] |
-//! | `POST /v1/ping?size=N` | [`crate::status::Pong`], after the probe's answer or three seconds; the packet has N octets |
+//! | `POST /v1/ping?size=N` | [`crate::status::Pong`], after the probe's answer or three seconds; the packet has N octets, 400 if that is beyond the MTU |
 //! | `POST /v1/down` | nothing; the end goes down |
 //! | `POST /v1/files?folder=F` | 101: the connection is then a transfer to the far end's inbox, or folder `F` in it |
 //! | `POST /v1/pipe` | 101 once the far end has asked too: the connection is then the pipe |

@@ -42,6 +42,8 @@ async fn invitation_joins_two_ends_and_is_void_then() {
         assert_eq!(kept.preshared_key, b.line().secrets.preshared_key);
         assert!(b.line().secrets.proof.is_none(), "the proof is not shown again");
         assert!(a.client.ping(1420).await.unwrap().round_trip_seconds.is_some());
+        let Err(ClientError::Refused(words)) = a.client.ping(1421).await else { panic!("more than the MTU") };
+        assert!(words.contains("the largest on this line has 1420"), "{words}");
         a.down(a_up).await;
         b.down(b_up).await;
     })

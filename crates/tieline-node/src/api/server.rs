@@ -53,6 +53,13 @@ struct PingQuery {
 }
 
 async fn ping(State(shared): State<Shared>, Query(query): Query<PingQuery>) -> Response {
+    let Some(status) = answer(&shared, Command::Status).await else { return going_down() };
+    if query.size > status.here.mtu {
+        let largest = status.here.mtu;
+        let error =
+            format!("a packet of {} octets does not fit: the largest on this line has {largest}", query.size);
+        return self::error(StatusCode::BAD_REQUEST, error);
+    }
     ask(&shared, |reply| Command::Ping(query.size, reply)).await
 }
 
@@ -82,14 +89,14 @@ async fn ask<T: serde::Serialize>(
     shared: &Shared,
     command: impl FnOnce(oneshot::Sender<T>) -> Command,
 ) -> Response {
+    answer(shared, command).await.map_or_else(going_down, |answer| Json(answer).into_response())
+}
+
+/// What the control task says, unless it has ended.
+async fn answer<T>(shared: &Shared, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
     let (sender, answer) = oneshot::channel();
-    if shared.commands.send(command(sender)).await.is_err() {
-        return going_down();
-    }
-    match answer.await {
-        Ok(answer) => Json(answer).into_response(),
-        Err(_gone) => going_down(),
-    }
+    shared.commands.send(command(sender)).await.ok()?;
+    answer.await.ok()
 }
 
 /// Answers 101 and joins the connection with the circuit until both directions have ended.

@@ -49,8 +49,8 @@ fn interval(text: &str) -> Result<f64, String> {
 #[serde(rename_all = "kebab-case")]
 struct Measured {
     line: LineName,
-    sent: u16,
-    answered: u16,
+    probes_sent: u16,
+    probes_answered: u16,
     round_trips_seconds: Vec<Option<f64>>,
 }
 
@@ -63,11 +63,18 @@ enum PingError {
         "the far end is plain WireGuard, which answers no probes; use the system's `ping` to an address behind it"
     )]
     IpOnly,
+    #[error(
+        "a packet of {size} octets does not fit: the largest on this line has {largest}; give --size that or less"
+    )]
+    TooLarge { size: u16, largest: u16 },
 }
 
 impl CommandError for PingError {
     fn exit(&self) -> Exit {
-        Exit::Failed
+        match self {
+            Self::Lost { .. } | Self::IpOnly => Exit::Failed,
+            Self::TooLarge { .. } => Exit::Wrong,
+        }
     }
 
     fn is_in_report(&self) -> bool {
@@ -83,7 +90,11 @@ impl CommandError for PingError {
 pub(crate) fn run(places: &Places, args: &PingArgs) -> Result<(), Failure> {
     let client = Client::new(&places.files(&args.name).socket);
     process::runtime()?.block_on(async {
-        if client.status().await?.far_end.kind == FarEndKind::IpOnly {
+        let status = client.status().await?;
+        if args.size > status.here.mtu {
+            return Err(PingError::TooLarge { size: args.size, largest: status.here.mtu }.into());
+        }
+        if status.far_end.kind == FarEndKind::IpOnly {
             return Err(PingError::IpOnly.into());
         }
         let mut round_trips = Vec::new();
@@ -97,8 +108,8 @@ pub(crate) fn run(places: &Places, args: &PingArgs) -> Result<(), Failure> {
         let answered = u16::try_from(round_trips.iter().flatten().count()).unwrap_or(args.count);
         let measured = Measured {
             line: args.name.clone(),
-            sent: args.count,
-            answered,
+            probes_sent: args.count,
+            probes_answered: answered,
             round_trips_seconds: round_trips,
         };
         output::report(args.reporting.json, &measured)?;
@@ -117,6 +128,6 @@ impl fmt::Display for Measured {
                 None => writeln!(f, "{:>3}  no answer", number + 1)?,
             }
         }
-        writeln!(f, "{} of {} answered", self.answered, self.sent)
+        writeln!(f, "{} of {} answered", self.probes_answered, self.probes_sent)
     }
 }

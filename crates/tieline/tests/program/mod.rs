@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tieline");
 
@@ -38,10 +38,21 @@ impl Office {
     }
 
     pub fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Told {
+        tell(self.command(arguments), input)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command(arguments);
         command.env("TIELINE_CONFIG_DIR", self.config());
         command.env("TIELINE_RUNTIME_DIR", self.folder.path().join("runtime"));
-        tell(command, input)
+        command
+    }
+
+    /// Starts a command with all its streams piped.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the program runs")
     }
 
     /// Runs a command that must succeed and report JSON.
