@@ -1,6 +1,7 @@
 //! `tieline pipe`: the line as a bare circuit, without root.
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use tieline_io::sysctl::IpVersion;
 use tieline_sim::path::{PathModel, Reordering};
 
-use crate::end::{End, LINE, PROGRAM};
+use crate::end::{End, LIMIT, LINE, PROGRAM};
 use crate::world::{A, B, PORT, Test, World, random_file, same};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -23,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
         pipe_over_bad_path(16 << 20);
     })
     .with(&["setpriv"]),
+    Test::new("a_pipe_over_a_cut_line_says_so_once_and_goes_on_when_the_far_end_is_back", over_a_cut),
     Test::new("soak_a_pipe_without_root_carries_1_gib_each_way_at_once_over_a_lossy_path_unchanged", || {
         pipe_over_bad_path(1 << 30);
     })
@@ -88,6 +90,39 @@ fn pipe(octets: u64, path: &PathModel) -> World {
     assert!(same(sent_a, came_b), "what A sent is not what came to B\n{:?}", said());
     assert!(same(sent_b, came_a), "what B sent is not what came to A\n{:?}", said());
     world
+}
+
+fn over_a_cut() {
+    let world = World::joined();
+    let log = world.file("pipe.log");
+    let start = |end: &End, log: File| {
+        let command = end.command(["pipe", LINE]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        command.spawn().unwrap()
+    };
+    let mut at_a = start(&world.end_a, File::create(&log).unwrap());
+    let mut at_b = start(&world.end_b, File::create(world.file("other.log")).unwrap());
+    let mut input = at_a.stdin.take().unwrap();
+    let mut output = BufReader::new(at_b.stdout.take().unwrap()).lines();
+    let mut came = || output.next().unwrap().unwrap();
+    writeln!(input, "before").unwrap();
+    assert_eq!(came(), "before");
+    let said = |what: &str| {
+        let deadline = Instant::now() + LIMIT;
+        while !fs::read_to_string(&log).unwrap().contains(what) {
+            assert!(Instant::now() < deadline, "not said: {what}\n{}", fs::read_to_string(&log).unwrap());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    world.lab.cut(B).unwrap();
+    writeln!(input, "during").unwrap();
+    said("not heard any more");
+    world.lab.restore(B).unwrap();
+    assert_eq!(came(), "during");
+    said("heard again");
+    drop(input);
+    drop(at_b.stdin.take());
+    wait(&mut [at_a, at_b], Instant::now() + LIMIT, &|| [fs::read_to_string(&log).unwrap(), String::new()]);
+    assert_eq!(fs::read_to_string(&log).unwrap().matches("not heard any more").count(), 1);
 }
 
 /// 1 % loss and packets that overtake each other, without a narrow place.
