@@ -212,3 +212,64 @@ impl ClientCertVerifier for Pinned {
         self.algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::{
+        ClientConnection, ServerConnection,
+        server::{ClientHello, ResolvesServerCert},
+        sign::CertifiedKey,
+    };
+
+    use super::*;
+
+    /// Shows a certificate whatever it is asked for, also one whose key it does not have.
+    #[derive(Debug)]
+    struct Shows(Arc<CertifiedKey>);
+
+    impl ResolvesServerCert for Shows {
+        fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    /// Lets a client that expects the certificate `shown` meet a server that shows it and signs with the key of `signer`.
+    fn meet(shown: &Identity, signer: &Identity) -> Result<(), Error> {
+        let provider = Arc::clone(&shown.provider);
+        let client = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(shown.pinned(shown.fingerprint())))
+            .with_no_client_auth();
+        let key = provider.key_provider.load_private_key(signer.private_key())?;
+        let shows = Shows(Arc::new(CertifiedKey::new(vec![shown.certificate.clone()], key)));
+        let server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(shows));
+        let name = ServerName::try_from(NAME).expect("a name");
+        let mut client = ClientConnection::new(Arc::new(client), name)?;
+        let mut server = ServerConnection::new(Arc::new(server))?;
+        while client.is_handshaking() {
+            let mut octets = Vec::new();
+            client.write_tls(&mut octets).expect("memory");
+            server.read_tls(&mut &octets[..]).expect("memory");
+            server.process_new_packets()?;
+            octets.clear();
+            while server.wants_write() {
+                server.write_tls(&mut octets).expect("memory");
+            }
+            client.read_tls(&mut &octets[..]).expect("memory");
+            client.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn certificate_is_worth_nothing_without_its_key() {
+        let (owner, thief) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+        meet(&owner, &owner).expect("its own key");
+        let refused = meet(&owner, &thief).expect_err("a certificate that somebody saw");
+        assert!(matches!(refused, Error::InvalidCertificate(CertificateError::BadSignature)), "{refused:?}");
+    }
+}
