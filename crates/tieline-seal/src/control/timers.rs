@@ -40,7 +40,6 @@ impl Control {
         let table = self.shared.table.load();
         let after = |moment: Option<Instant>, wait: Duration| moment.map(|moment| moment + wait);
         let has_session = table.sessions().any(|session| session.is_alive(now));
-        let has_old_keys = !table.previous.is_empty() || !table.next.is_empty();
         let expiry = after(table.current.as_ref().map(|session| session.born), REJECT_AFTER_TIME);
         let erasure = after(self.derived_at, ZERO_KEYS_AFTER_TIME);
         [
@@ -50,7 +49,7 @@ impl Control {
             (Timer::PersistentKeepalive, self.persistent_keepalive_at()),
             (Timer::Expiry, expiry.filter(|_| self.is_up)),
             (Timer::Erasure, earliest(erasure, self.attempts.erase_at())),
-            (Timer::ActivityCheck, (has_session || has_old_keys).then(|| self.looked_at + ACTIVITY_CHECK)),
+            (Timer::ActivityCheck, has_session.then(|| self.looked_at + ACTIVITY_CHECK)),
         ]
     }
 
