@@ -17,7 +17,7 @@
 //!
 //! The standard is <https://www.wireguard.com/papers/wireguard.pdf>; section numbers in this crate are its.
 //! Read §5.4 for the messages, §6 for the timers. Two things are ours and invisible to others: how an
-//! invitation is proved (module `peer`), and how two ends agree on one session when both initiate at once
+//! invitation is proved (module `peer`), and what becomes of handshakes that cross or overtake each other
 //! (module `table`).
 
 mod activity;
