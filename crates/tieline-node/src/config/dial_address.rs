@@ -36,7 +36,7 @@ pub enum DialAddressError {
     /// No port.
     #[error("{host} has no port; write {host}:51820 if the far end uses the usual one")]
     NoPort {
-        /// What was written, in brackets if it is IPv6.
+        /// What was written, in brackets if it is IPv6; without what may be a key.
         host: String,
     },
     /// What follows the last colon is no port.
@@ -153,7 +153,7 @@ impl FromStr for DialAddress {
             };
         }
         let Some((host, port)) = text.rsplit_once(':') else {
-            return Err(DialAddressError::NoPort { host: text.parse::<Host>()?.to_string() });
+            return Err(DialAddressError::NoPort { host: excerpt(&text.parse::<Host>()?.to_string()) });
         };
         if host.contains(':') {
             return match text.parse::<Ipv6Addr>() {

@@ -171,10 +171,13 @@ fn no_report_shows_a_secret() {
         format!(
             "[Interface]\nPrivateKey = {KEY}\n[Peer]\nEndpoint = hq.example:51820 PresharedKey = {KEY}\n"
         ),
+        // Some keys could be the name of a host.
+        format!("[Peer]\nEndpoint = {}\n", KEY.trim_end_matches('=').replace(['+', '/'], "x")),
     ];
     for text in texts {
         let problems = read(&text).expect_err("mistakes");
-        assert!(!format!("{problems} {problems:?}").contains(&KEY[8..20]), "{problems}");
+        let shown = format!("{problems} {problems:?}").to_ascii_lowercase();
+        assert!(!shown.contains(&KEY[8..20].to_ascii_lowercase()), "{problems}");
     }
     let shown = format!("{:?}", read(&plain("", "")).expect("a line"));
     assert!(!shown.contains(&KEY[..12]), "{shown}");
