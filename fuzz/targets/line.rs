@@ -42,7 +42,7 @@ impl MadFarEnd {
         let initiation = session.poll_transmit().expect("an initiation");
         let mut bytes = initiation.bytes.clone();
         let received = inbound.handle_datagram(now.monotonic, address_of(Side::B), &mut bytes);
-        assert_eq!(received.delivery, Delivery::Handshake);
+        assert!(matches!(received.delivery, Delivery::Handshake(_)));
         control.handle_handshake(now, address_of(Side::B), &initiation.bytes);
         let response = control.poll_datagram().expect("a response");
         let mut bytes = response.bytes.clone();
@@ -64,7 +64,7 @@ impl MadFarEnd {
 
         let dropped = drops(&self.shared) - drops_before;
         match received.delivery {
-            Delivery::Handshake => panic!("a packet is no handshake"),
+            Delivery::Handshake(_) => panic!("a packet is no handshake"),
             Delivery::Nothing => {
                 assert_eq!(dropped, u64::from(!plaintext.is_empty()), "each drop is counted")
             }

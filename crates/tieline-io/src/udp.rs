@@ -16,17 +16,22 @@ mod fault;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use self::fault::{SendFault, UdpError};
+use crate::wait::wait_writable;
 
 /// Receive buffer asked of the kernel: 50 ms of arrivals at 640 Mbit/s while the receiving thread is away.
 pub const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 /// Send buffer asked of the kernel. Small on purpose: a queue that is not ours is a queue without classes.
 pub const SEND_BUFFER_BYTES: usize = 256 << 10;
+
+/// How long [`UdpSocket::send_segments`] waits for room in the kernel's buffer: what that holds takes as long at 20 Mbit/s.
+pub const SEND_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Receive operations that [`UdpSocket::recv_batch`] does with one system call.
 pub const BATCH: usize = 16;
@@ -104,21 +109,37 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`Self::send_to`]; some of the run may have been sent before the one that was not.
+    /// As [`Self::send_to`]; some of the run may have been sent before the one that was not. A full buffer of the kernel's is an
+    /// error only after [`SEND_WAIT_MAX`]: until then the caller waits, and what comes after it waits in queues that are ours.
     pub fn send_segments(&self, datagrams: &[u8], segment: usize, to: SocketAddr) -> io::Result<()> {
         let segment = segment.max(1);
         let at_once = self.state.max_gso_segments().min(SLOT_BYTES / segment).max(1);
         for run in datagrams.chunks(segment * at_once) {
-            match self.transmit(run, Some(segment), to) {
+            match self.transmit_waiting(run, Some(segment), to) {
                 // A driver without segmentation is found out by the first attempt; then one by one.
                 Err(error) if run.len() > segment && self.state.max_gso_segments() == 1 => {
                     tracing::debug!(%error, "segmentation offload refused");
-                    run.chunks(segment).try_for_each(|one| self.transmit(one, None, to))?;
+                    run.chunks(segment).try_for_each(|one| self.transmit_waiting(one, None, to))?;
                 }
                 result => result?,
             }
         }
         Ok(())
+    }
+
+    fn transmit_waiting(
+        &self,
+        contents: &[u8],
+        segment_size: Option<usize>,
+        to: SocketAddr,
+    ) -> io::Result<()> {
+        match self.transmit(contents, segment_size, to) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait_writable(self.as_fd(), SEND_WAIT_MAX)?;
+                self.transmit(contents, segment_size, to)
+            }
+            result => result,
+        }
     }
 
     fn transmit(&self, contents: &[u8], segment_size: Option<usize>, to: SocketAddr) -> io::Result<()> {
@@ -250,8 +271,6 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::wait::wait_readable;
 

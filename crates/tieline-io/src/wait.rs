@@ -103,6 +103,23 @@ pub fn wait_readable(descriptors: &[BorrowedFd<'_>], limit: Option<Duration>) ->
     Ok(Readable(bits.fold(0, |bits, (place, _)| bits | 1 << place)))
 }
 
+/// Sleeps until `descriptor` takes what is written to it, or `limit` has passed.
+///
+/// # Errors
+///
+/// What the kernel said.
+pub fn wait_writable(descriptor: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = timespec(deadline.saturating_duration_since(Instant::now()));
+        match poll(&mut [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)], Some(&left)) {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
 /// Asks the kernel to end this thread's waits on time. By default it may let them run 50 µs over, to wake for several at once;
 /// a thread that sends at a rate cannot have that.
 ///

@@ -10,6 +10,7 @@ use tieline_wire::{
     ip::IpPacket,
     label::Label,
     sealed::{Kind, Labelled},
+    wireguard::MessageType,
 };
 
 use crate::{Shared, counters::DropReason};
@@ -17,10 +18,10 @@ use crate::{Shared, counters::DropReason};
 /// Where what came in belongs.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Delivery<'d> {
-    /// A handshake message: the datagram, which is unchanged, is for [`crate::Control::handle_handshake`].
-    Handshake,
+    /// A handshake message: the whole datagram, unchanged, for [`crate::Control::handle_handshake`].
+    Handshake(&'d [u8]),
     /// An IP packet for the network device, without its padding.
-    Ip(&'d [u8]),
+    Ip(&'d mut [u8]),
     /// A packet of the stream channel.
     Streams(&'d [u8]),
     /// A message of the associated channel, for [`crate::Control::handle_associated`].
@@ -56,11 +57,10 @@ impl Inbound {
         from: SocketAddr,
         datagram: &'d mut [u8],
     ) -> Received<'d> {
+        if MessageType::of(datagram) != Ok(MessageType::TransportData) {
+            return Received { delivery: self.handshake(now, from, datagram), notice: None };
+        }
         match self.session.open(now, from, datagram) {
-            // The session has counted it by reason.
-            Err(_reason) => Received { delivery: Delivery::Nothing, notice: None },
-            Ok(Opened::Handshake) => Received { delivery: Delivery::Handshake, notice: None },
-            Ok(Opened::Keepalive { notice }) => Received { delivery: Delivery::Nothing, notice },
             Ok(Opened::Packet { plaintext, notice }) => {
                 let delivery = self.deliver(plaintext).unwrap_or_else(|reason| {
                     self.shared.counters.dropped(reason);
@@ -68,10 +68,21 @@ impl Inbound {
                 });
                 Received { delivery, notice }
             }
+            Ok(Opened::Keepalive { notice }) => Received { delivery: Delivery::Nothing, notice },
+            // The session has counted it by reason.
+            Ok(Opened::Handshake) | Err(_) => Received { delivery: Delivery::Nothing, notice: None },
         }
     }
 
-    fn deliver<'d>(&self, plaintext: &'d [u8]) -> Result<Delivery<'d>, DropReason> {
+    /// What claims to be part of a handshake, if the session takes it for one.
+    fn handshake<'d>(&mut self, now: Instant, from: SocketAddr, datagram: &'d mut [u8]) -> Delivery<'d> {
+        match self.session.open(now, from, datagram) {
+            Ok(Opened::Handshake) => Delivery::Handshake(datagram),
+            _ => Delivery::Nothing,
+        }
+    }
+
+    fn deliver<'d>(&self, plaintext: &'d mut [u8]) -> Result<Delivery<'d>, DropReason> {
         match Kind::of(plaintext) {
             Kind::Keepalive => Ok(Delivery::Nothing),
             Kind::Ip => self.deliver_ip(plaintext),
@@ -80,13 +91,13 @@ impl Inbound {
         }
     }
 
-    fn deliver_ip<'d>(&self, plaintext: &'d [u8]) -> Result<Delivery<'d>, DropReason> {
+    fn deliver_ip<'d>(&self, plaintext: &'d mut [u8]) -> Result<Delivery<'d>, DropReason> {
         let packet = IpPacket::parse(plaintext).map_err(|_malformed| DropReason::MalformedIp)?;
         if !self.shared.accept.load().accepts(packet.source) {
             return Err(DropReason::SourceNotAccepted);
         }
         self.shared.counters.ip_in.add(packet.total_len);
-        Ok(Delivery::Ip(&plaintext[..packet.total_len]))
+        Ok(Delivery::Ip(&mut plaintext[..packet.total_len]))
     }
 
     fn deliver_labelled<'d>(&self, plaintext: &'d [u8]) -> Result<Delivery<'d>, DropReason> {

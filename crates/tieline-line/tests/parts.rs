@@ -424,7 +424,7 @@ impl Line {
             Delivery::Ip(packet) => Given::Ip(packet.to_vec()),
             Delivery::Streams(packet) => Given::Streams(packet.to_vec()),
             Delivery::Associated(message) => Given::Associated(message.to_vec()),
-            Delivery::Handshake => Given::Handshake,
+            Delivery::Handshake(_) => Given::Handshake,
         }
     }
 

@@ -142,7 +142,7 @@ impl Node {
 
         let socket = UdpSocket::bind(config.listen).map_err(|source| StartError::Medium { source })?;
         let device = routes
-            .then(|| TunDevice::create(&config.device, config.mtu))
+            .then(|| TunDevice::create_with_offload(&config.device, config.mtu))
             .transpose()
             .map_err(|source| StartError::Device { source })?;
         let line_address = offers::line_address(&line.secrets.private_key.public_key());

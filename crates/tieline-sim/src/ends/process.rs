@@ -164,7 +164,7 @@ impl Tieline {
             Delivery::Ip(packet) => out.packets.push(packet.to_vec()),
             Delivery::Streams(packet) => out.streams.push(packet.to_vec()),
             Delivery::Associated(associated) => message = Some(associated.to_vec()),
-            Delivery::Handshake => is_handshake = true,
+            Delivery::Handshake(_) => is_handshake = true,
         }
         if let Some(message) = message {
             self.control.handle_associated(now, now, from, &message);
