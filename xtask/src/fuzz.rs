@@ -154,13 +154,15 @@ fn command_of(fuzz: &Path, programs: &Path, target: &str, options: &Options) -> 
     Ok(command)
 }
 
-/// Octets that an input may have: fewer where only its front is looked at, since the rest would cost time and change nothing.
+/// Octets that an input may have: no more than a target looks at, or than show something that fewer do not.
 fn input_len_max(target: &str) -> usize {
     match target {
-        // More groups than the longest invitation has, and more than are compared with their places.
-        "invitation" => 2048,
-        // More steps than are taken.
-        "session" => 1024,
+        // As many mistakes as are made.
+        "invitation_typo" => 256,
+        // As many steps as are taken; files of several times the usual length.
+        "config" | "key_file" | "session" | "wg_quick" => 1024,
+        // As many steps as are taken; more groups than an invitation has, and than are compared with their places.
+        "associated_channel" | "invitation" => 2048,
         _ => 4096,
     }
 }
