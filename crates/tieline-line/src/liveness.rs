@@ -60,6 +60,15 @@ pub struct Measured {
     pub answered: u64,
 }
 
+/// A probe whose answer may still come.
+#[derive(Debug)]
+struct Probe {
+    sequence: u32,
+    sent: Instant,
+    /// A later one was answered, so the absence of this answer is no news of the path.
+    is_excused: bool,
+}
+
 /// The probing of one line.
 #[derive(Debug)]
 pub struct Liveness {
@@ -69,7 +78,7 @@ pub struct Liveness {
     next_sequence: u32,
     next_probe: Instant,
     last_heard: Instant,
-    outstanding: VecDeque<(u32, Instant)>,
+    outstanding: VecDeque<Probe>,
     measured: Measured,
 }
 
@@ -129,11 +138,11 @@ impl Liveness {
 
     /// Takes the answer to a probe and returns its round trip; one that was never asked for is ignored.
     pub fn handle_answer(&mut self, now: Now, answer: &ReflectorPacket) -> Option<Duration> {
-        let asked = |(sequence, _): &(u32, Instant)| *sequence == answer.sender.sequence;
-        let index = self.outstanding.iter().position(asked)?;
-        let (_, sent) = self.outstanding.remove(index)?;
-        // Earlier probes were overtaken or lost; their absence is no longer news.
-        self.outstanding.drain(..index);
+        let index = self.outstanding.iter().position(|probe| probe.sequence == answer.sender.sequence)?;
+        let Probe { sent, .. } = self.outstanding.remove(index)?;
+        for overtaken in self.outstanding.range_mut(..index) {
+            overtaken.is_excused = true;
+        }
         self.measured.answered += 1;
         let elapsed = now.monotonic.saturating_duration_since(sent);
         let held = Duration::try_from_secs_f64(answer.timestamp.seconds_since(answer.received))
@@ -180,7 +189,7 @@ impl Liveness {
         if self.outstanding.len() == OUTSTANDING_MAX {
             self.outstanding.pop_front();
         }
-        self.outstanding.push_back((sequence, now.monotonic));
+        self.outstanding.push_back(Probe { sequence, sent: now.monotonic, is_excused: false });
         self.measured.sent += 1;
         self.next_probe = now.monotonic + self.interval(now.monotonic);
         Some(SenderPacket { sequence, timestamp: NtpTimestamp::from_wall(now.wall) })
@@ -223,8 +232,8 @@ impl Liveness {
 
     /// When the oldest answer that is still waited for is missing.
     fn overdue_at(&self) -> Option<Instant> {
-        let (_, sent) = self.outstanding.front()?;
-        Some((*sent).max(self.last_heard) + self.answer_time())
+        let sent = self.outstanding.iter().find(|probe| !probe.is_excused)?.sent;
+        Some(sent.max(self.last_heard) + self.answer_time())
     }
 
     fn answer_time(&self) -> Duration {
@@ -298,6 +307,22 @@ mod tests {
         let round_trip = liveness.measured().round_trip_last.unwrap();
         assert!(round_trip.abs_diff(Duration::from_millis(30)) < Duration::from_micros(1));
         assert!((liveness.measured().clock_ahead_seconds.unwrap() - 3600.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn an_answer_that_another_overtook_counts_but_is_not_waited_for() {
+        let now = start();
+        let mut liveness = Liveness::new(now.monotonic);
+        liveness.start(now.monotonic);
+        let [first, second] = [(); 2].map(|()| {
+            liveness.probe_now(now.monotonic);
+            liveness.poll_probe(now).unwrap()
+        });
+        let reply = |probe| answer(now, probe, Duration::from_millis(1), Duration::ZERO, Duration::ZERO);
+        assert!(liveness.handle_answer(now.after(Duration::from_millis(20)), &reply(second)).is_some());
+        assert_eq!(liveness.overdue_at(), None);
+        assert!(liveness.handle_answer(now.after(Duration::from_millis(30)), &reply(first)).is_some());
+        assert_eq!(liveness.measured().answered, 2);
     }
 
     #[test]
