@@ -26,6 +26,7 @@ use crate::{
     greeting::{FarEnd, Greeting, Heard},
     key_watch::{HOLD_TIME, KeyInUseTwice, KeyWatch},
     liveness::{Liveness, Measured, Reachability},
+    redial::Redial,
 };
 
 /// Packets that control has for the sending thread; more are dropped and counted.
@@ -89,6 +90,8 @@ pub enum Event {
         /// The round trip, without the time the far end held it.
         round_trip: Duration,
     },
+    /// The far end's address is not known, or nobody answers there: dial the next of those that are configured.
+    Dial,
     /// No answer to handshakes for [`tieline_seal::limits::REKEY_ATTEMPT_TIME`]; trying goes on.
     NoAnswer,
 }
@@ -99,6 +102,7 @@ pub struct Control {
     greeting: Greeting,
     liveness: Liveness,
     key_watch: KeyWatch,
+    redial: Redial,
     reachability: Reachability,
     holding: bool,
     outgoing: VecDeque<Outgoing>,
@@ -123,6 +127,7 @@ impl Control {
             greeting,
             liveness: Liveness::new(now),
             key_watch: KeyWatch::default(),
+            redial: Redial::new(now),
             reachability: Reachability::Unknown,
             holding: false,
             outgoing: VecDeque::new(),
@@ -189,12 +194,16 @@ impl Control {
         }
         self.after_liveness_input(now);
         self.release_hold(now.monotonic);
+        if self.redial.handle_timeout(now.monotonic, &self.session.status(now)) {
+            self.push_event(Event::Dial);
+        }
     }
 
     /// When to call [`Self::handle_timeout`] next.
     #[must_use]
     pub fn poll_timeout(&self, now: Now) -> Option<Instant> {
-        [self.session.poll_timeout(now), self.greeting.poll_timeout(), self.liveness.poll_timeout()]
+        let redial = self.redial.poll_timeout(now.monotonic, &self.session.status(now));
+        [self.session.poll_timeout(now), self.greeting.poll_timeout(), self.liveness.poll_timeout(), redial]
             .into_iter()
             .flatten()
             .min()
@@ -234,10 +243,16 @@ impl Control {
         self.shared.accept.store(Arc::new(table));
     }
 
-    /// The far end's name now resolves to `address`.
-    pub fn set_address(&mut self, now: Now, address: SocketAddr) {
-        self.session.set_address(address);
-        self.after_session_input(now);
+    /// Dials the far end at `address`, unless it has answered meanwhile.
+    pub fn dial(&mut self, now: Now, address: SocketAddr) {
+        let status = self.session.status(now);
+        if status.address.is_some() && status.attempt.is_none() {
+            return;
+        }
+        if status.address != Some(address) {
+            self.session.set_address(address);
+        }
+        self.request_session(now);
     }
 
     /// Sends a probe now and returns its sequence number, which [`Event::Answered`] will name; none unless the far end

@@ -24,6 +24,7 @@ pub mod join;
 pub mod key_watch;
 pub mod liveness;
 pub mod outbound;
+pub mod redial;
 
 use std::sync::Arc;
 

@@ -158,7 +158,7 @@ impl Engine {
                     self.parts.control.handle_handshake(Now::from_system(), from, &datagram);
                 }
                 Some(message) = inputs.far_end.recv() => self.on_far_end(message).await,
-                Some(address) = self.dial.resolved() => self.on_resolved(address),
+                Some(address) = self.dial.resolved() => self.dial(address),
                 // A network that comes to this machine must not be routed into the line, one that goes may be.
                 () = changed(&mut self.parts.network) => self.settle_networks().await,
                 command = inputs.commands.recv() => match command {
@@ -179,7 +179,7 @@ impl Engine {
         let now = Now::from_system();
         let far = now.monotonic + Duration::from_secs(60);
         let ping = self.pings.front().map(|(_, until, _)| *until);
-        [self.parts.control.poll_timeout(now), self.dial.poll_timeout(), ping]
+        [self.parts.control.poll_timeout(now), ping]
             .into_iter()
             .flatten()
             .min()
@@ -193,8 +193,6 @@ impl Engine {
             // Whoever asked may have gone.
             let _ = ping.send(Pong { round_trip_seconds: None });
         }
-        let heard = self.parts.control.session().last_received();
-        self.dial.handle_timeout(now.monotonic, heard);
     }
 
     fn on_report(&mut self, report: Report) -> Result<(), PacketPathEnded> {
@@ -218,13 +216,9 @@ impl Engine {
         Ok(())
     }
 
-    fn on_resolved(&mut self, address: SocketAddr) {
-        let now = Now::from_system();
-        if self.parts.control.session().status(now).address != Some(address) {
-            tracing::info!(%address, "dialling the far end at another address");
-            self.parts.control.set_address(now, address);
-        }
-        self.parts.control.request_session(now);
+    fn dial(&mut self, address: SocketAddr) {
+        tracing::info!(%address, "dialling the far end");
+        self.parts.control.dial(Now::from_system(), address);
     }
 
     async fn on_far_end(&mut self, message: FromFarEnd) {
@@ -347,6 +341,11 @@ impl Engine {
                 self.alarms.raise_own_key();
             }
             Event::Answered { sequence, round_trip } => self.on_answered(sequence, round_trip),
+            Event::Dial => {
+                if let Some(address) = self.dial.next() {
+                    self.dial(address);
+                }
+            }
             Event::NoAnswer => tracing::info!("no answer from the far end; trying on"),
         }
     }

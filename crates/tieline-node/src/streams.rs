@@ -181,6 +181,7 @@ impl Streams {
             | Event::KeyInUseTwice(_)
             | Event::OurKeyInUseTwice
             | Event::Answered { .. }
+            | Event::Dial
             | Event::NoAnswer => {}
         }
     }

@@ -1,30 +1,26 @@
-//! Where the far end is dialled: the configured addresses in turn, names looked up anew each time.
+//! Where the far end is dialled: the configured addresses in turn, and all that a name stands for, looked up anew each time.
 //!
-//! As long as the far end is heard, nothing is dialled: its authentic datagrams say where it is. After
-//! [`SILENCE_BEFORE_DIALLING`] the next configured address is looked up and tried.
+//! When, the line says ([`tieline_line::Event::Dial`]).
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, net::SocketAddr};
 
 use tokio::sync::mpsc;
 
 use crate::config::{DialAddress, Host};
 
-/// Silence after which the far end may be somewhere else.
-pub(super) const SILENCE_BEFORE_DIALLING: Duration = Duration::from_secs(5);
-/// How long one address is tried before the next.
-pub(super) const TRY_EACH: Duration = Duration::from_secs(6);
+/// Addresses of one name that are tried; a name with more is a list of somebody else's machines.
+const FOUND_MAX: usize = 8;
 
-/// The dialling of one line.
+/// The addresses of one line's far end.
 #[derive(Debug)]
 pub(super) struct Dial {
     addresses: Vec<DialAddress>,
     next: usize,
-    due: Option<Instant>,
-    found: mpsc::Receiver<SocketAddr>,
-    finder: mpsc::Sender<SocketAddr>,
+    /// What the last look-up found and was not tried yet.
+    candidates: VecDeque<SocketAddr>,
+    is_looking_up: bool,
+    found: mpsc::Receiver<Vec<SocketAddr>>,
+    finder: mpsc::Sender<Vec<SocketAddr>>,
 }
 
 impl Dial {
@@ -32,57 +28,90 @@ impl Dial {
     #[must_use]
     pub(super) fn new(addresses: Vec<DialAddress>) -> Self {
         let (finder, found) = mpsc::channel(1);
-        let due = (!addresses.is_empty()).then(Instant::now);
-        Self { addresses, next: 0, due, found, finder }
+        Self { addresses, next: 0, candidates: VecDeque::new(), is_looking_up: false, found, finder }
     }
 
-    /// The next address that a look-up found; never ends.
-    pub(super) async fn resolved(&mut self) -> Option<SocketAddr> {
-        self.found.recv().await
-    }
-
-    /// When [`Self::handle_timeout`] has something to do.
-    #[must_use]
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.due
-    }
-
-    /// Looks up the next address if one is due and the far end was last heard too long ago.
-    pub(super) fn handle_timeout(&mut self, now: Instant, heard: Option<Instant>) {
-        if self.due.is_none_or(|due| now < due) {
-            return;
+    /// The next address to try, if it is known; otherwise it is looked up, and [`Self::resolved`] will tell.
+    pub(super) fn next(&mut self) -> Option<SocketAddr> {
+        if let Some(candidate) = self.candidates.pop_front() {
+            return Some(candidate);
         }
-        let quiet_until = heard.map(|heard| heard + SILENCE_BEFORE_DIALLING).filter(|until| now < *until);
-        if let Some(until) = quiet_until {
-            self.due = Some(until);
-            return;
+        // A resolver that hangs is asked one thing at a time.
+        if self.addresses.is_empty() || self.is_looking_up {
+            return None;
         }
-        self.due = Some(now + TRY_EACH);
-        let Some(address) = self.addresses.get(self.next % self.addresses.len().max(1)).cloned() else {
-            return;
-        };
+        let address = self.addresses[self.next % self.addresses.len()].clone();
         self.next = self.next.wrapping_add(1);
+        if let Some(known) = address.socket_address() {
+            return Some(known);
+        }
+        self.is_looking_up = true;
         let finder = self.finder.clone();
         tokio::spawn(async move {
-            if let Some(found) = look_up(&address).await {
-                // A full queue holds an address that was not tried yet.
-                let _ = finder.try_send(found);
-            }
+            // There is room: one look-up at a time.
+            let _ = finder.send(look_up(&address).await).await;
         });
+        None
+    }
+
+    /// The first address that a look-up found; never ends.
+    pub(super) async fn resolved(&mut self) -> Option<SocketAddr> {
+        loop {
+            let found = self.found.recv().await?;
+            self.is_looking_up = false;
+            self.candidates = found.into();
+            if let Some(first) = self.candidates.pop_front() {
+                return Some(first);
+            }
+        }
     }
 }
 
-/// The first address of the name, or the address itself.
-async fn look_up(address: &DialAddress) -> Option<SocketAddr> {
-    if let Some(known) = address.socket_address() {
-        return Some(known);
-    }
-    let Host::Name(name) = address.host() else { return None };
+/// All addresses of the name, in the order in which this machine prefers them (RFC 6724).
+async fn look_up(address: &DialAddress) -> Vec<SocketAddr> {
+    let Host::Name(name) = address.host() else { return Vec::new() };
     match tokio::net::lookup_host((name.as_str(), address.port())).await {
-        Ok(mut found) => found.next(),
+        Ok(found) => found.take(FOUND_MAX).collect(),
         Err(error) => {
             tracing::warn!(name = name.as_str(), %error, "the far end's name does not resolve");
-            None
+            Vec::new()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dial(addresses: &[&str]) -> Dial {
+        Dial::new(addresses.iter().map(|address| address.parse().unwrap()).collect())
+    }
+
+    #[tokio::test]
+    async fn configured_addresses_are_tried_in_turn() {
+        let mut dial = dial(&["192.0.2.1:1", "[2001:db8::2]:2"]);
+        let tried: Vec<_> = (0..3).map(|_| dial.next().unwrap().to_string()).collect();
+        assert_eq!(tried, ["192.0.2.1:1", "[2001:db8::2]:2", "192.0.2.1:1"]);
+    }
+
+    #[tokio::test]
+    async fn every_address_of_a_name_is_tried_before_the_next_name() {
+        let mut dial = dial(&["localhost:7", "192.0.2.1:1"]);
+        assert_eq!(dial.next(), None, "it is being looked up");
+        assert_eq!(dial.next(), None, "and nothing else meanwhile");
+        assert!(dial.resolved().await.unwrap().ip().is_loopback());
+        dial.candidates = VecDeque::from([([192, 0, 2, 8], 8).into(), ([192, 0, 2, 9], 9).into()]);
+        let tried: Vec<_> = (0..3).map(|_| dial.next().unwrap().to_string()).collect();
+        assert_eq!(tried, ["192.0.2.8:8", "192.0.2.9:9", "192.0.2.1:1"]);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_stands_for_nothing_leaves_the_others_to_be_tried() {
+        let mut dial = dial(&["192.0.2.1:1"]);
+        dial.is_looking_up = true;
+        dial.finder.try_send(Vec::new()).unwrap();
+        let nothing = tokio::time::timeout(std::time::Duration::from_millis(20), dial.resolved()).await;
+        assert!(nothing.is_err(), "{nothing:?}");
+        assert!(dial.next().is_some());
     }
 }

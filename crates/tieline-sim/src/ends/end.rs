@@ -20,10 +20,6 @@ use crate::nat::Nat;
 
 /// What all wall clocks say at the start of a run, in seconds since 1970.
 const START_SECONDS: u64 = 1_800_000_000;
-/// After so much silence a node looks its far end's name up again, and dials what it finds.
-const SILENCE_BEFORE_DIALLING: Duration = Duration::from_secs(5);
-/// Between two look-ups.
-const TRY_EACH: Duration = Duration::from_secs(6);
 
 /// What speaks at an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +80,6 @@ pub(super) struct End {
     pub(super) received: Vec<u64>,
     pub(super) events: Vec<(Duration, Event)>,
     is_to_be_written: bool,
-    dial_at: Option<Instant>,
 }
 
 impl End {
@@ -100,7 +95,6 @@ impl End {
             received: Vec::new(),
             events: Vec::new(),
             is_to_be_written: false,
-            dial_at: None,
         }
     }
 
@@ -122,7 +116,6 @@ impl End {
         };
         let mut out = Output::default();
         self.process.insert(process).begin(now, &mut out);
-        self.dial_at = self.setup.dials.map(|_| now.monotonic + TRY_EACH);
         out
     }
 
@@ -133,9 +126,7 @@ impl End {
     }
 
     pub(super) fn poll_timeout(&self, now: Now) -> Option<Instant> {
-        let process = self.process.as_ref()?;
-        let dial_at = self.dial_at.filter(|_| matches!(process, Process::Tieline(_)));
-        process.poll_timeout(now).into_iter().chain(dial_at).min()
+        self.process.as_ref()?.poll_timeout(now)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Now, peer: Option<SocketAddr>) -> Output {
@@ -144,16 +135,9 @@ impl End {
         if process.poll_timeout(now).is_some_and(|due| due <= now.monotonic) {
             process.handle_timeout(now, &mut out);
         }
-        if self.dial_at.is_some_and(|due| due <= now.monotonic) {
-            let quiet_until = process.session().last_received().map(|heard| heard + SILENCE_BEFORE_DIALLING);
-            match (quiet_until.filter(|until| now.monotonic < *until), peer) {
-                (Some(until), _) => self.dial_at = Some(until),
-                (None, Some(peer)) => {
-                    self.dial_at = Some(now.monotonic + TRY_EACH);
-                    process.dial(now, peer, &mut out);
-                }
-                (None, None) => self.dial_at = None,
-            }
+        let is_to_dial = out.events.iter().any(|event| matches!(event, Event::Dial));
+        if let Some(peer) = peer.filter(|_| is_to_dial && self.setup.dials.is_some()) {
+            process.dial(now, peer, &mut out);
         }
         out
     }

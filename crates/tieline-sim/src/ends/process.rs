@@ -137,10 +137,7 @@ impl Process {
     /// The far end's name was looked up and is here.
     pub(super) fn dial(&mut self, now: Now, address: SocketAddr, out: &mut Output) {
         let Self::Tieline(tieline) = self else { return };
-        if tieline.control.session().status(now).address != Some(address) {
-            tieline.control.set_address(now, address);
-        }
-        tieline.control.request_session(now);
+        tieline.control.dial(now, address);
         tieline.drain(now, out);
     }
 }
