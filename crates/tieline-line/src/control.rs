@@ -26,7 +26,7 @@ use crate::{
     greeting::{FarEnd, Greeting, Heard},
     key_watch::{HOLD_TIME, KeyInUseTwice, KeyWatch},
     liveness::{Liveness, Measured, Reachability},
-    redial::Redial,
+    redial::{Redial, Standing},
 };
 
 /// Packets that control has for the sending thread; more are dropped and counted.
@@ -194,7 +194,7 @@ impl Control {
         }
         self.after_liveness_input(now);
         self.release_hold(now.monotonic);
-        if self.redial.handle_timeout(now.monotonic, &self.session.status(now)) {
+        if self.redial.handle_timeout(now.monotonic, self.standing(now)) {
             self.push_event(Event::Dial);
         }
     }
@@ -202,7 +202,7 @@ impl Control {
     /// When to call [`Self::handle_timeout`] next.
     #[must_use]
     pub fn poll_timeout(&self, now: Now) -> Option<Instant> {
-        let redial = self.redial.poll_timeout(now.monotonic, &self.session.status(now));
+        let redial = self.redial.poll_timeout(self.standing(now));
         [self.session.poll_timeout(now), self.greeting.poll_timeout(), self.liveness.poll_timeout(), redial]
             .into_iter()
             .flatten()
@@ -245,11 +245,10 @@ impl Control {
 
     /// Dials the far end at `address`, unless it has answered meanwhile.
     pub fn dial(&mut self, now: Now, address: SocketAddr) {
-        let status = self.session.status(now);
-        if status.address.is_some() && status.attempt.is_none() {
+        if !self.standing(now).is_missed(now.monotonic) {
             return;
         }
-        if status.address != Some(address) {
+        if self.session.status(now).address != Some(address) {
             self.session.set_address(address);
         }
         self.request_session(now);
@@ -292,6 +291,28 @@ impl Control {
     #[must_use]
     pub fn session(&self) -> &tieline_seal::Control {
         &self.session
+    }
+
+    /// Whether the far end answers what it was asked.
+    fn standing(&self, now: Now) -> Standing {
+        let status = self.session.status(now);
+        if status.peer.is_none() {
+            return Standing::Answers;
+        }
+        if status.address.is_none() {
+            return Standing::Nowhere;
+        }
+        let ago = |age| now.monotonic.checked_sub(age).unwrap_or(now.monotonic);
+        let initiation = status.attempt.map(|attempt| ago(attempt.age));
+        // Until it is known what the far end is, hellos are sent; with the first answer their time is over.
+        let hello = status
+            .session
+            .filter(|_| self.greeting.far_end() == FarEnd::Unknown)
+            .map(|session| ago(session.age).max(self.session.last_received().unwrap_or(ago(session.age))));
+        match initiation.into_iter().chain(hello).min() {
+            Some(since) => Standing::Unanswered(since),
+            None => Standing::Answers,
+        }
     }
 
     /// Says the hello that is due, or finds that the far end answers none.

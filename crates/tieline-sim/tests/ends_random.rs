@@ -27,7 +27,7 @@ const RUNS: u64 = 10_000;
 const MISHAPS_MAX: usize = 12;
 
 /// By when the line must be up again in calm, at a round trip of 400 ms at most: an end that was just restarted repeats its
-/// initiation every 5.3 s, and looks up its far end's name after 6 s; so does the other end. What was said last may have been
+/// initiation every 5.3 s, and dials its far end's name anew when nothing was answered for 5 s; so does the other end. What was said last may have been
 /// lost, so both may be needed one after the other.
 const RECOVERY: Duration = Duration::from_secs(14);
 
