@@ -15,7 +15,7 @@ mod fault;
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -46,6 +46,20 @@ pub struct UdpSocket {
     state: UdpSocketState,
     family: Family,
 }
+
+/// What the kernel does with many datagrams in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Datagrams of one size that one system call sends (`UDP_SEGMENT`); 1: it does not.
+    pub datagrams_per_send: usize,
+    /// Whether datagrams that follow one another are received as one (`UDP_GRO`).
+    pub joins_received: bool,
+    /// Octets that may wait to be received; [`RECEIVE_BUFFER_BYTES`] were asked for.
+    pub receive_buffer_bytes: usize,
+}
+
+/// Where `SO_MEMINFO` has the drops.
+const DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
@@ -200,6 +214,38 @@ impl UdpSocket {
         self.family == Family::V6 { dual_stack: true }
     }
 
+    /// What the kernel does with many datagrams in one go, and how much room it has for them.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        Capacity {
+            datagrams_per_send: self.state.max_gso_segments(),
+            joins_received: self.state.gro_segments() > 1,
+            // The kernel says twice as much as it was asked for: it counts what it needs itself.
+            receive_buffer_bytes: self.socket.recv_buffer_size().map_or(0, |bytes| bytes / 2),
+        }
+    }
+
+    /// How many datagrams the kernel has dropped because its receive buffer was full, since the socket was opened.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn dropped_by_kernel(&self) -> io::Result<u64> {
+        let mut figures = [0_u32; DROPS + 1];
+        let mut len = size_of_val(&figures) as libc::socklen_t;
+        // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel writes at most the `len` octets that we lend it.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                figures.as_mut_ptr().cast(),
+                &raw mut len,
+            )
+        };
+        if result == 0 { Ok(figures[DROPS].into()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// Whether the network may fragment what we send, because the kernel could not be told otherwise.
     #[must_use]
     pub fn may_fragment(&self) -> bool {
@@ -311,6 +357,23 @@ mod tests {
         let received = receive(&receiver, 101);
         let expected: Vec<Vec<u8>> = run.chunks(1200).map(<[u8]>::to_vec).collect();
         assert_eq!(received.into_iter().map(|(_, octets)| octets).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn what_the_kernel_has_no_room_for_is_counted() {
+        let receiver = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let to = receiver.local_addr().unwrap();
+        assert_eq!(receiver.dropped_by_kernel().unwrap(), 0);
+        receiver.socket.set_recv_buffer_size(4096).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        (0..100).for_each(|_| sender.send_to(&[7; 1200], to).unwrap());
+        let mut arrived = 0;
+        let mut buffers = ReceiveBuffers::default();
+        while let Ok(datagrams) = receiver.recv_batch(&mut buffers) {
+            arrived += datagrams.count() as u64;
+        }
+        assert!(arrived < 100);
+        assert_eq!(receiver.dropped_by_kernel().unwrap() + arrived, 100);
     }
 
     #[test]

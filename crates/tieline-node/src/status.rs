@@ -90,10 +90,38 @@ pub struct Here {
     pub mtu: u16,
     /// The networks it offers.
     pub offers: Vec<IpNet>,
+    /// What the kernel does for many packets in one go.
+    pub offload: Offload,
     /// Where files arrive.
     pub inbox: Option<PathBuf>,
     /// Files delivered into the inbox since the start.
     pub files_received: u64,
+}
+
+/// What the kernel does for many packets in one go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Offload {
+    /// What the network device gives and takes in one piece: `tcp-and-udp`, `tcp`, or `none`.
+    pub device: Option<DeviceOffload>,
+    /// Datagrams that one system call sends.
+    pub datagrams_per_send: usize,
+    /// Whether datagrams are received joined.
+    pub joins_received: bool,
+    /// Octets that may wait in the socket to be received.
+    pub receive_buffer_bytes: usize,
+}
+
+/// What the network device gives and takes in one piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceOffload {
+    /// Streams of TCP and runs of UDP.
+    TcpAndUdp,
+    /// Streams of TCP.
+    Tcp,
+    /// Nothing: one packet at a time.
+    None,
 }
 
 /// The other end.

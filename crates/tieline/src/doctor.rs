@@ -10,12 +10,12 @@ use tieline_io::{
     privileges,
     sysctl::{self, IpVersion},
     tun,
-    udp::{UdpError, UdpSocket},
+    udp::{RECEIVE_BUFFER_BYTES, UdpError, UdpSocket},
 };
 use tieline_node::{
     api::client::Client,
     config::LineConfig,
-    status::{FarEndKind, LineState, Status},
+    status::{DeviceOffload, FarEndKind, LineState, Offload, Status},
 };
 
 /// Clocks that are further apart than this make handshakes fail after restarts, and logs hard to compare.
@@ -135,6 +135,7 @@ pub(crate) fn check_running(config: &LineConfig, status: &Status) -> Vec<Finding
     findings.extend(check_nat(status));
     findings.extend(check_networks(status));
     findings.extend(check_clock(status));
+    findings.extend(check_offload(status));
     findings.extend(status.alarms.iter().map(|alarm| Finding::fault("alarm", alarm.clone())));
     if status.confinement.landlock != "in force" || status.confinement.seccomp != "in force" {
         let words = format!(
@@ -276,6 +277,34 @@ fn check_clock(status: &Status) -> Option<Finding> {
             ahead.abs()
         ),
     ))
+}
+
+/// Whether many packets are moved in one go, and how much may wait for that.
+fn check_offload(status: &Status) -> Vec<Finding> {
+    let Offload { device, datagrams_per_send, joins_received, receive_buffer_bytes } = status.here.offload;
+    let parts = [
+        (device == Some(DeviceOffload::None)).then_some("the network device gives one packet at a time"),
+        (device == Some(DeviceOffload::Tcp))
+            .then_some("the network device joins TCP but not UDP (Linux 6.2 does)"),
+        (datagrams_per_send <= 1).then_some("each datagram is sent by itself (UDP_SEGMENT, Linux 4.18)"),
+        (!joins_received).then_some("each datagram is received by itself (UDP_GRO, Linux 5.0)"),
+    ];
+    let missing: Vec<_> = parts.into_iter().flatten().collect();
+    let mut findings = vec![if missing.is_empty() {
+        let of_device = if device.is_some() { "the network device and " } else { "" };
+        Finding::good("offload", format!("{of_device}the UDP socket move many packets in one go"))
+    } else {
+        Finding::hint("offload", format!("slower than need be: {}", missing.join("; ")))
+    }];
+    if receive_buffer_bytes < RECEIVE_BUFFER_BYTES {
+        findings.push(Finding::hint(
+            "receive-buffer",
+            format!(
+                "the kernel grants {receive_buffer_bytes} of {RECEIVE_BUFFER_BYTES} octets for what waits to be received, so bursts may be lost: `sysctl -w net.core.rmem_max={RECEIVE_BUFFER_BYTES}`"
+            ),
+        ));
+    }
+    findings
 }
 
 /// Whether packets of the line's full size pass.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+use tieline_io::{tun, udp::Capacity};
 use tieline_line::{
     counters::{Counters, DropReason},
     greeting::FarEnd as Greeted,
@@ -13,7 +14,10 @@ use tieline_wire::time::Now;
 use super::Engine;
 use crate::{
     offers,
-    status::{FarEnd, FarEndKind, Here, LineState, Quality, Session, Status, Traffic},
+    packet_path::Ports,
+    status::{
+        DeviceOffload, FarEnd, FarEndKind, Here, LineState, Offload, Quality, Session, Status, Traffic,
+    },
 };
 
 impl Engine {
@@ -67,6 +71,7 @@ impl Engine {
             address: offers::line_address(&key).into(),
             mtu: config.mtu,
             offers: self.parts.hello.offers.clone(),
+            offload: offload(ports),
             inbox: self.parts.takes_files.then(|| config.inbox.clone()),
             files_received: self.files_received,
         }
@@ -121,9 +126,22 @@ impl Engine {
     fn drops(&self) -> BTreeMap<String, u64> {
         let session = self.parts.drops.snapshot().map(|(reason, count)| (reason.as_str().to_owned(), count));
         let counters = &self.parts.ports.shared.counters;
+        // What the kernel dropped before anybody here saw it.
+        let kernel = self.parts.ports.socket.dropped_by_kernel().ok();
+        let kernel = kernel.map(|count| ("receive-buffer-full".to_owned(), count));
         let line = DropReason::ALL.iter().map(|reason| (reason.as_str().to_owned(), counters.drops(*reason)));
-        session.chain(line).filter(|(_, count)| *count > 0).collect()
+        session.chain(line).chain(kernel).filter(|(_, count)| *count > 0).collect()
     }
+}
+
+fn offload(ports: &Ports) -> Offload {
+    let Capacity { datagrams_per_send, joins_received, receive_buffer_bytes } = ports.socket.capacity();
+    let device = ports.device.as_ref().map(|device| match device.offload() {
+        tun::Offload::TcpAndUdp => DeviceOffload::TcpAndUdp,
+        tun::Offload::Tcp => DeviceOffload::Tcp,
+        tun::Offload::None => DeviceOffload::None,
+    });
+    Offload { device, datagrams_per_send, joins_received, receive_buffer_bytes }
 }
 
 fn traffic(counters: &Counters, session: &tieline_seal::Status) -> Traffic {
