@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 use super::{ConfineError, Confinement, Enforcement};
@@ -85,15 +85,21 @@ impl Fence {
             RulesetStatus::FullyEnforced => Enforcement::Full,
             RulesetStatus::PartiallyEnforced => Enforcement::Partial,
             RulesetStatus::NotEnforced => {
-                Enforcement::None("this kernel has no Landlock, or it is not enabled".into())
+                Enforcement::None("this kernel has no Landlock that allows to move files (Linux 5.19 has), or it is not enabled".into())
             }
         })
     }
 }
 
 /// Rules that forbid everything they handle.
+///
+/// Before Linux 5.19 any rules at all forbid to move a file from one folder to another, whatever they allow (`AccessFs::Refer`
+/// is unknown there), and files that arrive could not be delivered: there must be none then.
 fn empty_ruleset() -> Result<RulesetCreated, RulesetError> {
     Ruleset::default()
+        .set_compatibility(CompatLevel::SoftRequirement)
+        .handle_access(AccessFs::Refer)?
+        .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(RULES))?
         .handle_access(AccessNet::from_all(RULES))?
         .scope(Scope::from_all(RULES))?
