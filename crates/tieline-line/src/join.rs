@@ -150,6 +150,8 @@ impl Shape {
             }
             _ => return None,
         };
+        // What says another length of itself than it has would be changed by being joined.
+        IpPacket::parse(packet).ok().filter(|ip| ip.total_len == packet.len())?;
         let headers = transport + header_len;
         let size = packet.len().checked_sub(headers).filter(|size| *size > 0)?;
         Some(Self { is_v4, protocol, transport, headers, size })

@@ -378,6 +378,19 @@ fn no_more_is_joined_than_one_packet_may_be_long() {
 }
 
 #[test]
+fn a_packet_that_lies_about_its_length_is_written_as_it_is() {
+    for is_v4 in [true, false] {
+        let mut content = two_segments();
+        (content.flow.is_v4, content.flow.is_tcp, content.payload) = (is_v4, false, vec![7; 64]);
+        let mut packets = content.cut();
+        packets[1][if is_v4 { 3 } else { 5 }] ^= 4;
+        let lens: Vec<usize> = join(&packets).iter().map(|(_, packet)| packet.len()).collect();
+        let headers = if is_v4 { 28 } else { 48 };
+        assert_eq!(lens, [headers + 16, headers + 16, headers + 32]);
+    }
+}
+
+#[test]
 fn udp_is_not_joined_for_a_device_that_does_not_take_it() {
     let mut content = two_segments();
     content.flow.is_tcp = false;
