@@ -11,7 +11,7 @@
 //! queues only, and never waited for.
 //!
 //! Both work in batches. What the device gives in one piece of up to 64 KiB is cut, sealed and sent in one pass over one buffer
-//! ([`run`]); what arrives is opened where it lies, and segments that follow one another are joined and written
+//! (`run`); what arrives is opened where it lies, and segments that follow one another are joined and written
 //! at once. Nothing waits for a batch to fill: a batch is what is there.
 
 mod receiver;
