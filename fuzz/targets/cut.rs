@@ -1,8 +1,8 @@
 //! What the kernel hands over by a device with segmentation offload: an offload header and a packet of up to 64 KiB, which is cut into
 //! those that the medium carries.
 //!
-//! What is accepted is cut into packets of the right lengths and numbers that together carry all of it and stay within the room that was asked for; their
-//! checksums are right if the kernel's part of them was.
+//! What is accepted is cut into packets of the right lengths and numbers, within the room that was asked for, that together carry all
+//! of it; their checksums are right if the kernel's part of them was.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};

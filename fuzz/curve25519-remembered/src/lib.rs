@@ -1,8 +1,9 @@
-//! The part of curve25519-dalek that tieline uses, with a memory: `[patch.crates-io]` of the fuzz targets puts it in the place of the release.
+//! The part of curve25519-dalek that tieline uses, with a memory: `[patch.crates-io]` of the fuzz targets puts it in the place of
+//! the release.
 //!
 //! A target begins each input with the same keys and the same seeds, so the same few products of X25519 are wanted again and
-//! again; they were four fifths of the time of the targets that make handshakes. A product is a function of its two factors: here it is computed
-//! once, by aws-lc. Keys stay in memory: nothing but fuzz targets may be built with this.
+//! again; they were four fifths of the time of the targets that make handshakes. A product is a function of its two factors: here
+//! it is computed once, by aws-lc. Keys stay in memory: nothing but fuzz targets may be built with this.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
