@@ -22,7 +22,7 @@ pub enum LineState {
     Waiting,
     /// The far end is there.
     Up,
-    /// There is a session, but the far end is not heard.
+    /// There was a session, but the far end is not heard, or said that it is being taken down.
     Silent,
 }
 

@@ -349,7 +349,11 @@ mod tests {
             "line": "berlin", "state": "up", "pid": 1, "software": "tieline", "running-seconds": 60,
             "here": {
                 "name": "a", "public-key": "K", "listen": "[::]:51820", "device": "berlin", "address": "fd00::1",
-                "mtu": 1420, "offers": [], "inbox": null, "files-received": 0
+                "mtu": 1420, "offers": [], "inbox": null, "files-received": 0,
+                "offload": {
+                    "device": "tcp-and-udp", "datagrams-per-send": 64, "joins-received": true,
+                    "receive-buffer-bytes": RECEIVE_BUFFER_BYTES
+                }
             },
             "far-end": {
                 "kind": "tieline", "name": "b", "software": "tieline", "public-key": "L",
@@ -428,6 +432,16 @@ mod tests {
         assert!(
             checks(|s| s.confinement.landlock = "not in force: old".into()).contains(&hint("confinement"))
         );
+        assert!(!checks(|_| ()).iter().any(|(_, severity)| *severity != Severity::Good));
+        let slow = checks(|s| {
+            s.here.offload = Offload {
+                device: Some(DeviceOffload::Tcp),
+                datagrams_per_send: 1,
+                joins_received: false,
+                receive_buffer_bytes: 212_992,
+            };
+        });
+        assert!(slow.contains(&hint("offload")) && slow.contains(&hint("receive-buffer")));
         let gone = checks(|s| (s.state, s.far_end.taken_down) = (LineState::Silent, true));
         assert!(gone.contains(&fault("far-end-down")));
     }

@@ -50,7 +50,7 @@ impl Engine {
     fn state(&self, has_session: bool) -> LineState {
         if self.peer().is_none() {
             LineState::Inviting
-        } else if self.parts.control.reachability() == Reachability::Silent {
+        } else if self.far_end_down || self.parts.control.reachability() == Reachability::Silent {
             LineState::Silent
         } else if has_session {
             LineState::Up
