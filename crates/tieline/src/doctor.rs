@@ -397,7 +397,10 @@ mod tests {
 
     #[test]
     fn healthy_line_has_no_fault() {
-        assert_eq!(checks(|_| {}), [("far-end", Severity::Good), ("clock", Severity::Good)]);
+        assert_eq!(
+            checks(|_| {}),
+            [("far-end", Severity::Good), ("clock", Severity::Good), ("offload", Severity::Good)]
+        );
     }
 
     #[test]
