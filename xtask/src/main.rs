@@ -1,6 +1,7 @@
 //! Commands for the people who work on tieline: `cargo xtask …`.
 #![expect(clippy::print_stdout, reason = "what these commands find out is for whoever called them")]
 
+mod bench;
 mod fuzz;
 mod soak;
 
@@ -12,7 +13,9 @@ cargo xtask verify                  what CI runs, without installing anything
 cargo xtask simulate [--seeds N]    N random lives of a line on virtual time (default 100000)
 cargo xtask soak [FILTER]           the long tests of the system, released program, one at a time (about half an hour)
 cargo xtask fuzz [--seconds N] [--inputs N] [TARGET]...
-                                    runs the fuzz targets, each for so long or so many inputs (default 60 s)";
+                                    runs the fuzz targets, each for so long or so many inputs (default 60 s)
+cargo xtask bench micro [FILTER]    the packet path's parts and the ciphers, one core
+cargo xtask bench tunnel [--help]   the released program beside other tunnels, as root (about half an hour)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +27,8 @@ fn main() -> ExitCode {
         ["soak"] => soak::soak("soak_"),
         ["soak", filter] => soak::soak(filter),
         ["fuzz", options @ ..] => fuzz::Options::parse(options).and_then(|options| fuzz::run(&options)),
+        ["bench", "micro", options @ ..] => bench::micro(options),
+        ["bench", "tunnel", options @ ..] => bench::tunnel(options),
         _ => Err(USAGE.into()),
     };
     match result {

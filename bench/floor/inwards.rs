@@ -1,0 +1,55 @@
+//! From the medium to the device.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use tieline_io::tun::Offload;
+use tieline_io::udp::ReceiveBuffers;
+use tieline_io::wait::wait_readable;
+use tieline_line::join::Joiner;
+use tieline_wire::ip::IpPacket;
+
+use crate::{BACK_LEN, FRONT_LEN, Path};
+
+/// Runs until the medium cannot be waited for, and says why.
+pub(super) fn run(path: &Path) -> io::Error {
+    let mut buffers = ReceiveBuffers::default();
+    let joins_udp = path.device.offload() == Offload::TcpAndUdp;
+    loop {
+        match path.socket.recv_batch(&mut buffers) {
+            Ok(datagrams) => {
+                let mut joiner = Joiner::new(joins_udp);
+                for datagram in datagrams {
+                    if let Some(packet) = packet_of(datagram.octets)
+                        && let Err(packet) = joiner.push(packet)
+                    {
+                        write(path, &mut joiner);
+                        // An empty joiner takes everything.
+                        let _ = joiner.push(packet);
+                    }
+                }
+                write(path, &mut joiner);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if let Err(error) = wait_readable(&[path.socket.as_fd()], None) {
+                    return error;
+                }
+            }
+            // An ICMP answer to something sent earlier, for instance; the socket stays usable.
+            Err(_) => {}
+        }
+    }
+}
+
+/// The packet in a datagram, without its padding.
+fn packet_of(datagram: &mut [u8]) -> Option<&mut [u8]> {
+    let end = datagram.len().checked_sub(BACK_LEN)?;
+    let padded = datagram.get_mut(FRONT_LEN..end)?;
+    let len = IpPacket::parse(padded).ok()?.total_len;
+    padded.get_mut(..len)
+}
+
+fn write(path: &Path, joiner: &mut Joiner<'_>) {
+    // What the device refuses is lost; the measurement shows it.
+    joiner.flush(|parts| path.device.write_parts(parts).is_ok());
+}

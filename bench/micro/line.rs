@@ -1,0 +1,141 @@
+//! The packet path without the kernel: 64 KiB of a TCP stream cut into 47 packets, sealed, opened, and joined again; and one packet by
+//! itself. What classifies and what looks a label up is measured with the datagram that it belongs to.
+
+use std::time::Instant;
+
+use divan::Bencher;
+use divan::counter::BytesCount;
+use tieline_bench::packets::{MTU, SEGMENTS, segments, super_packet};
+use tieline_bench::pair::{End, Pair, address};
+use tieline_line::cut::SuperPacket;
+use tieline_line::join::Joiner;
+use tieline_line::{Delivery, HEADROOM, TAILROOM};
+use tieline_wire::ip::IpPacket;
+use tieline_wire::label::{Label, LabelStackEntry, MplsTrafficClass};
+
+const BATCH_OCTETS: usize = SEGMENTS * MTU;
+
+/// Octets of a packet of the stream channel, so that its datagram is as long as that of a full IP packet.
+const STREAM_PACKET_LEN: usize = MTU - LabelStackEntry::LEN;
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench]
+fn cut_64_kib(bencher: Bencher<'_, '_>) {
+    let (header, packet) = super_packet();
+    let mut out = vec![0; MTU];
+    bencher.counter(BytesCount::new(BATCH_OCTETS)).bench_local(|| {
+        let whole = SuperPacket::parse(&header, &packet).expect("a good packet");
+        (0..whole.count()).map(|index| whole.write(index, &mut out)).sum::<usize>()
+    });
+}
+
+/// With the checksums of every packet, which decide whether it may be joined.
+#[divan::bench(sample_size = 1, sample_count = 3000)]
+fn join_64_kib(bencher: Bencher<'_, '_>) {
+    let packets = segments();
+    bencher.counter(BytesCount::new(BATCH_OCTETS)).with_inputs(|| packets.clone()).bench_local_refs(
+        |packets| {
+            let mut joiner = Joiner::new(true);
+            for packet in packets.iter_mut() {
+                joiner.push(packet).expect("each follows the one before");
+            }
+            joiner.flush(|parts| assert_eq!(parts.len(), SEGMENTS + 1))
+        },
+    );
+}
+
+#[divan::bench]
+fn classify_ip(bencher: Bencher<'_, '_>) {
+    let packet = segments().swap_remove(0);
+    bencher.bench_local(|| IpPacket::parse(divan::black_box(&packet)));
+}
+
+#[divan::bench]
+fn seal_ip(bencher: Bencher<'_, '_>) {
+    let Pair { mut near, now, far: _far } = Pair::connected();
+    let packet = segments().swap_remove(0);
+    let mut buffer = vec![0; HEADROOM + MTU + TAILROOM];
+    bencher.counter(BytesCount::new(MTU)).bench_local(|| {
+        // It was sealed in place; the copy stands for the one that cutting makes.
+        buffer[HEADROOM..HEADROOM + MTU].copy_from_slice(&packet);
+        near.outbound.seal_ip(now.monotonic, &mut buffer, MTU).datagram.map(|(_, datagram)| datagram.len())
+    });
+}
+
+#[divan::bench]
+fn seal_labelled(bencher: Bencher<'_, '_>) {
+    let Pair { mut near, now, far: _far } = Pair::connected();
+    let mut buffer = vec![0xa5; HEADROOM + MTU + TAILROOM];
+    bencher
+        .counter(BytesCount::new(MTU))
+        .bench_local(|| seal_stream(&mut near, now.monotonic, &mut buffer).map(<[u8]>::len));
+}
+
+#[divan::bench(sample_size = 1, sample_count = 3000)]
+fn handle_47_datagrams_ip(bencher: Bencher<'_, '_>) {
+    let Pair { mut near, mut far, now } = Pair::connected();
+    let packets = segments();
+    let sealed = || -> Vec<Vec<u8>> {
+        let mut buffer = vec![0; HEADROOM + MTU + TAILROOM];
+        let mut seal = |packet: &Vec<u8>| {
+            buffer[HEADROOM..HEADROOM + MTU].copy_from_slice(packet);
+            let outcome = near.outbound.seal_ip(now.monotonic, &mut buffer, MTU);
+            outcome.datagram.expect("a session").1.to_vec()
+        };
+        packets.iter().map(&mut seal).collect()
+    };
+    bencher.counter(BytesCount::new(BATCH_OCTETS)).with_inputs(sealed).bench_local_refs(|datagrams| {
+        for datagram in datagrams.iter_mut() {
+            let received = far.inbound.handle_datagram(now.monotonic, address(1), datagram);
+            assert!(matches!(received.delivery, Delivery::Ip(_)));
+        }
+    });
+}
+
+#[divan::bench(sample_size = 1, sample_count = 3000)]
+fn handle_47_datagrams_labelled(bencher: Bencher<'_, '_>) {
+    let Pair { mut near, mut far, now } = Pair::connected();
+    let sealed = || -> Vec<Vec<u8>> {
+        let mut buffer = vec![0xa5; HEADROOM + MTU + TAILROOM];
+        let mut seal = |_| seal_stream(&mut near, now.monotonic, &mut buffer).expect("a session").to_vec();
+        (0..SEGMENTS).map(&mut seal).collect()
+    };
+    bencher.counter(BytesCount::new(BATCH_OCTETS)).with_inputs(sealed).bench_local_refs(|datagrams| {
+        for datagram in datagrams.iter_mut() {
+            let received = far.inbound.handle_datagram(now.monotonic, address(1), datagram);
+            assert!(matches!(received.delivery, Delivery::Streams(_)));
+        }
+    });
+}
+
+/// All of it in one go: what one super-packet costs the two processors together, the kernel left out.
+#[divan::bench]
+fn cut_seal_open_join_64_kib(bencher: Bencher<'_, '_>) {
+    let Pair { mut near, mut far, now } = Pair::connected();
+    let (header, packet) = super_packet();
+    let mut places = vec![vec![0; HEADROOM + MTU + TAILROOM]; SEGMENTS];
+    let front = LabelStackEntry::LEN;
+    bencher.counter(BytesCount::new(BATCH_OCTETS)).bench_local(|| {
+        let whole = SuperPacket::parse(&header, &packet).expect("a good packet");
+        let mut joiner = Joiner::new(true);
+        for (index, place) in places.iter_mut().enumerate() {
+            let len = whole.write(index, &mut place[HEADROOM..]);
+            let outcome = near.outbound.seal_ip(now.monotonic, place, len);
+            let datagram_len = outcome.datagram.expect("a session").1.len();
+            let datagram = &mut place[front..front + datagram_len];
+            match far.inbound.handle_datagram(now.monotonic, address(1), datagram).delivery {
+                Delivery::Ip(packet) => joiner.push(packet).expect("each follows the one before"),
+                other => panic!("{other:?}"),
+            }
+        }
+        joiner.flush(|parts| assert_eq!(parts.len(), SEGMENTS + 1))
+    });
+}
+
+fn seal_stream<'b>(near: &mut End, now: Instant, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let entry = LabelStackEntry::only(Label::STREAMS, MplsTrafficClass::BULK);
+    near.outbound.seal_labelled(now, entry, buffer, STREAM_PACKET_LEN).datagram.map(|(_, datagram)| datagram)
+}

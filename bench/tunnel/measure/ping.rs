@@ -1,0 +1,58 @@
+//! Round trips, from the rows that `ping` writes.
+
+use crate::metric::percentile;
+use crate::offices::Offices;
+use crate::process;
+
+/// The first ones wake caches and neighbours; they are left out.
+const WARM_UP: usize = 10;
+/// Fewer say nothing about the hundredth.
+const ANSWERS_MIN: usize = 100;
+
+/// Of all the pings that were answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RoundTrips {
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+}
+
+/// So many, 2 ms apart.
+pub(super) fn idle(offices: &Offices, count: u32) -> Result<RoundTrips, String> {
+    ping(offices, &format!("-i 0.002 -c {count} -w 20"))
+}
+
+/// One every 5 ms.
+pub(super) fn for_seconds(offices: &Offices, seconds: u32) -> Result<RoundTrips, String> {
+    ping(offices, &format!("-i 0.005 -w {seconds}"))
+}
+
+fn ping(offices: &Offices, options: &str) -> Result<RoundTrips, String> {
+    let command = offices.b.command("ping").args(["-n"]).args(options.split_whitespace());
+    let said = process::must(command.arg(offices.target.to_string()))?;
+    let mut times = times_us(&said);
+    if times.len() < WARM_UP + ANSWERS_MIN {
+        return Err(format!("only {} pings of `{options}` were answered", times.len()));
+    }
+    let times = &mut times[WARM_UP..];
+    let of = |times: &mut [f64], share| percentile(times, share).ok_or("no ping was answered".to_owned());
+    Ok(RoundTrips { p50_us: of(times, 0.5)?, p99_us: of(times, 0.99)? })
+}
+
+fn times_us(said: &str) -> Vec<f64> {
+    let time = |row: &str| row.split_once("time=")?.1.strip_suffix(" ms")?.parse::<f64>().ok();
+    said.lines().filter_map(time).map(|milliseconds| milliseconds * 1000.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_with_a_time_counts_and_no_other() {
+        let said = "PING 10.9.0.1 (10.9.0.1) 56(84) bytes of data.\n\
+            64 bytes from 10.9.0.1: icmp_seq=1 ttl=64 time=0.266 ms\n\
+            64 bytes from 10.9.0.1: icmp_seq=2 ttl=64 time=12.5 ms\n\
+            \n--- 10.9.0.1 ping statistics ---\n3 packets transmitted, 2 received, 33% packet loss, time 4ms\n";
+        assert_eq!(times_us(said), [266.0, 12_500.0]);
+    }
+}

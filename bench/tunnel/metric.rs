@@ -1,0 +1,80 @@
+//! What is measured: names, units and which way is better.
+
+/// One figure of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Metric {
+    /// In JSON; with its unit.
+    pub(crate) key: &'static str,
+    /// In the table; with its unit.
+    pub(crate) name: &'static str,
+    pub(crate) more_is_better: bool,
+    /// Digits after the point.
+    pub(crate) digits: usize,
+}
+
+/// How many there are.
+pub(crate) const COUNT: usize = 13;
+
+/// The figures of one run, in the order of [`METRICS`]; `None` where there is none (a bare cable has no daemon).
+pub(crate) type Figures = [Option<f64>; COUNT];
+
+/// In the order of the table.
+pub(crate) const METRICS: [Metric; COUNT] = [
+    more("tcp_b_to_a_gbit_s", "TCP, one stream B to A, Gbit/s", 2),
+    more("tcp_a_to_b_gbit_s", "TCP, one stream A to B, Gbit/s", 2),
+    more("tcp_four_gbit_s", "TCP, four streams B to A, Gbit/s", 2),
+    more("udp_1200_packets_s", "UDP 1,200 octets, < 0.5 % loss, packets/s", 0),
+    more("udp_200_packets_s", "UDP 200 octets, < 0.5 % loss, packets/s", 0),
+    less("idle_p50_us", "idle round trip p50, µs", 0),
+    less("idle_p99_us", "idle round trip p99, µs", 0),
+    less("loaded_p50_us", "round trip beside one TCP stream p50, µs", 0),
+    less("loaded_p99_us", "round trip beside one TCP stream p99, µs", 0),
+    less("daemons_s_gb", "processor seconds per GB, both daemons", 2),
+    less("machine_s_gb", "processor seconds per GB, whole machine", 2),
+    less("peak_mib", "peak memory of the larger end, MiB", 1),
+    less("tcp_retransmits", "TCP segments sent again, all single streams", 0),
+];
+
+const fn more(key: &'static str, name: &'static str, digits: usize) -> Metric {
+    Metric { key, name, more_is_better: true, digits }
+}
+
+const fn less(key: &'static str, name: &'static str, digits: usize) -> Metric {
+    Metric { key, name, more_is_better: false, digits }
+}
+
+/// The one in the middle, or between the two in the middle; `None` of none.
+pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    Some(if values.len() % 2 == 1 { upper } else { f64::midpoint(values[middle - 1], upper) })
+}
+
+/// The value below which `share` of them lie (0 to 1); `None` of none.
+pub(crate) fn percentile(values: &mut [f64], share: f64) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let rank = (values.len() as f64 * share).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_of_odd_and_between_the_middles_of_even() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(&mut []), None);
+    }
+
+    #[test]
+    fn a_percentile_is_a_value_that_was_measured() {
+        let mut values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!(percentile(&mut values, 0.5), Some(100.0));
+        assert_eq!(percentile(&mut values, 0.99), Some(198.0));
+        assert_eq!(percentile(&mut [7.0], 0.99), Some(7.0));
+        assert_eq!(percentile(&mut [], 0.5), None);
+    }
+}

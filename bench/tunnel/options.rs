@@ -1,0 +1,149 @@
+//! What was asked for.
+
+use std::path::PathBuf;
+
+use crate::offices::Cable;
+use crate::peer::Peer;
+
+const USAGE: &str = "\
+cargo xtask bench tunnel [OPTION]...
+  --seconds N          of each TCP measurement (default 5)
+  --rounds N           runs of each tunnel on each cable (default 3)
+  --only PEER,...      of veth, floor, tieline, wireguard-go, wireguard-go-2022, boringtun, gotatun, openvpn, fastd, tinc, nebula
+  --cable KIND         whole (64 KiB in one piece), wire (no packet over 1,500 octets) or both (default)
+  --wireguard-go PATH  one with segmentation offload (0.0.20230223 or newer); without it only Debian 12's of 2022, if that is installed
+  --boringtun PATH     default boringtun-cli
+  --gotatun PATH       default gotatun
+  --json PATH          where the figures of every run go
+  --verify             measures nothing: sends random octets through each tunnel, both ways, and compares every one
+Each end of a tunnel has one processor; nothing else should run.";
+
+/// More make no sense, and a slip of the finger should not run for a week.
+const ROUNDS_MAX: u32 = 100;
+const SECONDS_MAX: u32 = 600;
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) seconds: u32,
+    pub(crate) rounds: u32,
+    pub(crate) only: Vec<Peer>,
+    pub(crate) cables: Vec<Cable>,
+    pub(crate) verify: bool,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) tieline: PathBuf,
+    pub(crate) floor: PathBuf,
+    pub(crate) wireguard_go: Option<PathBuf>,
+    pub(crate) boringtun: PathBuf,
+    pub(crate) gotatun: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            seconds: 5,
+            rounds: 3,
+            only: Vec::new(),
+            cables: vec![Cable::Whole, Cable::Wire],
+            verify: false,
+            json: None,
+            tieline: "tieline".into(),
+            floor: "floor".into(),
+            wireguard_go: None,
+            boringtun: "boringtun-cli".into(),
+            gotatun: "gotatun".into(),
+        }
+    }
+}
+
+impl Options {
+    /// # Errors
+    ///
+    /// What is wrong with the arguments, or how they are used, in sentences.
+    pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
+        let mut options = Self::default();
+        let mut arguments = arguments.iter();
+        while let Some(name) = arguments.next() {
+            if name == "--verify" {
+                options.verify = true;
+                continue;
+            }
+            if name == "--help" {
+                return Err(USAGE.into());
+            }
+            let value = arguments.next().ok_or(format!("{name} needs a value, or is no option\n{USAGE}"))?;
+            options.set(name, value)?;
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "--seconds" => self.seconds = number(name, value, SECONDS_MAX)?,
+            "--rounds" => self.rounds = number(name, value, ROUNDS_MAX)?,
+            "--only" => self.only = value.split(',').map(peer).collect::<Result<_, _>>()?,
+            "--cable" => {
+                self.cables = match value {
+                    "whole" => vec![Cable::Whole],
+                    "wire" => vec![Cable::Wire],
+                    "both" => vec![Cable::Whole, Cable::Wire],
+                    _ => return Err(format!("--cable {value}: whole, wire or both")),
+                }
+            }
+            "--json" => self.json = Some(value.into()),
+            "--tieline" => self.tieline = value.into(),
+            "--floor" => self.floor = value.into(),
+            "--wireguard-go" => self.wireguard_go = Some(value.into()),
+            "--boringtun" => self.boringtun = value.into(),
+            "--gotatun" => self.gotatun = value.into(),
+            _ => return Err(format!("{name}: there is no such option\n{USAGE}")),
+        }
+        Ok(())
+    }
+
+    /// Whom to measure, in the order of the table.
+    pub(crate) fn wanted(&self) -> Vec<Peer> {
+        let is_wanted = |peer: &Peer| self.only.is_empty() || self.only.contains(peer);
+        Peer::ALL.into_iter().filter(is_wanted).collect()
+    }
+}
+
+fn number(name: &str, value: &str, max: u32) -> Result<u32, String> {
+    let number = value.parse().map_err(|error| format!("{name} {value}: {error}"))?;
+    if (1..=max).contains(&number) { Ok(number) } else { Err(format!("{name} {value}: 1 to {max}")) }
+}
+
+fn peer(name: &str) -> Result<Peer, String> {
+    Peer::ALL
+        .into_iter()
+        .find(|peer| peer.name() == name)
+        .ok_or(format!("--only {name}: there is no such peer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Options, String> {
+        Options::parse(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn peers_are_measured_in_the_order_of_the_table_whatever_the_order_of_the_option() {
+        let options = parse(&["--only", "tieline,veth", "--rounds", "2"]).expect("good options");
+        assert_eq!((options.wanted(), options.rounds), (vec![Peer::Veth, Peer::Tieline], 2));
+    }
+
+    #[test]
+    fn what_is_no_option_or_out_of_range_is_refused() {
+        for arguments in [
+            &["--only", "vpn"][..],
+            &["--rounds", "0"],
+            &["--seconds", "601"],
+            &["--bogus", "1"],
+            &["--json"],
+        ] {
+            assert!(parse(arguments).is_err(), "{arguments:?}");
+        }
+    }
+}

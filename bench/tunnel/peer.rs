@@ -1,0 +1,158 @@
+//! Whom we measure, and how each is started between two offices.
+
+mod bare;
+mod mesh;
+mod openvpn;
+mod tieline;
+mod wireguard;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::offices::Offices;
+use crate::options::Options;
+use crate::process::Daemon;
+
+/// Where every tunnel listens.
+const PORT: u16 = 51820;
+/// The largest packet in every tunnel, where that can be set.
+const MTU: u16 = 1420;
+
+/// What carries packets from one office to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// The cable itself.
+    Veth,
+    /// Our packet path with sealing left out.
+    Floor,
+    Tieline,
+    /// One with segmentation offload.
+    WireguardGo,
+    /// Debian 12's, without.
+    WireguardGo2022,
+    Boringtun,
+    Gotatun,
+    Openvpn,
+    Fastd,
+    Tinc,
+    Nebula,
+}
+
+/// The daemons of a tunnel that is up; none for the bare cable.
+pub(crate) struct Running {
+    pub(crate) daemons: Vec<Daemon>,
+}
+
+impl Running {
+    /// What the daemons said last.
+    pub(crate) fn logs(&self) -> String {
+        self.daemons.iter().map(Daemon::log).collect::<Vec<_>>().join("\n---\n")
+    }
+}
+
+impl Peer {
+    /// In the order of the table.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Veth,
+        Self::Floor,
+        Self::Tieline,
+        Self::WireguardGo,
+        Self::WireguardGo2022,
+        Self::Boringtun,
+        Self::Gotatun,
+        Self::Openvpn,
+        Self::Fastd,
+        Self::Tinc,
+        Self::Nebula,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Veth => "veth",
+            Self::Floor => "floor",
+            Self::Tieline => "tieline",
+            Self::WireguardGo => "wireguard-go",
+            Self::WireguardGo2022 => "wireguard-go-2022",
+            Self::Boringtun => "boringtun",
+            Self::Gotatun => "gotatun",
+            Self::Openvpn => "openvpn",
+            Self::Fastd => "fastd",
+            Self::Tinc => "tinc",
+            Self::Nebula => "nebula",
+        }
+    }
+
+    /// Whether it is a tunnel that somebody uses, to be compared with.
+    pub(crate) fn is_competitor(self) -> bool {
+        !matches!(self, Self::Veth | Self::Floor | Self::Tieline)
+    }
+
+    /// The programs it needs, that of the daemon first.
+    pub(crate) fn programs(self, options: &Options) -> Vec<PathBuf> {
+        // A name by which it is told what is missing.
+        let offloading = || {
+            options.wireguard_go.clone().unwrap_or("wireguard-go with offloads (--wireguard-go PATH)".into())
+        };
+        match self {
+            Self::Veth => vec![],
+            Self::Floor => vec![options.floor.clone()],
+            Self::Tieline => vec![options.tieline.clone()],
+            Self::WireguardGo => vec![offloading(), "wg".into()],
+            Self::WireguardGo2022 => vec!["wireguard-go".into(), "wg".into()],
+            Self::Boringtun => vec![options.boringtun.clone(), "wg".into()],
+            Self::Gotatun => vec![options.gotatun.clone(), "wg".into()],
+            Self::Openvpn => vec!["openvpn".into(), "openssl".into()],
+            Self::Fastd => vec!["fastd".into()],
+            Self::Tinc => vec!["tincd".into()],
+            Self::Nebula => vec!["nebula".into(), "nebula-cert".into()],
+        }
+    }
+
+    /// What its program calls itself.
+    pub(crate) fn version(self, options: &Options) -> String {
+        let Some(program) = self.programs(options).into_iter().next() else { return "the kernel's".into() };
+        if self == Self::Floor {
+            return "of this tree".into();
+        }
+        let output = match Command::new(&program).arg("--version").output() {
+            Ok(output) => output,
+            Err(error) => return error.to_string(),
+        };
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        said.lines().find(|row| !row.trim().is_empty()).unwrap_or("it does not say").trim().to_owned()
+    }
+
+    /// Starts both ends.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, in words; nothing is left running.
+    pub(crate) fn start(self, options: &Options, offices: &mut Offices) -> Result<Running, String> {
+        let daemons = match self {
+            Self::Veth => {
+                offices.target = offices.a.outside;
+                Ok(vec![])
+            }
+            Self::Floor => bare::start(&options.floor, offices),
+            Self::Tieline => tieline::start(&options.tieline, offices),
+            Self::WireguardGo => {
+                let program =
+                    options.wireguard_go.as_deref().ok_or("no wireguard-go with offloads is given")?;
+                wireguard::start(program, &["--foreground"], offices)
+            }
+            Self::WireguardGo2022 => wireguard::start("wireguard-go".as_ref(), &["--foreground"], offices),
+            Self::Boringtun => {
+                wireguard::start(&options.boringtun, &["--foreground", "--disable-drop-privileges"], offices)
+            }
+            Self::Gotatun => {
+                wireguard::start(&options.gotatun, &["--foreground", "--disable-drop-privileges"], offices)
+            }
+            Self::Openvpn => openvpn::start(offices),
+            Self::Fastd => mesh::start_fastd(offices),
+            Self::Tinc => mesh::start_tinc(offices),
+            Self::Nebula => mesh::start_nebula(offices),
+        };
+        Ok(Running { daemons: daemons? })
+    }
+}
