@@ -90,16 +90,33 @@ impl<'o> Server<'o> {
         let mut problem = String::new();
         for _ in 0..ATTEMPTS {
             let command = self.offices.b.command("timeout").args(words.split_whitespace());
-            match process::must(command) {
-                Ok(said) => {
-                    let mut said: Value =
-                        serde_json::from_str(&said).map_err(|error| format!("{said}: {error}"))?;
-                    return Ok(said["end"].take());
-                }
+            match process::must(command).and_then(|said| end_of(&said)) {
+                Ok(end) => return Ok(end),
                 Err(error) => problem = error,
             }
             std::thread::sleep(BETWEEN_ATTEMPTS);
         }
         Err(format!("iperf3 {what}: {problem}"))
+    }
+}
+
+/// The sums of a measurement. Some failures, such as a server that is busy, are told there only.
+fn end_of(said: &str) -> Result<Value, String> {
+    let mut said: Value = serde_json::from_str(said).map_err(|error| format!("{said}: {error}"))?;
+    match said["error"].as_str() {
+        Some(error) => Err(error.to_owned()),
+        None => Ok(said["end"].take()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_is_told_with_a_good_status_is_a_failure() {
+        let busy = r#"{"start": {}, "intervals": [], "end": {}, "error": "the server is busy"}"#;
+        assert_eq!(end_of(busy), Err("the server is busy".into()));
+        assert_eq!(end_of(r#"{"end": {"sum": 1}}"#).map(|end| end["sum"].clone()), Ok(1.into()));
     }
 }
