@@ -243,6 +243,7 @@ impl End {
             persistent_keepalive: None,
             timestamp_floor: floor,
             always_on: false,
+            fast_aes: false,
         };
         let (control, outbound, inbound) = split(config, now, [seed; 32]);
         Self { control, outbound, inbound, address, received: Vec::new(), seed }

@@ -12,7 +12,9 @@ use tieline_line::{Config, split};
 use tieline_seal::{Peer, PresharedKey, PrivateKey};
 use tieline_wire::associated::{Alert, Hello, Message};
 use tieline_wire::stamp::{self, ReflectorPacket, SenderPacket};
+use tieline_wire::suite::Announcement;
 use tieline_wire::time::Now;
+use tieline_wire::wireguard::SessionIndex;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -28,6 +30,7 @@ enum Step<'a> {
         instance: u8,
         certificate: u8,
         port: u8,
+        announcement: Option<[u32; 3]>,
     },
     Probe([u8; 16]),
     Answer([u8; stamp::LEN]),
@@ -53,11 +56,16 @@ fuzz_target!(|input: Input<'_>| {
         let mut from = address_of(Side::B);
         let mut octets = Vec::new();
         match step {
-            Step::Hello { version_min, version_max, answer_wanted, instance, certificate, port } => {
+            Step::Hello { version_min, version_max, answer_wanted, instance, certificate, port, announcement } => {
                 from.set_port(port.into());
                 let (instance, certificate) = (instance.into(), [certificate; 32]);
-                Message::Hello(Hello { version_min, version_max, answer_wanted, instance, certificate })
-                    .emit(&mut octets);
+                let announcement = announcement.map(|indices| {
+                    let [announcer, hearer, aes] = indices.map(SessionIndex);
+                    Announcement { announcer, hearer, aes }
+                });
+                let hello =
+                    Hello { version_min, version_max, answer_wanted, instance, certificate, announcement };
+                Message::Hello(hello).emit(&mut octets);
             }
             Step::Probe(front) => {
                 let mut packet = [0; stamp::LEN];
@@ -107,6 +115,7 @@ fn config() -> Config {
             persistent_keepalive: None,
             timestamp_floor: None,
             always_on: false,
+            fast_aes: true,
         },
         certificate: [7; 32],
         accept: AcceptTable::default(),

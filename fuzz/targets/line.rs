@@ -116,6 +116,7 @@ fn config(side: Side) -> tieline_seal::Config {
         persistent_keepalive: None,
         timestamp_floor: None,
         always_on: false,
+        fast_aes: true,
     }
 }
 

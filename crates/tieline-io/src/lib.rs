@@ -8,6 +8,7 @@
 //! - [`netlink`]: links, addresses and routes of the machine. [`sysctl`]: whether it forwards.
 //! - [`wait`]: how a packet thread sleeps until a descriptor or another thread has something for it.
 //! - [`lock`]: one process per line. [`privileges`]: which rights we have, and giving up those we do not need.
+//! - [`processor`]: whether it does AES in hardware.
 //! - [`namespace`]: network namespaces on threads of their own, for the lab and the demo, without root where possible.
 //!
 //! Linux only.
@@ -19,6 +20,7 @@ pub mod lock;
 pub mod namespace;
 pub mod netlink;
 pub mod privileges;
+pub mod processor;
 pub mod sysctl;
 pub mod tun;
 pub mod udp;

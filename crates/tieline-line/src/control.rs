@@ -318,7 +318,8 @@ impl Control {
     /// Says the hello that is due, or finds that the far end answers none.
     fn ask(&mut self, now: Instant) {
         let before = self.greeting.far_end();
-        if let Some(hello) = self.greeting.poll_hello(now, self.session.last_received()) {
+        let (heard, announcement) = (self.session.last_received(), self.session.announcement());
+        if let Some(hello) = self.greeting.poll_hello(now, heard, announcement) {
             self.push_message(&associated::Message::Hello(hello));
         }
         let far_end = self.greeting.far_end();
@@ -330,9 +331,12 @@ impl Control {
     }
 
     fn on_hello(&mut self, now: Now, from: SocketAddr, hello: Hello) {
-        let heard = self.greeting.handle_hello(hello);
+        let announced = hello.announcement.filter(|_| self.greeting.understands(&hello));
+        let ours = announced.and_then(|announced| self.session.handle_announcement(&announced));
+        let is_late = announced.is_some() && ours != self.session.announcement();
+        let heard = self.greeting.handle_hello(hello, is_late);
         if hello.answer_wanted {
-            self.push_message(&associated::Message::Hello(self.greeting.answer()));
+            self.push_message(&associated::Message::Hello(self.greeting.answer(ours)));
         }
         if heard != Heard::Known {
             self.push_event(Event::FarEnd(self.greeting.far_end()));

@@ -1,6 +1,9 @@
 //! Finding out what the far end is: the exchange of hellos on the associated channel.
 //!
 //! With every new session an end says hello until it is answered; a plain WireGuard peer drops the hello and never answers.
+//! The hello also says whether its sender opens the second cipher suite ([`Announcement`]), which concerns one session; so the
+//! answer must be about the session that was asked about.
+//!
 //! The hello names the instance, drawn at random when a process starts, so that a restart of the far end is noticed with
 //! its first packet.
 //!
@@ -16,6 +19,7 @@
 use std::time::{Duration, Instant};
 
 use tieline_wire::associated::{self, Hello};
+use tieline_wire::suite::Announcement;
 
 /// Time to the second hello; doubled from one to the next, [`ATTEMPTS_MAX`] times at most.
 pub const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -74,6 +78,7 @@ impl Greeting {
             answer_wanted: true,
             instance,
             certificate,
+            announcement: None,
         };
         Self { ours, far_end: FarEnd::Unknown, asking: None }
     }
@@ -85,10 +90,20 @@ impl Greeting {
         self.asking = Some(Asking { attempts, said: None, next: now });
     }
 
-    /// Takes a hello of the far end. If it wants an answer, [`Self::answer`] is due.
-    pub fn handle_hello(&mut self, hello: Hello) -> Heard {
-        self.asking = None;
-        if hello.common_version(self.ours.version_min, self.ours.version_max).is_none() {
+    /// Whether the far end's hello is of a version that we speak.
+    #[must_use]
+    pub fn understands(&self, hello: &Hello) -> bool {
+        hello.common_version(self.ours.version_min, self.ours.version_max).is_some()
+    }
+
+    /// Takes a hello of the far end. If it wants an answer, [`Self::answer`] is due. `is_late` if it announces something
+    /// about another session than the one that we ask about: the asking goes on then.
+    pub fn handle_hello(&mut self, hello: Hello, is_late: bool) -> Heard {
+        self.asking = self.asking.take().filter(|_| is_late).map(|asking| Asking { attempts: 0, ..asking });
+        let understood = self.understands(&hello);
+        // What it says about a session is no part of what the far end is.
+        let hello = Hello { announcement: None, ..hello };
+        if !understood {
             self.far_end = FarEnd::Incompatible(hello);
             return Heard::Incompatible;
         }
@@ -98,15 +113,21 @@ impl Greeting {
         if known { Heard::Known } else { Heard::NewInstance }
     }
 
-    /// Our hello as the answer to one that wanted it.
+    /// Our hello as the answer to one that wanted it, with what there is to announce about the session it named.
     #[must_use]
-    pub fn answer(&self) -> Hello {
-        Hello { answer_wanted: false, ..self.ours }
+    pub fn answer(&self, announcement: Option<Announcement>) -> Hello {
+        Hello { answer_wanted: false, announcement, ..self.ours }
     }
 
     /// The hello that is due, if one is. After [`ATTEMPTS_MAX`] without an answer there is none if something else was
-    /// heard since the last, at `heard`: the far end is plain WireGuard then.
-    pub fn poll_hello(&mut self, now: Instant, heard: Option<Instant>) -> Option<Hello> {
+    /// heard since the last, at `heard`: the far end is plain WireGuard then. It carries `announcement`, about the newest
+    /// session.
+    pub fn poll_hello(
+        &mut self,
+        now: Instant,
+        heard: Option<Instant>,
+        announcement: Option<Announcement>,
+    ) -> Option<Hello> {
         let asking = self.asking.as_mut().filter(|asking| now >= asking.next)?;
         if asking.attempts >= ATTEMPTS_MAX && asking.said.is_some_and(|said| heard > Some(said)) {
             self.far_end = FarEnd::IpOnly;
@@ -116,7 +137,7 @@ impl Greeting {
         asking.next = now + RETRY_FIRST * (1 << asking.attempts.min(ATTEMPTS_MAX - 1));
         asking.attempts = asking.attempts.saturating_add(1);
         asking.said = Some(now);
-        Some(self.ours)
+        Some(Hello { announcement, ..self.ours })
     }
 
     /// When to call [`Self::poll_hello`] again.
@@ -134,16 +155,25 @@ impl Greeting {
 
 #[cfg(test)]
 mod tests {
+    use tieline_wire::wireguard::SessionIndex;
+
     use super::*;
 
     fn hello(instance: u64) -> Hello {
-        Hello { version_min: 1, version_max: 1, answer_wanted: true, instance, certificate: [7; 32] }
+        Hello {
+            version_min: 1,
+            version_max: 1,
+            answer_wanted: true,
+            instance,
+            certificate: [7; 32],
+            announcement: None,
+        }
     }
 
     fn asked(greeting: &mut Greeting, from: Instant, time: Duration) -> usize {
         let mut count = 0;
         while let Some(next) = greeting.poll_timeout().filter(|next| *next <= from + time) {
-            count += usize::from(greeting.poll_hello(next, Some(next)).is_some());
+            count += usize::from(greeting.poll_hello(next, Some(next), None).is_some());
         }
         count
     }
@@ -152,7 +182,7 @@ mod tests {
     fn nobody_is_asked_before_there_is_a_session() {
         let mut greeting = Greeting::new(1, [0; 32]);
         assert_eq!(greeting.poll_timeout(), None);
-        assert_eq!(greeting.poll_hello(Instant::now(), None), None);
+        assert_eq!(greeting.poll_hello(Instant::now(), None, None), None);
         assert_eq!(greeting.far_end(), FarEnd::Unknown);
     }
 
@@ -174,7 +204,7 @@ mod tests {
         let mut said = Vec::new();
         while let Some(next) = greeting.poll_timeout().filter(|next| *next <= start + Duration::from_secs(60))
         {
-            assert!(greeting.poll_hello(next, Some(start)).is_some());
+            assert!(greeting.poll_hello(next, Some(start), None).is_some());
             said.push(next);
         }
         assert_eq!(greeting.far_end(), FarEnd::Unknown);
@@ -200,19 +230,48 @@ mod tests {
         let mut greeting = Greeting::new(1, [0; 32]);
         let now = Instant::now();
         greeting.on_session(now);
-        assert!(greeting.poll_hello(now, None).unwrap().answer_wanted);
-        assert_eq!(greeting.handle_hello(hello(5)), Heard::NewInstance);
+        assert!(greeting.poll_hello(now, None, None).unwrap().answer_wanted);
+        assert_eq!(greeting.handle_hello(hello(5), false), Heard::NewInstance);
         assert_eq!(greeting.poll_timeout(), None);
         assert_eq!(greeting.far_end(), FarEnd::Tieline(hello(5)));
-        assert!(!greeting.answer().answer_wanted);
+        assert!(!greeting.answer(None).answer_wanted);
+    }
+
+    #[test]
+    fn hello_about_another_session_is_no_answer_but_tells_who_is_there() {
+        let mut greeting = Greeting::new(1, [0; 32]);
+        let now = Instant::now();
+        greeting.on_session(now);
+        let announcement =
+            Some(Announcement { announcer: SessionIndex(1), hearer: SessionIndex(2), aes: SessionIndex(3) });
+        assert_eq!(greeting.poll_hello(now, None, announcement).unwrap().announcement, announcement);
+        let late = Hello { announcement, ..hello(5) };
+        assert_eq!(greeting.handle_hello(late, true), Heard::NewInstance);
+        assert_eq!(greeting.far_end(), FarEnd::Tieline(hello(5)), "without what concerns one session");
+        assert_eq!(greeting.poll_timeout(), Some(now + RETRY_FIRST), "at its usual pace");
+        assert_eq!(greeting.handle_hello(late, false), Heard::Known);
+        assert_eq!(greeting.poll_timeout(), None);
+    }
+
+    #[test]
+    fn far_end_whose_hellos_all_come_late_is_never_taken_for_plain_wireguard() {
+        let mut greeting = Greeting::new(1, [0; 32]);
+        let start = Instant::now();
+        greeting.on_session(start);
+        for _ in 0..50 {
+            let now = greeting.poll_timeout().unwrap();
+            assert!(greeting.poll_hello(now, Some(now), None).is_some());
+            greeting.handle_hello(hello(5), true);
+        }
+        assert_eq!(greeting.far_end(), FarEnd::Tieline(hello(5)));
     }
 
     #[test]
     fn restart_of_the_far_end_is_a_new_instance() {
         let mut greeting = Greeting::new(1, [0; 32]);
-        assert_eq!(greeting.handle_hello(hello(5)), Heard::NewInstance);
-        assert_eq!(greeting.handle_hello(hello(5)), Heard::Known);
-        assert_eq!(greeting.handle_hello(hello(6)), Heard::NewInstance);
+        assert_eq!(greeting.handle_hello(hello(5), false), Heard::NewInstance);
+        assert_eq!(greeting.handle_hello(hello(5), false), Heard::Known);
+        assert_eq!(greeting.handle_hello(hello(6), false), Heard::NewInstance);
     }
 
     #[test]
@@ -221,7 +280,7 @@ mod tests {
         let now = Instant::now();
         greeting.on_session(now);
         asked(&mut greeting, now, Duration::from_secs(20));
-        assert_eq!(greeting.handle_hello(hello(5)), Heard::NewInstance);
+        assert_eq!(greeting.handle_hello(hello(5), false), Heard::NewInstance);
         assert_eq!(greeting.far_end(), FarEnd::Tieline(hello(5)));
     }
 
@@ -229,7 +288,7 @@ mod tests {
     fn version_without_a_common_one_is_told() {
         let mut greeting = Greeting::new(1, [0; 32]);
         let later = Hello { version_min: 2, version_max: 3, ..hello(5) };
-        assert_eq!(greeting.handle_hello(later), Heard::Incompatible);
+        assert_eq!(greeting.handle_hello(later, false), Heard::Incompatible);
         assert_eq!(greeting.far_end(), FarEnd::Incompatible(later));
     }
 }

@@ -14,12 +14,13 @@ use tieline_line::outbound::{SESSION_NEEDED_INTERVAL, STAGED_PACKETS_MAX, STAGED
 use tieline_line::{
     Config, Control, Delivery, Event, HEADROOM, Inbound, Outbound, Outgoing, Shared, TAILROOM, split,
 };
-use tieline_seal::{Opened, Peer, PresharedKey, PrivateKey};
+use tieline_seal::{Opened, Peer, PresharedKey, PrivateKey, Suite};
 use tieline_wire::associated::{Alert, Hello, Message};
 use tieline_wire::label::{Label, LabelStackEntry, MplsTrafficClass};
 use tieline_wire::stamp::{NtpTimestamp, SenderPacket};
+use tieline_wire::suite::Announcement;
 use tieline_wire::time::Now;
-use tieline_wire::wireguard::{TAG_LEN, TransportHeader};
+use tieline_wire::wireguard::{SessionIndex, TAG_LEN, TransportHeader};
 
 const MTU: usize = 1420;
 const CONTROL: LabelStackEntry = LabelStackEntry {
@@ -182,6 +183,87 @@ fn a_far_end_without_a_common_version_is_told_as_such() {
 }
 
 #[test]
+fn an_announcement_of_the_far_end_is_answered_with_ours_and_turns_the_cipher() {
+    let mut line = Line::with_aes([true, true]);
+    line.outgoing();
+    assert_eq!(line.cipher_out(), Suite::ChaCha20Poly1305);
+    line.hear(&Message::Hello(line.far_hello()));
+    assert_eq!(line.cipher_out(), Suite::Aes256Gcm);
+    let answers = line.hellos();
+    let [Hello { answer_wanted: false, announcement: Some(ours), .. }] = answers[..] else {
+        panic!("{answers:?}")
+    };
+    assert!(line.far.0.handle_announcement(&ours).is_some(), "it names the session that both have");
+    let packet = ipv4([10, 1, 0, 1], 32);
+    assert_eq!(line.send_ip(&packet), Some(packet), "the far end opens it");
+    let packet = ipv4([10, 2, 0, 1], 32);
+    assert_eq!(line.open(&packet), Given::Ip(packet), "and this one what the far end seals");
+    let session = line.control.session().status(line.now).session.unwrap();
+    assert_eq!(session.cipher_in, Some(Suite::Aes256Gcm));
+}
+
+#[test]
+fn an_end_asks_until_it_is_told_about_the_session_it_asked_about() {
+    let mut line = Line::with_aes([true, true]);
+    line.control.handle_timeout(line.now);
+    let asked = line.hellos();
+    assert!(matches!(asked[..], [Hello { answer_wanted: true, announcement: Some(_), .. }]), "{asked:?}");
+    let of_another =
+        Announcement { announcer: SessionIndex(1), hearer: SessionIndex(2), aes: SessionIndex(3) };
+    let late = Hello { announcement: Some(of_another), answer_wanted: false, ..hello(5) };
+    line.hear(&Message::Hello(late));
+    assert_eq!(line.cipher_out(), Suite::ChaCha20Poly1305);
+    line.now = line.now.after(Duration::from_millis(250));
+    line.control.handle_timeout(line.now);
+    assert_eq!(line.hellos(), asked, "once more");
+    line.hear(&Message::Hello(Hello { answer_wanted: false, ..line.far_hello() }));
+    assert_eq!(line.cipher_out(), Suite::Aes256Gcm);
+    line.now = line.now.after(Duration::from_secs(60));
+    line.control.handle_timeout(line.now);
+    assert_eq!(line.hellos(), []);
+}
+
+#[test]
+fn announcements_that_are_repeated_forged_or_for_nobody_change_nothing() {
+    let mut line = Line::with_aes([true, true]);
+    let announced = line.far_hello();
+    line.hear(&Message::Hello(announced));
+    let other_index = announced.announcement.map(|told| Announcement { aes: SessionIndex(7), ..told });
+    for again in [announced, Hello { announcement: other_index, ..announced }, hello(5)] {
+        line.hear(&Message::Hello(again));
+        assert_eq!(line.cipher_out(), Suite::Aes256Gcm);
+        let packet = ipv4([10, 1, 0, 1], 32);
+        assert_eq!(line.send_ip(&packet), Some(packet), "the far end still opens it");
+    }
+
+    let mut line = Line::with_aes([false, true]);
+    line.outgoing();
+    line.hear(&Message::Hello(line.far_hello()));
+    assert_eq!(line.cipher_out(), Suite::ChaCha20Poly1305);
+    assert!(matches!(line.hellos()[..], [Hello { announcement: None, .. }]), "it has nothing to announce");
+}
+
+#[test]
+fn what_an_end_of_another_age_announces_is_not_taken() {
+    let mut line = Line::with_aes([true, true]);
+    line.hear(&Message::Hello(Hello { version_min: 9, version_max: 9, ..line.far_hello() }));
+    assert_eq!(line.cipher_out(), Suite::ChaCha20Poly1305);
+}
+
+#[test]
+fn a_far_end_that_announces_nothing_is_an_answer_and_keeps_the_cipher() {
+    let mut line = Line::with_aes([true, false]);
+    assert_eq!(line.far_hello().announcement, None);
+    line.control.handle_timeout(line.now);
+    assert_eq!(line.hellos().len(), 1);
+    line.hear(&Message::Hello(Hello { answer_wanted: false, ..line.far_hello() }));
+    line.now = line.now.after(Duration::from_secs(60));
+    line.control.handle_timeout(line.now);
+    assert_eq!(line.hellos(), [], "nothing more is asked");
+    assert_eq!(line.cipher_out(), Suite::ChaCha20Poly1305);
+}
+
+#[test]
 fn a_probe_is_answered_at_its_own_length_up_to_the_mtu() {
     let mut line = Line::connected();
     for len in [0, 100, MTU, MTU + 1] {
@@ -303,7 +385,14 @@ fn timestamps_are_to_be_written_down_before_the_first_is_sent_and_then_seldom() 
 }
 
 fn hello(instance: u64) -> Hello {
-    Hello { version_min: 1, version_max: 1, answer_wanted: true, instance, certificate: [7; 32] }
+    Hello {
+        version_min: 1,
+        version_max: 1,
+        answer_wanted: true,
+        instance,
+        certificate: [7; 32],
+        announcement: None,
+    }
 }
 
 fn probe(now: Now) -> SenderPacket {
@@ -363,9 +452,14 @@ struct Line {
 
 impl Line {
     fn new() -> Self {
+        Self::of([false, false])
+    }
+
+    /// Says which of the two, this end and the far one, has fast AES.
+    fn of([near_aes, far_aes]: [bool; 2]) -> Self {
         let now = Now { monotonic: Instant::now(), wall: UNIX_EPOCH + Duration::from_secs(1_800_000_000) };
         let (near_key, far_key) = (PrivateKey::from_bytes([1; 32]), PrivateKey::from_bytes([2; 32]));
-        let session = |private_key: &PrivateKey, peer: &PrivateKey, address| tieline_seal::Config {
+        let session = |private_key: &PrivateKey, peer: &PrivateKey, address, fast_aes| tieline_seal::Config {
             private_key: private_key.clone(),
             peer: Peer::Known {
                 public_key: peer.public_key(),
@@ -376,10 +470,11 @@ impl Line {
             persistent_keepalive: None,
             timestamp_floor: None,
             always_on: false,
+            fast_aes,
         };
-        let far = tieline_seal::split(session(&far_key, &near_key, near_address()), now, [9; 32]);
+        let far = tieline_seal::split(session(&far_key, &near_key, near_address(), far_aes), now, [9; 32]);
         let config = Config {
-            session: session(&near_key, &far_key, far_address()),
+            session: session(&near_key, &far_key, far_address(), near_aes),
             certificate: [4; 32],
             accept: AcceptTable::new(&["10.2.0.0/16".parse::<IpNet>().expect("a network")]),
             mtu: MTU,
@@ -391,6 +486,12 @@ impl Line {
 
     fn connected() -> Self {
         let mut line = Self::new();
+        line.connect();
+        line
+    }
+
+    fn with_aes(near_and_far: [bool; 2]) -> Self {
+        let mut line = Self::of(near_and_far);
         line.connect();
         line
     }
@@ -463,6 +564,25 @@ impl Line {
         let mut octets = Vec::new();
         message.emit(&mut octets);
         self.control.handle_associated(self.now, self.now, far_address(), &octets);
+    }
+
+    /// What this end seals with.
+    fn cipher_out(&self) -> Suite {
+        self.control.session().status(self.now).session.expect("there is a session").cipher_out
+    }
+
+    /// The hello of the far end, with what its session layer has to announce.
+    fn far_hello(&self) -> Hello {
+        Hello { announcement: self.far.0.announcement(), ..hello(5) }
+    }
+
+    /// Our hellos since they were last looked at.
+    fn hellos(&mut self) -> Vec<Hello> {
+        let hellos = self.outgoing().into_iter().filter_map(|message| match message {
+            Message::Hello(hello) => Some(hello),
+            _ => None,
+        });
+        hellos.collect()
     }
 
     fn outgoing_packets(&mut self) -> Vec<Vec<u8>> {

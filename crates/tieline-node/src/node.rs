@@ -11,6 +11,7 @@ use rand::{TryRngCore, rngs::OsRng};
 use tieline_io::{
     lock::{FileLock, LockError},
     privileges::{self, ConfineError, Confinement},
+    processor,
     tun::{TunDevice, TunError},
     udp::{UdpError, UdpSocket},
     wait::Waker,
@@ -318,6 +319,7 @@ fn session_config(line: &Line, state: &State, now: Now) -> tieline_seal::Config 
         persistent_keepalive: line.config.keepalive,
         timestamp_floor: state.timestamp_floor(now.wall),
         always_on: true,
+        fast_aes: processor::has_fast_aes(),
     }
 }
 

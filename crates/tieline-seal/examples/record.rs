@@ -94,6 +94,7 @@ impl End {
             persistent_keepalive: None,
             timestamp_floor: None,
             always_on: false,
+            fast_aes: false,
         };
         let seed =
             HEXLOWER.decode(exchange.seed.as_bytes())?.try_into().map_err(|_| "a seed has 32 octets")?;
@@ -166,6 +167,7 @@ impl End {
             persistent_keepalive: None,
             timestamp_floor: None,
             always_on: false,
+            fast_aes: false,
         };
         let now = Now::from_system();
         let (mut stranger, ..) = split(config, now, [0x66; 32]);

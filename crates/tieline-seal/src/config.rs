@@ -7,6 +7,7 @@ use tieline_wire::tai64n::Tai64N;
 
 use crate::keys::{InvitationSecret, PresharedKey, PrivateKey, PublicKey};
 use crate::session::Role;
+use crate::suite::Suite;
 
 /// What a line starts from.
 #[derive(Clone, Debug)]
@@ -25,6 +26,9 @@ pub struct Config {
     pub timestamp_floor: Option<Tai64N>,
     /// Have a session whenever there can be one, not only when somebody sends.
     pub always_on: bool,
+    /// Whether AES-256-GCM is the faster suite on this machine; then sessions with a peer that says the same change to
+    /// it.
+    pub fast_aes: bool,
 }
 
 /// The other end of a line.
@@ -144,6 +148,10 @@ pub struct SessionStatus {
     pub age: Duration,
     /// Packets sealed under it.
     pub packets_sent: u64,
+    /// With what the next packet is sealed.
+    pub cipher_out: Suite,
+    /// With what the last packet of the peer was sealed; `None` before the first.
+    pub cipher_in: Option<Suite>,
 }
 
 /// A streak of initiations.

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tieline_wire::suite::Announcement;
 use tieline_wire::time::Now;
 use tieline_wire::wireguard::{MAC_LEN, MessageType, SessionIndex};
 
@@ -32,6 +33,7 @@ use crate::outbound::Outbound;
 use crate::peer::PeerState;
 use crate::random::Generator;
 use crate::session::{Role, Session};
+use crate::suite::Aes;
 use crate::table::{Shared, Table};
 use crate::timestamps::OwnTimestamps;
 
@@ -66,6 +68,7 @@ pub struct Control {
     persistent_keepalive: Option<Duration>,
     persistent_asked_at: Option<Instant>,
     always_on: bool,
+    fast_aes: bool,
     /// The packet that last made a session due for replacement.
     rekey_asked_by: Option<Instant>,
     sessions_made: u64,
@@ -119,6 +122,7 @@ impl Control {
             persistent_keepalive: config.persistent_keepalive.filter(|interval| !interval.is_zero()),
             persistent_asked_at: None,
             always_on: config.always_on,
+            fast_aes: config.fast_aes,
             rekey_asked_by: None,
             sessions_made: 0,
             derived_at: None,
@@ -215,6 +219,27 @@ impl Control {
         self.held_address = address;
     }
 
+    /// What the peer is to be told, inside the session, about the newest session; `None` if there is none or this end
+    /// has no second suite.
+    #[must_use]
+    pub fn announcement(&self) -> Option<Announcement> {
+        let table = self.shared.table.load();
+        let (newest, _) = table.sealing()?;
+        announcement_of(newest)
+    }
+
+    /// Takes what the peer told about a session, and returns what it is to be told about the same one. Without a second
+    /// suite here, or if the session is not known any more, nothing comes of it.
+    pub fn handle_announcement(&mut self, heard: &Announcement) -> Option<Announcement> {
+        let table = self.shared.table.load();
+        let (session, _) = table.find(heard.hearer)?;
+        if (session.local_index, session.remote_index) != (heard.hearer, heard.announcer) {
+            return None;
+        }
+        session.aes.as_ref()?.announce(heard.aes);
+        announcement_of(session)
+    }
+
     /// The counters of this line's drops; shared by all three halves.
     #[must_use]
     pub fn drops(&self) -> &DropCounters {
@@ -255,6 +280,8 @@ impl Control {
                 role: session.role,
                 age: now.saturating_duration_since(session.born),
                 packets_sent: session.outbound.counter.load(Ordering::Relaxed),
+                cipher_out: session.sealing(session.outbound.counter.load(Ordering::Relaxed)).suite,
+                cipher_in: session.inbound.last_suite(),
             }),
             last_handshake: self.ready_at.map(|at| now.saturating_duration_since(at)),
             attempt: self.attempts.streak().map(|(since, initiations)| AttemptStatus {
@@ -349,9 +376,22 @@ impl Control {
     fn fresh_index(&mut self) -> SessionIndex {
         loop {
             let index = self.random.index();
-            // At most thirteen of 2^32 are taken: the loop ends at once but for chances of one in 2^28.
+            // At most 22 of 2^32 are taken: the loop ends at once but for chances of one in 2^27.
             if self.shared.table.load().find(index).is_none() && !self.attempts.names(index) {
                 return index;
+            }
+        }
+    }
+
+    /// An index for the second suite of the session that gets `local_index`, if this end has that suite.
+    fn aes_index(&mut self, local_index: SessionIndex) -> Option<SessionIndex> {
+        if !self.fast_aes {
+            return None;
+        }
+        loop {
+            let index = self.fresh_index();
+            if index != local_index {
+                return Some(index);
             }
         }
     }
@@ -371,4 +411,9 @@ impl Control {
             self.shared.drops.count(DropReason::QueueFull);
         }
     }
+}
+
+fn announcement_of(session: &Session) -> Option<Announcement> {
+    let aes = session.aes.as_ref().map(|aes: &Aes| aes.local_index)?;
+    Some(Announcement { announcer: session.local_index, hearer: session.remote_index, aes })
 }

@@ -11,7 +11,7 @@ use tieline_wire::wireguard::{
 };
 
 use crate::drops::{DropCounters, DropReason};
-use crate::limits::{REJECT_AFTER_MESSAGES, REKEY_AFTER_TIME_RECEIVING};
+use crate::limits::REKEY_AFTER_TIME_RECEIVING;
 use crate::mac::MacKey;
 use crate::noise::aead_nonce;
 use crate::notice::{Notice, NoticePace};
@@ -119,23 +119,24 @@ impl Inbound {
         let length = datagram.len();
         let (header, sealed) = TransportHeader::parse(datagram).map_err(reason_of)?;
         let table = self.shared.table.load();
-        let session = table.find(header.receiver).ok_or(DropReason::UnknownReceiver)?;
+        let (session, opening) = table.find(header.receiver).ok_or(DropReason::UnknownReceiver)?;
         if session.has_expired(now) {
             return Err(DropReason::ExpiredSession);
         }
-        if header.counter >= REJECT_AFTER_MESSAGES {
+        if header.counter >= opening.suite.reject_after_messages() {
             return Err(DropReason::ExhaustedSession);
         }
         let window = self.windows.of(session, &table);
         if !window.is_fresh(header.counter) {
             return Err(DropReason::Replayed);
         }
-        let plaintext = session
-            .opening
+        let plaintext = opening
+            .key
             .open_in_place(aead_nonce(header.counter), Aad::empty(), sealed)
             .map_err(|_| DropReason::NotAuthentic)?;
         let is_first = session.confirm().map_err(|Retired| DropReason::UnknownReceiver)?;
         window.accept(header.counter);
+        session.inbound.note_suite(opening.suite);
         note_received(&self.shared, now, session, !plaintext.is_empty(), length);
 
         let notice = if is_first {

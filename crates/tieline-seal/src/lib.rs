@@ -16,9 +16,9 @@
 //! What it is not: it knows no channels, no queues and no meaning of a packet; it keeps no packet waiting.
 //!
 //! The standard is <https://www.wireguard.com/papers/wireguard.pdf>; section numbers in this crate are its.
-//! Read §5.4 for the messages, §6 for the timers. Two things are ours and invisible to others: how an
-//! invitation is proved (module `peer`), and what becomes of handshakes that cross or overtake each other
-//! (module `table`).
+//! Read §5.4 for the messages, §6 for the timers. Three things are ours and no business of a
+//! plain WireGuard peer: how an invitation is proved (module `peer`), what becomes of handshakes that cross or
+//! overtake each other (module `table`), and a second cipher suite between two tielines (module `suite`).
 
 mod activity;
 mod config;
@@ -36,6 +36,7 @@ mod outbound;
 mod peer;
 mod random;
 mod session;
+mod suite;
 mod table;
 mod timestamps;
 mod window;
@@ -52,5 +53,7 @@ pub use mac::stamp_mac1;
 pub use notice::Notice;
 pub use outbound::{OVERHEAD, Outbound, SealError, Sealed};
 pub use session::Role;
+pub use suite::Suite;
+pub use tieline_wire::suite::Announcement;
 pub use tieline_wire::tai64n::Tai64N;
 pub use window::ReplayWindow;

@@ -9,6 +9,18 @@ pub const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
 /// the counter.
 pub const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
 
+/// As [`REKEY_AFTER_MESSAGES`], for a session under which AES-256-GCM is used: half of what it may seal, so that the
+/// next session is there in time.
+pub const AES_REKEY_AFTER_MESSAGES: u64 = AES_REJECT_AFTER_MESSAGES / 2;
+
+/// Counters below this may be used with AES-256-GCM; above it, the session goes on with ChaCha20-Poly1305.
+///
+/// Every nonce is used once, so what remains is that a cipher of 128-bit blocks never repeats one where a random
+/// function would: σ blocks under one key tell the two apart with a probability of at most σ²/2¹²⁹. 2²⁸ packets of up to
+/// 1,500 octets are less than 2³⁵ blocks: below 2⁻⁵⁹, and so within the 2⁻⁵⁷ that RFC 9001 (appendix B.1) aims at for
+/// QUIC. With the largest datagrams of UDP, 4,096 blocks, it is 2⁻⁴⁹.
+pub const AES_REJECT_AFTER_MESSAGES: u64 = 1 << 28;
+
 /// Age at which the initiator of a session replaces it (§6.1).
 pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 

@@ -8,10 +8,11 @@ use std::time::Instant;
 use aws_lc_rs::aead::Aad;
 use tieline_wire::wireguard::{TAG_LEN, TransportHeader};
 
-use crate::limits::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
+use crate::limits::{REJECT_AFTER_MESSAGES, REKEY_AFTER_TIME};
 use crate::noise::aead_nonce;
 use crate::notice::{Notice, NoticePace};
 use crate::session::{Role, Session};
+use crate::suite::Sealing;
 use crate::table::Shared;
 
 /// Octets that sealing adds before and after a packet together.
@@ -81,10 +82,9 @@ impl Outbound {
         let counter = take_counter(session)?;
 
         let (header, packet, tag) = split_datagram(datagram).ok_or(SealError::Length { length })?;
-        let header_fields = TransportHeader { receiver: session.remote_index, counter };
-        header_fields.emit(header);
-        let computed = session
-            .sealing
+        let Sealing { receiver, key, .. } = session.sealing(counter);
+        TransportHeader { receiver, counter }.emit(header);
+        let computed = key
             .seal_in_place_separate_tag(aead_nonce(counter), Aad::empty(), packet)
             .map_err(|_| SealError::Length { length })?;
         tag.copy_from_slice(computed.as_ref());
@@ -127,7 +127,7 @@ fn take_counter(session: &Session) -> Result<u64, SealError> {
 /// "After REKEY-AFTER-MESSAGES … or, if it is the initiator, after REKEY-AFTER-TIME" (paper §6.2), upon
 /// sending.
 fn is_rekey_due(session: &Session, counter: u64, now: Instant) -> bool {
-    counter >= REKEY_AFTER_MESSAGES
+    counter >= session.rekey_after_messages()
         || (session.role == Role::Initiator
             && now.saturating_duration_since(session.born) >= REKEY_AFTER_TIME)
 }

@@ -5,15 +5,18 @@
 //! decides who was first.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
 use aws_lc_rs::aead::LessSafeKey;
 use tieline_wire::wireguard::SessionIndex;
 
 use crate::activity::{AtomicMoment, OwnCacheLine};
-use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME};
+use crate::limits::{
+    AES_REKEY_AFTER_MESSAGES, REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES,
+};
 use crate::noise::{SessionKeys, aead_key};
+use crate::suite::{Aes, Opening, Sealing, Suite};
 
 /// Who opened the handshake of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub enum Role {
 /// The two ends' sides of a handshake that is done.
 pub(crate) struct Agreed {
     pub(crate) local_index: SessionIndex,
+    /// The index in datagrams to us that are sealed with AES-256-GCM, if this end has that.
+    pub(crate) aes_index: Option<SessionIndex>,
     pub(crate) remote_index: SessionIndex,
     pub(crate) role: Role,
     pub(crate) opened: Instant,
@@ -48,8 +53,10 @@ pub(crate) struct Session {
     pub(crate) born: Instant,
     /// Where the peer was when the session was agreed.
     pub(crate) agreed_with: SocketAddr,
-    pub(crate) sealing: LessSafeKey,
-    pub(crate) opening: LessSafeKey,
+    sealing: LessSafeKey,
+    opening: LessSafeKey,
+    /// The second suite, if this end has it.
+    pub(crate) aes: Option<Aes>,
     pub(crate) outbound: OwnCacheLine<OutboundState>,
     pub(crate) inbound: OwnCacheLine<InboundState>,
 }
@@ -66,12 +73,14 @@ pub(crate) struct OutboundState {
 #[derive(Default)]
 pub(crate) struct InboundState {
     pub(crate) last_received: AtomicMoment,
+    /// Whether that was sealed with AES-256-GCM.
+    last_was_aes: AtomicBool,
     confirmation: AtomicU8,
 }
 
 impl Session {
     pub(crate) fn new(serial: u64, agreed: Agreed, born: Instant, keys: &SessionKeys) -> Self {
-        let Agreed { local_index, remote_index, role, opened, with } = agreed;
+        let Agreed { local_index, aes_index, remote_index, role, opened, with } = agreed;
         let session = Self {
             serial,
             local_index,
@@ -82,6 +91,7 @@ impl Session {
             agreed_with: with,
             sealing: aead_key(&keys.sealing),
             opening: aead_key(&keys.opening),
+            aes: aes_index.map(|index| Aes::new(index, keys)),
             outbound: OwnCacheLine::default(),
             inbound: OwnCacheLine::default(),
         };
@@ -99,6 +109,31 @@ impl Session {
     /// Whether its age forbids to seal or open anything more under it.
     pub(crate) fn has_expired(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.born) >= REJECT_AFTER_TIME
+    }
+
+    /// With what packet number `counter` is sealed: the second suite once the peer has asked for it, and as long as
+    /// its keys last.
+    pub(crate) fn sealing(&self, counter: u64) -> Sealing<'_> {
+        let aes = self.aes.as_ref().filter(|_| counter < Suite::Aes256Gcm.reject_after_messages());
+        aes.and_then(Aes::sealing).unwrap_or(Sealing {
+            suite: Suite::ChaCha20Poly1305,
+            receiver: self.remote_index,
+            key: &self.sealing,
+        })
+    }
+
+    /// With what a datagram to `index` is opened; `None` if that names no part of this session.
+    pub(crate) fn opening(&self, index: SessionIndex) -> Option<Opening<'_>> {
+        if index == self.local_index {
+            return Some(Opening { suite: Suite::ChaCha20Poly1305, key: &self.opening });
+        }
+        self.aes.as_ref().filter(|aes| aes.local_index == index).map(Aes::opening)
+    }
+
+    /// Packets after which it is replaced.
+    pub(crate) fn rekey_after_messages(&self) -> u64 {
+        let uses_aes = self.aes.as_ref().is_some_and(Aes::is_announced);
+        if uses_aes { AES_REKEY_AFTER_MESSAGES } else { REKEY_AFTER_MESSAGES }
     }
 
     pub(crate) fn is_confirmed(&self) -> bool {
@@ -129,6 +164,23 @@ impl Session {
     }
 }
 
+impl InboundState {
+    /// Notes with what the last packet was sealed.
+    pub(crate) fn note_suite(&self, suite: Suite) {
+        self.last_was_aes.store(suite == Suite::Aes256Gcm, Ordering::Relaxed);
+    }
+
+    /// With what the last packet was sealed, if there was one.
+    pub(crate) fn last_suite(&self) -> Option<Suite> {
+        let suite = if self.last_was_aes.load(Ordering::Relaxed) {
+            Suite::Aes256Gcm
+        } else {
+            Suite::ChaCha20Poly1305
+        };
+        (!self.last_received.is_none()).then_some(suite)
+    }
+}
+
 /// The session was given up before its first packet.
 pub(crate) struct Retired;
 
@@ -148,6 +200,7 @@ pub(crate) mod tests {
         let epoch = epoch();
         let agreed = Agreed {
             local_index: SessionIndex(serial as u32),
+            aes_index: Some(SessionIndex(2000 + serial as u32)),
             remote_index: SessionIndex(1000 + serial as u32),
             role,
             opened: epoch + Duration::from_millis(opened),
@@ -173,6 +226,30 @@ pub(crate) mod tests {
         assert!(session.is_alive(epoch()));
         session.outbound.counter.store(REJECT_AFTER_MESSAGES, Ordering::Relaxed);
         assert!(!session.is_alive(epoch()));
+    }
+
+    #[test]
+    fn packets_are_sealed_with_aes_from_the_announcement_on_until_its_keys_are_used_up() {
+        let session = session(1, Role::Initiator, 0, 0);
+        let sealing = |counter| (session.sealing(counter).suite, session.sealing(counter).receiver);
+        let first = (Suite::ChaCha20Poly1305, SessionIndex(1001));
+        let second = (Suite::Aes256Gcm, SessionIndex(77));
+        assert_eq!(sealing(0), first);
+        assert_eq!(session.rekey_after_messages(), REKEY_AFTER_MESSAGES);
+        session.aes.as_ref().unwrap().announce(SessionIndex(77));
+        assert_eq!(sealing(0), second);
+        assert_eq!(sealing((1 << 28) - 1), second);
+        assert_eq!(sealing(1 << 28), first);
+        assert_eq!(session.rekey_after_messages(), 1 << 27, "replaced in good time");
+    }
+
+    #[test]
+    fn each_index_of_a_session_stands_for_one_suite() {
+        let session = session(1, Role::Initiator, 0, 0);
+        let suite = |index| session.opening(SessionIndex(index)).map(|opening| opening.suite);
+        assert_eq!(suite(1), Some(Suite::ChaCha20Poly1305));
+        assert_eq!(suite(2001), Some(Suite::Aes256Gcm));
+        assert_eq!([suite(1001), suite(3)], [None, None]);
     }
 
     /// Every state of a confirmation with every event.

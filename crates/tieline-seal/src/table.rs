@@ -35,6 +35,7 @@ use crate::activity::{Activity, Epoch};
 use crate::drops::DropCounters;
 use crate::limits::{NEXT_SESSIONS_MAX, PREVIOUS_SESSIONS_MAX};
 use crate::session::{Role, Session};
+use crate::suite::Opening;
 
 /// The sessions of a line, and where its peer is. Control replaces it whole; the packet threads read it.
 #[derive(Clone, Default)]
@@ -58,8 +59,9 @@ impl Table {
         self.current.iter().chain(&self.next).chain(&self.previous)
     }
 
-    pub(crate) fn find(&self, local_index: SessionIndex) -> Option<&Arc<Session>> {
-        self.sessions().find(|session| session.local_index == local_index)
+    /// The session that `local_index` names, and with what its datagrams are opened.
+    pub(crate) fn find(&self, local_index: SessionIndex) -> Option<(&Arc<Session>, Opening<'_>)> {
+        self.sessions().find_map(|session| Some((session, session.opening(local_index)?)))
     }
 
     /// The session to seal with, and where its datagrams go.
@@ -275,7 +277,10 @@ mod tests {
             table.add_next(session(serial, Role::Responder, serial, serial));
         }
         for index in 1..=9 {
-            assert_eq!(table.find(SessionIndex(index)).map(|found| found.serial), Some(index.into()));
+            for index_of_suite in [index, 2000 + index] {
+                let found = table.find(SessionIndex(index_of_suite)).map(|(session, _)| session.serial);
+                assert_eq!(found, Some(index.into()));
+            }
         }
         assert!(table.find(SessionIndex(10)).is_none());
     }

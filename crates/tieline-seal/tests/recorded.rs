@@ -135,6 +135,7 @@ impl End {
             persistent_keepalive: None,
             timestamp_floor: None,
             always_on: false,
+            fast_aes: false,
         };
         let seed = octets(&exchange.seed).try_into().unwrap();
         let (control, outbound, inbound) = split(config, start, seed);

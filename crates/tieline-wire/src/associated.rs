@@ -7,9 +7,11 @@
 //! The channel types are from the range that IANA leaves for experiments (0x7FF8 to 0x7FFF). A type or version that we do
 //! not know is dropped and counted by the line, never an error towards the peer.
 //!
-//! Hello, 44 octets; longer ones are accepted and the rest ignored, so that the message can grow:
+//! Hello, 44 octets, or 58 with an announcement ([`Announcement`]); longer ones are accepted and the rest ignored, so that
+//! the message can grow:
 //!
 //! | 0: lowest version (1) | 1: highest version (1) | 2: flags (2) | 4: instance (8) | 12: stream certificate, SHA-256 (32) |
+//! | 44: announcement of the second suite, or nothing (14) |
 //!
 //! Alert, 4 octets:
 //!
@@ -18,14 +20,15 @@
 use crate::{
     ParseError,
     stamp::{self, ReflectorPacket, SenderPacket},
+    suite::Announcement,
 };
 
 /// Octets of the associated channel header.
 pub const HEADER_LEN: usize = 4;
-/// Octets of a hello.
+/// Octets of a hello without an announcement.
 pub const HELLO_LEN: usize = 44;
 /// The longest message of this channel, with its header.
-pub const MESSAGE_LEN_MAX: usize = HEADER_LEN + HELLO_LEN;
+pub const MESSAGE_LEN_MAX: usize = HEADER_LEN + HELLO_LEN + Announcement::LEN;
 const _: () = assert!(stamp::LEN <= HELLO_LEN);
 
 /// The version of the line protocol spoken by this program, also the only one so far.
@@ -64,6 +67,8 @@ pub struct Hello {
     pub instance: u64,
     /// SHA-256 of the certificate that this instance uses in the stream channel (DER).
     pub certificate: [u8; 32],
+    /// What else than the first cipher suite the sender opens, and of which session it says so.
+    pub announcement: Option<Announcement>,
 }
 
 impl Hello {
@@ -72,6 +77,10 @@ impl Hello {
     pub fn common_version(&self, min: u8, max: u8) -> Option<u8> {
         let highest = self.version_max.min(max);
         (highest >= self.version_min.max(min)).then_some(highest)
+    }
+
+    fn len(&self) -> usize {
+        HELLO_LEN + self.announcement.map_or(0, |_| Announcement::LEN)
     }
 }
 
@@ -122,7 +131,7 @@ impl Message {
     /// The message's octets with its associated channel header, appended to `out`.
     pub fn emit(&self, out: &mut Vec<u8>) {
         let (channel_type, body): (u16, &[u8]) = match self {
-            Self::Hello(hello) => (TYPE_HELLO, &emit_hello(hello)),
+            Self::Hello(hello) => (TYPE_HELLO, &emit_hello(hello)[..hello.len()]),
             Self::StampSender(packet) => (TYPE_STAMP_SENDER, &packet.emit()),
             Self::StampReflector(packet) => (TYPE_STAMP_REFLECTOR, &packet.emit()),
             Self::Alert(alert) => (TYPE_ALERT, &emit_alert(*alert)),
@@ -134,7 +143,7 @@ impl Message {
 }
 
 fn parse_hello(body: &[u8]) -> Result<Hello, ParseError> {
-    let Some(octets) = body.first_chunk::<HELLO_LEN>() else {
+    let Some((octets, behind)) = body.split_first_chunk::<HELLO_LEN>() else {
         return Err(ParseError::Truncated { needed: HELLO_LEN, found: body.len() });
     };
     let [version_min, version_max, flags_high, flags_low, rest @ ..] = octets;
@@ -151,17 +160,21 @@ fn parse_hello(body: &[u8]) -> Result<Hello, ParseError> {
         answer_wanted: u16::from_be_bytes([*flags_high, *flags_low]) & FLAG_ANSWER_WANTED != 0,
         instance: u64::from_be_bytes(instance),
         certificate,
+        announcement: Announcement::parse(behind),
     })
 }
 
-fn emit_hello(hello: &Hello) -> [u8; HELLO_LEN] {
-    let mut out = [0; HELLO_LEN];
+fn emit_hello(hello: &Hello) -> [u8; HELLO_LEN + Announcement::LEN] {
+    let mut out = [0; HELLO_LEN + Announcement::LEN];
     out[0] = hello.version_min;
     out[1] = hello.version_max;
     let flags = if hello.answer_wanted { FLAG_ANSWER_WANTED } else { 0 };
     out[2..4].copy_from_slice(&flags.to_be_bytes());
     out[4..12].copy_from_slice(&hello.instance.to_be_bytes());
     out[12..44].copy_from_slice(&hello.certificate);
+    if let Some(announcement) = &hello.announcement {
+        out[HELLO_LEN..].copy_from_slice(&announcement.emit());
+    }
     out
 }
 
@@ -187,6 +200,7 @@ mod tests {
 
     use super::*;
     use crate::stamp::NtpTimestamp;
+    use crate::wireguard::SessionIndex;
 
     fn hello() -> Hello {
         Hello {
@@ -195,7 +209,13 @@ mod tests {
             answer_wanted: true,
             instance: 0x0102_0304_0506_0708,
             certificate: [0xcc; 32],
+            announcement: None,
         }
+    }
+
+    fn announcing() -> Hello {
+        let [announcer, hearer, aes] = [1, 2, 3].map(SessionIndex);
+        Hello { announcement: Some(Announcement { announcer, hearer, aes }), ..hello() }
     }
 
     fn emitted(message: Message) -> Vec<u8> {
@@ -209,7 +229,19 @@ mod tests {
         let bytes = emitted(Message::Hello(hello()));
         assert_eq!(&bytes[..16], &[0x10, 0, 0x7f, 0xf8, 1, 2, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(&bytes[16..], &[0xcc; 32]);
+        assert_eq!(bytes.len(), HEADER_LEN + HELLO_LEN);
+    }
+
+    #[test]
+    fn hello_that_announces_the_second_suite_is_the_same_with_more_behind() {
+        let bytes = emitted(Message::Hello(announcing()));
         assert_eq!(bytes.len(), MESSAGE_LEN_MAX);
+        assert_eq!(bytes[..HEADER_LEN + HELLO_LEN], emitted(Message::Hello(hello())));
+        assert_eq!(&bytes[HEADER_LEN + HELLO_LEN..], &[0, 1, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]);
+        assert_eq!(Message::parse(&bytes), Ok(Message::Hello(announcing())));
+        for len in HEADER_LEN + HELLO_LEN..bytes.len() {
+            assert_eq!(Message::parse(&bytes[..len]), Ok(Message::Hello(hello())), "{len} octets");
+        }
     }
 
     #[test]
@@ -235,9 +267,11 @@ mod tests {
 
     #[test]
     fn longer_hello_of_a_later_version_is_understood() {
-        let mut bytes = emitted(Message::Hello(hello()));
-        bytes.extend_from_slice(b"more");
-        assert_eq!(Message::parse(&bytes), Ok(Message::Hello(hello())));
+        for hello in [hello(), announcing()] {
+            let mut bytes = emitted(Message::Hello(hello));
+            bytes.extend_from_slice(b"more");
+            assert_eq!(Message::parse(&bytes), Ok(Message::Hello(hello)));
+        }
     }
 
     #[test]

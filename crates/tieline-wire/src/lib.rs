@@ -5,7 +5,8 @@
 //!
 //! - [`wireguard`] — the four messages of the WireGuard protocol, [`tai64n`] — the timestamp inside the first.
 //! - [`sealed`] — what a sealed packet carries, told by its first four bits.
-//! - [`label`] — MPLS label stack entries. [`associated`] — the associated channel under label 13, with [`stamp`] in it.
+//! - [`label`] — MPLS label stack entries. [`associated`] — the associated channel under label 13, with [`stamp`] and
+//!   [`suite`] in it.
 //! - [`control`] — the messages on the control stream. [`ip`] — as much of IP as a line needs.
 //! - [`vnet`] — what stands before packets of a network device, [`checksum`] — the checksum that it may leave to others.
 //! - [`time`] — the two clocks as one input.
@@ -17,6 +18,7 @@ pub mod ip;
 pub mod label;
 pub mod sealed;
 pub mod stamp;
+pub mod suite;
 pub mod tai64n;
 pub mod time;
 pub mod vnet;

@@ -119,6 +119,7 @@ async fn who_waits_for_a_far_end_that_has_no_streams_is_told_at_once() {
         answer_wanted: false,
         instance: 1,
         certificate: [0; 32],
+        announcement: None,
     };
     for (channel, own, other) in [(near, smaller, larger), (far, larger, smaller)] {
         let end = End::new(channel, own, Identity::generate().unwrap());

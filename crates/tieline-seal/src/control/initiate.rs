@@ -222,13 +222,10 @@ impl Control {
         let position = position.ok_or(DropReason::UnknownReceiver)?;
         let pending = &mut self.attempts.pending[position];
         let keys = pending.state.finish(&message.noise).map_err(|_| DropReason::NotAuthentic)?;
-        let agreed = Agreed {
-            local_index: pending.index,
-            remote_index: message.sender,
-            role: Role::Initiator,
-            opened: pending.sent_at,
-            with: from,
-        };
+        let (local_index, remote_index) = (pending.index, message.sender);
+        let (opened, with) = (pending.sent_at, from);
+        let aes_index = self.aes_index(local_index);
+        let agreed = Agreed { local_index, aes_index, remote_index, role: Role::Initiator, opened, with };
         self.attempts.settle(position);
         let session = Session::new(self.next_serial(), agreed, now.monotonic, &keys);
         self.derived_at = Some(now.monotonic);

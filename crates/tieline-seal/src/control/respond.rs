@@ -143,7 +143,9 @@ impl Control {
         message.mac2 = remote.cookies.mac2(now, covered).unwrap_or_default();
         message.emit(&mut bytes);
 
-        let agreed = Agreed { local_index, remote_index, role: Role::Responder, opened: now, with: from };
+        let aes_index = self.aes_index(local_index);
+        let agreed =
+            Agreed { local_index, aes_index, remote_index, role: Role::Responder, opened: now, with: from };
         let session = Session::new(self.next_serial(), agreed, now, &keys);
         self.derived_at = Some(now);
         self.answered = Some((local_index, message.mac1));

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::Control;
 use crate::config::Event;
 use crate::limits::{
-    ACTIVITY_CHECK, KEEPALIVE_TIMEOUT, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME,
-    REKEY_AFTER_TIME_RECEIVING, REKEY_TIMEOUT, UNANSWERED_TIMEOUT, ZERO_KEYS_AFTER_TIME,
+    ACTIVITY_CHECK, KEEPALIVE_TIMEOUT, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_AFTER_TIME_RECEIVING,
+    REKEY_TIMEOUT, UNANSWERED_TIMEOUT, ZERO_KEYS_AFTER_TIME,
 };
 use crate::session::{Role, Session};
 use crate::table::Table;
@@ -150,7 +150,7 @@ impl Control {
         let sent_at = session.outbound.last_sent.load(self.shared.epoch)?;
         let is_old = session.role == Role::Initiator
             && sent_at.saturating_duration_since(session.born) >= REKEY_AFTER_TIME;
-        let is_used_up = session.outbound.counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES;
+        let is_used_up = session.outbound.counter.load(Ordering::Relaxed) > session.rekey_after_messages();
         (is_old || is_used_up).then_some(sent_at)
     }
 

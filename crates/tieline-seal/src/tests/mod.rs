@@ -8,6 +8,7 @@ mod pair;
 mod pairing;
 mod restart;
 mod roaming;
+mod second_suite;
 mod simultaneous;
 mod threads;
 mod timers;

@@ -102,6 +102,7 @@ pub(super) fn config(own: u8, peer: u8, address: Option<SocketAddr>) -> Config {
         persistent_keepalive: None,
         timestamp_floor: None,
         always_on: false,
+        fast_aes: false,
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Setup {
     pub dials: Option<SocketAddr>,
     /// As [`tieline_seal::Config::always_on`].
     pub always_on: bool,
+    /// As [`tieline_seal::Config::fast_aes`].
+    pub fast_aes: bool,
     /// As [`tieline_seal::Config::persistent_keepalive`].
     pub persistent_keepalive: Option<Duration>,
 }
@@ -55,6 +57,7 @@ impl Setup {
             peer,
             dials: Some(dials),
             always_on: true,
+            fast_aes: false,
             persistent_keepalive: None,
         }
     }
@@ -107,6 +110,7 @@ impl End {
             persistent_keepalive: self.setup.persistent_keepalive,
             timestamp_floor: self.memory.timestamp_floor,
             always_on: self.setup.always_on,
+            fast_aes: self.setup.fast_aes,
         };
         let office = Ipv4Net::new_assert(self.side.far().host(), 16).trunc();
         let accept = AcceptTable::new(&[IpNet::V4(office)]);
