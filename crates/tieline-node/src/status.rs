@@ -166,6 +166,18 @@ pub struct Session {
     pub initiator: bool,
     /// Packets sealed under it.
     pub packets_sent: u64,
+    /// The cipher suite in each direction.
+    pub cipher: Cipher,
+}
+
+/// With what packets are sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Cipher {
+    /// Those that this end sends.
+    pub out: String,
+    /// Those of the far end; none before the first.
+    pub r#in: Option<String>,
 }
 
 /// What the probes measured; times in seconds.

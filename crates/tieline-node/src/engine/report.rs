@@ -16,7 +16,8 @@ use crate::{
     offers,
     packet_path::Ports,
     status::{
-        DeviceOffload, FarEnd, FarEndKind, Here, LineState, Offload, Quality, Session, Status, Traffic,
+        Cipher, DeviceOffload, FarEnd, FarEndKind, Here, LineState, Offload, Quality, Session, Status,
+        Traffic,
     },
 };
 
@@ -38,6 +39,10 @@ impl Engine {
                 age_seconds: session.age.as_secs(),
                 initiator: session.role == Role::Initiator,
                 packets_sent: session.packets_sent,
+                cipher: Cipher {
+                    out: session.cipher_out.to_string(),
+                    r#in: session.cipher_in.map(|suite| suite.to_string()),
+                },
             }),
             quality: self.quality(now),
             traffic: traffic(&self.parts.ports.shared.counters, &session),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tieline_node::{
     api::client::{Client, ClientError},
     places::{LineName, Places},
-    status::{FarEndKind, LineState, Status},
+    status::{Cipher, FarEndKind, LineState, Status},
 };
 
 use crate::args::Reporting;
@@ -125,6 +125,7 @@ pub(crate) fn to_text(status: &Status) -> String {
     if let Some(session) = &status.session {
         let opened = if session.initiator { "opened here" } else { "opened by the far end" };
         page.row("session", &format!("{} old, {opened}", seconds(session.age_seconds)));
+        page.row("cipher", &cipher(&session.cipher));
     }
     let traffic = &status.traffic;
     page.row(
@@ -216,6 +217,14 @@ fn round_trip(status: &Status) -> String {
     )
 }
 
+/// One name if both directions have the same.
+fn cipher(cipher: &Cipher) -> String {
+    match &cipher.r#in {
+        Some(suite) if *suite != cipher.out => format!("{} out, {suite} in", cipher.out),
+        _ => cipher.out.clone(),
+    }
+}
+
 /// A reason of the counters as somebody says it who is not a network specialist.
 fn drop_in_words(reason: &str) -> String {
     let words = match reason {
@@ -277,6 +286,16 @@ mod tests {
         assert_eq!(seconds(59), "59 s");
         assert_eq!(seconds(3_725), "1 h 2 min");
         assert_eq!(seconds(90_000), "1 days 1 h");
+    }
+
+    #[test]
+    fn a_cipher_is_said_once_unless_the_directions_differ() {
+        let said = |out: &str, r#in: Option<&str>| {
+            cipher(&Cipher { out: out.to_owned(), r#in: r#in.map(str::to_owned) })
+        };
+        assert_eq!(said("AES-256-GCM", None), "AES-256-GCM");
+        assert_eq!(said("AES-256-GCM", Some("AES-256-GCM")), "AES-256-GCM");
+        assert_eq!(said("AES-256-GCM", Some("ChaCha20-Poly1305")), "AES-256-GCM out, ChaCha20-Poly1305 in");
     }
 
     #[test]
