@@ -14,6 +14,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tieline_line::Event;
 use tieline_line::counters::DropReason;
+use tieline_seal::Suite;
 use tieline_sim::ends::{Ends, Side};
 use tieline_sim::nat::NatConfig;
 use tieline_sim::path::{Bursts, PathModel, Reordering};
@@ -30,6 +31,10 @@ const MISHAPS_MAX: usize = 12;
 /// initiation every 5.3 s, and dials its far end's name anew when nothing was answered for 5 s; so does the other end. What was said last may have been
 /// lost, so both may be needed one after the other.
 const RECOVERY: Duration = Duration::from_secs(14);
+
+/// By when the ends have agreed on a cipher in calm: what was said about it may just have been lost for the sixth time, and is
+/// said again after 8 s.
+const AGREEMENT: Duration = Duration::from_secs(10);
 
 #[test]
 fn whatever_happens_the_line_carries_each_packet_once_and_is_up_again_in_calm() {
@@ -117,6 +122,7 @@ struct Run {
     ends: Ends,
     has_nat: bool,
     delay: Duration,
+    both_have_aes: bool,
 }
 
 impl Run {
@@ -129,7 +135,12 @@ impl Run {
             ends.setup(Side::A).dials = None;
             ends.set_nat(Side::B, NatConfig::common([203, 0, 113, 77].into()));
         }
-        Self { seed, is_told, rng, ends, has_nat, delay }
+        // Two bits of the seed, so that each combination comes as often as the others.
+        let fast_aes = Side::BOTH.map(|side| seed >> (side as u64) & 1 == 1);
+        for side in Side::BOTH {
+            ends.setup(side).fast_aes = fast_aes[side as usize];
+        }
+        Self { seed, is_told, rng, ends, has_nat, delay, both_have_aes: fast_aes == [true, true] }
     }
 
     fn live(mut self) -> Life {
@@ -282,6 +293,19 @@ impl Run {
         self.ends.advance(3 * SECOND);
         assert!(numbers.iter().all(|number| self.ends.arrival(*number).is_some()), "seed {}", self.seed);
         self.check();
+        self.check_cipher();
         recovery
+    }
+
+    /// In calm both ends come to AES-256-GCM if both have it, and no end ever if one has not.
+    fn check_cipher(&mut self) {
+        let seal_with = |ends: &Ends, suite| {
+            let cipher =
+                |side| ends.status(side).and_then(|status| status.session).map(|session| session.cipher_out);
+            Side::BOTH.iter().all(|side| cipher(*side) == Some(suite))
+        };
+        let suite = if self.both_have_aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
+        let agreed = self.ends.run_until(AGREEMENT, |ends| seal_with(ends, suite));
+        assert!(agreed.is_some(), "seed {}: the ends come to {suite}", self.seed);
     }
 }

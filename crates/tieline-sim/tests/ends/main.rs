@@ -7,6 +7,7 @@ mod pairing;
 mod rekey;
 mod restart;
 mod roam;
+mod second_suite;
 mod start;
 mod wireguard;
 
