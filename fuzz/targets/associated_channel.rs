@@ -56,7 +56,15 @@ fuzz_target!(|input: Input<'_>| {
         let mut from = address_of(Side::B);
         let mut octets = Vec::new();
         match step {
-            Step::Hello { version_min, version_max, answer_wanted, instance, certificate, port, announcement } => {
+            Step::Hello {
+                version_min,
+                version_max,
+                answer_wanted,
+                instance,
+                certificate,
+                port,
+                announcement,
+            } => {
                 from.set_port(port.into());
                 let (instance, certificate) = (instance.into(), [certificate; 32]);
                 let announcement = announcement.map(|indices| {

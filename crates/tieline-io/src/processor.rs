@@ -1,7 +1,7 @@
 //! What the processor is good at.
 
 /// Whether it has instructions for AES and for the multiplication of GCM, so that AES-256-GCM is faster than
-/// ChaCha20-Poly1305. Without them AES is slow, and its tables tell their secrets by the time they take.
+/// ChaCha20-Poly1305. Without them it is several times slower.
 #[must_use]
 pub fn has_fast_aes() -> bool {
     #[cfg(target_arch = "x86_64")]
