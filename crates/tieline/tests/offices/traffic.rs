@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tieline_io::processor;
 use tieline_io::sysctl::IpVersion;
 
 use crate::end::{LIMIT, LINE};
@@ -47,6 +48,13 @@ fn two_commands() {
         }
     }
     world.end_b.must(&["ping", LINE]);
+    let suite = if processor::has_fast_aes() { "AES-256-GCM" } else { "ChaCha20-Poly1305" };
+    for end in [&world.end_a, &world.end_b] {
+        end.wait_for("the best cipher of this machine", |status| {
+            let cipher = &status["session"]["cipher"];
+            cipher["out"] == suite && cipher["in"] == suite
+        });
+    }
 }
 
 /// An end in a process of its own, which does not go with its starter.

@@ -154,6 +154,9 @@ fn both_kinds_of_keys(dials: Dials) {
             status["far-end"]["kind"] == "ip-only"
         });
         assert_eq!(status["state"], "up");
+        for direction in ["out", "in"] {
+            assert_eq!(status["session"]["cipher"][direction], "ChaCha20-Poly1305", "{status:#}");
+        }
         assert!(!pair.world.end_a.run(&["ping", LINE]).status.success(), "nobody there answers probes");
         let file = pair.world.file("ours.conf");
         for command in [&["send", LINE, file.to_str().unwrap()][..], &["pipe", LINE]] {
