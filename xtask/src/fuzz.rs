@@ -160,7 +160,7 @@ fn input_len_max(target: &str) -> usize {
         // As many mistakes as are made.
         "invitation_typo" => 256,
         // As many steps as are taken; files of several times the usual length.
-        "config" | "key_file" | "session" | "wg_quick" => 1024,
+        "config" | "join" | "key_file" | "session" | "wg_quick" => 1024,
         // As many steps as are taken; more groups than an invitation has, and than are compared with their places.
         "associated_channel" | "invitation" => 2048,
         _ => 4096,
