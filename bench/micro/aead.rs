@@ -15,42 +15,42 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn chacha20_poly1305_of_aws_lc_rs(bencher: Bencher<'_, '_>) {
     seal_aws(bencher, &aws::CHACHA20_POLY1305);
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn chacha20_poly1305_of_aws_lc_rs_open(bencher: Bencher<'_, '_>) {
     open_aws(bencher, &aws::CHACHA20_POLY1305);
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn aes_256_gcm_of_aws_lc_rs(bencher: Bencher<'_, '_>) {
     seal_aws(bencher, &aws::AES_256_GCM);
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn aes_256_gcm_of_aws_lc_rs_open(bencher: Bencher<'_, '_>) {
     open_aws(bencher, &aws::AES_256_GCM);
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn aes_128_gcm_of_aws_lc_rs(bencher: Bencher<'_, '_>) {
     seal_aws(bencher, &aws::AES_128_GCM);
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn chacha20_poly1305_of_ring(bencher: Bencher<'_, '_>) {
     seal_ring(bencher, &ring::CHACHA20_POLY1305);
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn aes_256_gcm_of_ring(bencher: Bencher<'_, '_>) {
     seal_ring(bencher, &ring::AES_256_GCM);
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn chacha20_poly1305_of_rustcrypto(bencher: Bencher<'_, '_>) {
     let cipher = ChaCha20Poly1305::new(&KEY.into());
     let (mut packet, mut counter) = ([0xa5; PACKET_LEN], 0);

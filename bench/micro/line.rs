@@ -10,11 +10,13 @@ use tieline_bench::pair::{End, Pair, address};
 use tieline_line::cut::SuperPacket;
 use tieline_line::join::Joiner;
 use tieline_line::{Delivery, HEADROOM, TAILROOM};
+use tieline_seal::Suite;
 use tieline_wire::ip::IpPacket;
 use tieline_wire::label::{Label, LabelStackEntry, MplsTrafficClass};
 
 const BATCH_OCTETS: usize = SEGMENTS * MTU;
 
+const SUITES: [Suite; 2] = [Suite::ChaCha20Poly1305, Suite::Aes256Gcm];
 /// Octets of a packet of the stream channel, so that its datagram is as long as that of a full IP packet.
 const STREAM_PACKET_LEN: usize = MTU - LabelStackEntry::LEN;
 
@@ -22,7 +24,7 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 10)]
 fn cut_64_kib(bencher: Bencher<'_, '_>) {
     let (header, packet) = super_packet();
     let mut out = vec![0; MTU];
@@ -53,9 +55,9 @@ fn classify_ip(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| IpPacket::parse(divan::black_box(&packet)));
 }
 
-#[divan::bench]
-fn seal_ip(bencher: Bencher<'_, '_>) {
-    let Pair { mut near, now, far: _far } = Pair::connected();
+#[divan::bench(args = SUITES, sample_size = 100)]
+fn seal_ip(bencher: Bencher<'_, '_>, suite: Suite) {
+    let Pair { mut near, now, far: _far } = Pair::connected(suite);
     let packet = segments().swap_remove(0);
     let mut buffer = vec![0; HEADROOM + MTU + TAILROOM];
     bencher.counter(BytesCount::new(MTU)).bench_local(|| {
@@ -65,18 +67,18 @@ fn seal_ip(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
-fn seal_labelled(bencher: Bencher<'_, '_>) {
-    let Pair { mut near, now, far: _far } = Pair::connected();
+#[divan::bench(args = SUITES, sample_size = 100)]
+fn seal_labelled(bencher: Bencher<'_, '_>, suite: Suite) {
+    let Pair { mut near, now, far: _far } = Pair::connected(suite);
     let mut buffer = vec![0xa5; HEADROOM + MTU + TAILROOM];
     bencher
         .counter(BytesCount::new(MTU))
         .bench_local(|| seal_stream(&mut near, now.monotonic, &mut buffer).map(<[u8]>::len));
 }
 
-#[divan::bench(sample_size = 1, sample_count = 3000)]
-fn handle_47_datagrams_ip(bencher: Bencher<'_, '_>) {
-    let Pair { mut near, mut far, now } = Pair::connected();
+#[divan::bench(args = SUITES, sample_size = 1, sample_count = 3000)]
+fn handle_47_datagrams_ip(bencher: Bencher<'_, '_>, suite: Suite) {
+    let Pair { mut near, mut far, now } = Pair::connected(suite);
     let packets = segments();
     let sealed = || -> Vec<Vec<u8>> {
         let mut buffer = vec![0; HEADROOM + MTU + TAILROOM];
@@ -95,9 +97,9 @@ fn handle_47_datagrams_ip(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench(sample_size = 1, sample_count = 3000)]
-fn handle_47_datagrams_labelled(bencher: Bencher<'_, '_>) {
-    let Pair { mut near, mut far, now } = Pair::connected();
+#[divan::bench(args = SUITES, sample_size = 1, sample_count = 3000)]
+fn handle_47_datagrams_labelled(bencher: Bencher<'_, '_>, suite: Suite) {
+    let Pair { mut near, mut far, now } = Pair::connected(suite);
     let sealed = || -> Vec<Vec<u8>> {
         let mut buffer = vec![0xa5; HEADROOM + MTU + TAILROOM];
         let mut seal = |_| seal_stream(&mut near, now.monotonic, &mut buffer).expect("a session").to_vec();
@@ -112,9 +114,9 @@ fn handle_47_datagrams_labelled(bencher: Bencher<'_, '_>) {
 }
 
 /// All of it in one go: what one super-packet costs the two processors together, the kernel left out.
-#[divan::bench]
-fn cut_seal_open_join_64_kib(bencher: Bencher<'_, '_>) {
-    let Pair { mut near, mut far, now } = Pair::connected();
+#[divan::bench(args = SUITES, sample_size = 10)]
+fn cut_seal_open_join_64_kib(bencher: Bencher<'_, '_>, suite: Suite) {
+    let Pair { mut near, mut far, now } = Pair::connected(suite);
     let (header, packet) = super_packet();
     let mut places = vec![vec![0; HEADROOM + MTU + TAILROOM]; SEGMENTS];
     let front = LabelStackEntry::LEN;

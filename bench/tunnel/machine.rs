@@ -14,12 +14,12 @@ pub(crate) fn busy_seconds() -> Result<f64, String> {
         .ok_or("/proc/stat is not understood".into())
 }
 
-/// User, nice, system, interrupts and soft interrupts of the first row: without idle, waiting and stolen time, and without that of
-/// guests, which is part of user time.
+/// User, system, interrupts and soft interrupts of the first row: without idle, waiting and stolen time, without that of guests, which
+/// is part of user time, and without that of programs of low priority, which only take what is left and of which we start none.
 fn busy_ticks(text: &str) -> Option<u64> {
     let row = text.lines().next()?.strip_prefix("cpu ")?;
     let fields: Vec<u64> = row.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
-    [0, 1, 2, 5, 6].into_iter().map(|place| fields.get(place)).sum()
+    [0, 2, 5, 6].into_iter().map(|place| fields.get(place)).sum()
 }
 
 /// Processor, kernel and what else matters, one a row.
@@ -58,10 +58,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_waiting_stolen_and_guest_time_are_no_work() {
+    fn idle_waiting_stolen_guest_and_low_priority_time_are_no_work() {
         assert_eq!(
             busy_ticks("cpu  1 20 300 4000 50000 6 70 800 9 9\ncpu0 1 1 1 1 1 1 1 1 1 1\n"),
-            Some(397)
+            Some(377)
         );
         assert_eq!(busy_ticks("intr 1\n"), None);
     }

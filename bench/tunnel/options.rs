@@ -9,7 +9,8 @@ const USAGE: &str = "\
 cargo xtask bench tunnel [OPTION]...
   --seconds N          of each TCP measurement (default 5)
   --rounds N           runs of each tunnel on each cable (default 3)
-  --only PEER,...      of veth, floor, tieline, wireguard-go, wireguard-go-2022, boringtun, gotatun, openvpn, fastd, tinc, nebula
+  --only PEER,...      of veth, floor, tieline, tieline-chacha20, wireguard-go, wireguard-go-2022, boringtun, gotatun,
+                       openvpn, fastd, tinc, nebula
   --cable KIND         whole (64 KiB in one piece), wire (no packet over 1,500 octets) or both (default)
   --wireguard-go PATH  one with segmentation offload (0.0.20230223 or newer); without it only Debian 12's of 2022, if that is installed
   --boringtun PATH     default boringtun-cli
@@ -32,6 +33,7 @@ pub(crate) struct Options {
     pub(crate) verify: bool,
     pub(crate) json: Option<PathBuf>,
     pub(crate) tieline: PathBuf,
+    pub(crate) tieline_chacha20: PathBuf,
     pub(crate) floor: PathBuf,
     pub(crate) wireguard_go: Option<PathBuf>,
     pub(crate) boringtun: PathBuf,
@@ -48,6 +50,7 @@ impl Default for Options {
             verify: false,
             json: None,
             tieline: "tieline".into(),
+            tieline_chacha20: "tieline-chacha20".into(),
             floor: "floor".into(),
             wireguard_go: None,
             boringtun: "boringtun-cli".into(),
@@ -92,6 +95,7 @@ impl Options {
             }
             "--json" => self.json = Some(value.into()),
             "--tieline" => self.tieline = value.into(),
+            "--tieline-chacha20" => self.tieline_chacha20 = value.into(),
             "--floor" => self.floor = value.into(),
             "--wireguard-go" => self.wireguard_go = Some(value.into()),
             "--boringtun" => self.boringtun = value.into(),

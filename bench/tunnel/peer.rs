@@ -26,6 +26,8 @@ pub(crate) enum Peer {
     /// Our packet path with sealing left out.
     Floor,
     Tieline,
+    /// Built to do without AES, as where a processor has none.
+    TielineChaCha20,
     /// One with segmentation offload.
     WireguardGo,
     /// Debian 12's, without.
@@ -52,10 +54,11 @@ impl Running {
 
 impl Peer {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Veth,
         Self::Floor,
         Self::Tieline,
+        Self::TielineChaCha20,
         Self::WireguardGo,
         Self::WireguardGo2022,
         Self::Boringtun,
@@ -71,6 +74,7 @@ impl Peer {
             Self::Veth => "veth",
             Self::Floor => "floor",
             Self::Tieline => "tieline",
+            Self::TielineChaCha20 => "tieline-chacha20",
             Self::WireguardGo => "wireguard-go",
             Self::WireguardGo2022 => "wireguard-go-2022",
             Self::Boringtun => "boringtun",
@@ -84,7 +88,7 @@ impl Peer {
 
     /// Whether it is a tunnel that somebody uses, to be compared with.
     pub(crate) fn is_competitor(self) -> bool {
-        !matches!(self, Self::Veth | Self::Floor | Self::Tieline)
+        !matches!(self, Self::Veth | Self::Floor | Self::Tieline | Self::TielineChaCha20)
     }
 
     /// The programs it needs, that of the daemon first.
@@ -97,6 +101,7 @@ impl Peer {
             Self::Veth => vec![],
             Self::Floor => vec![options.floor.clone()],
             Self::Tieline => vec![options.tieline.clone()],
+            Self::TielineChaCha20 => vec![options.tieline_chacha20.clone()],
             Self::WireguardGo => vec![offloading(), "wg".into()],
             Self::WireguardGo2022 => vec!["wireguard-go".into(), "wg".into()],
             Self::Boringtun => vec![options.boringtun.clone(), "wg".into()],
@@ -136,6 +141,7 @@ impl Peer {
             }
             Self::Floor => bare::start(&options.floor, offices),
             Self::Tieline => tieline::start(&options.tieline, offices),
+            Self::TielineChaCha20 => tieline::start(&options.tieline_chacha20, offices),
             Self::WireguardGo => {
                 let program =
                     options.wireguard_go.as_deref().ok_or("no wireguard-go with offloads is given")?;

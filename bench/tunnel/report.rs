@@ -90,15 +90,19 @@ impl Report {
 
     fn table(&self, cable: Cable) -> String {
         let names: Vec<&str> = self.peers.iter().map(|(peer, _)| peer.name()).collect();
-        let mut text =
-            format!("\n### Cable: {}\n\n| | {} | tieline to best peer |\n", cable.name(), names.join(" | "));
-        let _ = writeln!(text, "|---|{}---|", "---|".repeat(names.len()));
+        let mut text = format!(
+            "\n### Cable: {}\n\n| | {} | tieline to best peer | tieline-chacha20 to best peer |\n",
+            cable.name(),
+            names.join(" | ")
+        );
+        let _ = writeln!(text, "|---|{}---|---|", "---|".repeat(names.len()));
         for (place, metric) in METRICS.iter().enumerate() {
             let medians: Vec<(Peer, Option<f64>)> =
                 self.peers.iter().map(|(peer, _)| (*peer, self.median_of(cable, *peer, place))).collect();
             let cells: Vec<String> = medians.iter().map(|(_, value)| cell(metric, *value)).collect();
-            let ratio = ratio(metric, &medians).unwrap_or_default();
-            let _ = writeln!(text, "| {} | {} | {ratio} |", metric.name, cells.join(" | "));
+            let ratios = [Peer::Tieline, Peer::TielineChaCha20]
+                .map(|ours| ratio(metric, &medians, ours).unwrap_or("-".into()));
+            let _ = writeln!(text, "| {} | {} | {} |", metric.name, cells.join(" | "), ratios.join(" | "));
         }
         text
     }
@@ -140,9 +144,9 @@ fn cell(metric: &Metric, value: Option<f64>) -> String {
     value.map_or("-".into(), |value| format!("{value:.*}", metric.digits))
 }
 
-/// What tieline has of what the best of the tunnels that people use has, and who that is.
-fn ratio(metric: &Metric, medians: &[(Peer, Option<f64>)]) -> Option<String> {
-    let ours = medians.iter().find(|(peer, _)| *peer == Peer::Tieline)?.1?;
+/// What one of ours has of what the best of the tunnels that people use has, and who that is.
+fn ratio(metric: &Metric, medians: &[(Peer, Option<f64>)], ours: Peer) -> Option<String> {
+    let ours = medians.iter().find(|(peer, _)| *peer == ours)?.1?;
     let competitors = medians.iter().filter(|(peer, _)| peer.is_competitor());
     let values = competitors.filter_map(|(peer, value)| Some((*peer, (*value)?)));
     let (best, theirs) = if metric.more_is_better {
@@ -166,8 +170,8 @@ mod tests {
             (Peer::Openvpn, Some(3.0)),
             (Peer::Nebula, None),
         ];
-        assert_eq!(ratio(&METRICS[0], &medians).as_deref(), Some("2.00 x openvpn"));
-        assert_eq!(ratio(&METRICS[5], &medians).as_deref(), Some("3.00 x fastd"));
-        assert_eq!(ratio(&METRICS[0], &medians[..2]), None);
+        assert_eq!(ratio(&METRICS[0], &medians, Peer::Tieline).as_deref(), Some("2.00 x openvpn"));
+        assert_eq!(ratio(&METRICS[5], &medians, Peer::Tieline).as_deref(), Some("3.00 x fastd"));
+        assert_eq!(ratio(&METRICS[0], &medians[..2], Peer::Tieline), None);
     }
 }

@@ -13,6 +13,10 @@ const GRACE_SECONDS: u32 = 10;
 const ATTEMPTS: u32 = 5;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
 
+/// Socket buffer of the programs that send and count datagrams. With the system's own of 92 datagrams the figure would be how long they are
+/// kept from the processor.
+const UDP_WINDOW: &str = "1M";
+
 /// Which way the octets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -67,7 +71,10 @@ impl<'o> Server<'o> {
     /// Sends datagrams of `len` octets of payload for a second, `packets_per_second` if the sender can.
     pub(super) fn udp(&self, len: u32, packets_per_second: f64) -> Result<Udp, String> {
         let bits_per_second = packets_per_second * f64::from(len) * 8.0;
-        let end = self.measure(1, &format!("--udp --length {len} --bitrate {bits_per_second:.0}"))?;
+        let end = self.measure(
+            1,
+            &format!("--udp --window {UDP_WINDOW} --length {len} --bitrate {bits_per_second:.0}"),
+        )?;
         let number = |key: &str| end["sum"][key].as_f64().ok_or(format!("iperf3 does not say {key}: {end}"));
         let (packets, lost, seconds) = (number("packets")?, number("lost_packets")?, number("seconds")?);
         if packets <= 0.0 || seconds <= 0.0 {
