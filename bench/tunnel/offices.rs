@@ -107,7 +107,7 @@ impl Offices {
             office.must("ip link set lo up")?;
             office.must(&format!("ip address add {}/{PREFIX_LEN} dev wan0", office.outside))?;
             if cable == Cable::Wire {
-                office.must("ethtool -K wan0 tso off gso off gro off")?;
+                office.must("ethtool -K wan0 tso off gso off gro off tx-udp-segmentation off")?;
             }
         }
         for office in [&a, &b] {
