@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
-use tieline_io::netlink::{AddressChanges, Netlink, NetlinkError, Route};
+use tieline_io::netlink::{Address, AddressChanges, Netlink, NetlinkError, Route};
 
 /// Why the network could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub struct Network {
     index: u32,
     own_offers: Vec<IpNet>,
     line_address: Ipv6Addr,
-    installed: Vec<IpNet>,
+    local: Vec<(IpNet, String)>,
 }
 
 impl Network {
@@ -50,14 +50,7 @@ impl Network {
             netlink.add_address(index, *address).await?;
         }
         netlink.add_address(index, IpNet::from(IpAddr::from(line_address))).await?;
-        Ok(Self {
-            netlink,
-            changes,
-            index,
-            own_offers: own_offers.to_vec(),
-            line_address,
-            installed: Vec::new(),
-        })
+        Ok(Self { netlink, changes, index, own_offers: own_offers.to_vec(), line_address, local: Vec::new() })
     }
 
     /// Waits until an address of this machine has come or gone: what [`Self::local_networks`] says may have changed.
@@ -65,12 +58,17 @@ impl Network {
         self.changes.changed().await;
     }
 
-    /// The networks that this machine reaches directly, by other devices than the line's.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says.
-    pub async fn local_networks(&self) -> Result<Vec<(IpNet, String)>, NetlinkError> {
+    /// The networks that this machine reaches directly, by other devices than the line's; those known last if the kernel does not
+    /// tell now.
+    pub async fn local_networks(&mut self) -> &[(IpNet, String)] {
+        match self.list_local_networks().await {
+            Ok(local) => self.local = local,
+            Err(error) => tracing::warn!(%error, "this machine's own networks cannot be listed"),
+        }
+        &self.local
+    }
+
+    async fn list_local_networks(&self) -> Result<Vec<(IpNet, String)>, NetlinkError> {
         let links = self.netlink.links().await?;
         let addresses = self.netlink.addresses().await?;
         let local = addresses.iter().filter(|address| address.index != self.index && address.is_global);
@@ -84,39 +82,46 @@ impl Network {
     }
 
     /// Routes exactly `networks` into the line; returns those that the kernel did not take, with what it said.
+    ///
+    /// What is there is asked of the kernel each time: it takes routes away by itself, such as all whose source address goes.
     pub async fn set_routes(&mut self, networks: &[IpNet]) -> Vec<(IpNet, NetlinkError)> {
-        for gone in self.installed.iter().filter(|installed| !networks.contains(installed)) {
-            if let Err(error) = self.netlink.remove_route(&Route::through(*gone, self.index)).await {
-                tracing::warn!(network = %gone, %error, "a route could not be removed");
+        let listed = async { Ok((self.netlink.routes().await?, self.netlink.addresses().await?)) };
+        let (routes, addresses) = match listed.await {
+            Ok(listed) => listed,
+            Err(error) => {
+                let _: &NetlinkError = &error;
+                tracing::warn!(%error, "this machine's routes cannot be listed; they stay as they are");
+                return Vec::new();
+            }
+        };
+        let ours: Vec<_> =
+            routes.into_iter().filter(|route| route.is_ours() && route.index == Some(self.index)).collect();
+        for gone in ours.iter().filter(|route| !networks.contains(&route.destination)) {
+            if let Err(error) = self.netlink.remove_route(gone).await {
+                tracing::warn!(route = %gone, %error, "a route could not be removed");
             }
         }
-        self.installed.retain(|installed| networks.contains(installed));
         let mut failed = Vec::new();
         for network in networks {
-            if self.installed.contains(network) {
-                continue;
-            }
-            match self.add_route(*network).await {
-                Ok(()) => self.installed.push(*network),
-                Err(error) => failed.push((*network, error)),
-            }
+            let preferred_source = self.source_towards(network, &addresses);
+            let wanted = Route { preferred_source, ..Route::through(*network, self.index) };
+            let there = ours.iter().find(|route| route.destination == wanted.destination);
+            let result = match there {
+                Some(there) if there.preferred_source == preferred_source => Ok(()),
+                Some(_) => self.netlink.replace_route(&wanted).await,
+                None => self.netlink.add_route(&wanted).await,
+            };
+            failed.extend(result.err().map(|error| (*network, error)));
         }
         failed
     }
 
-    async fn add_route(&self, network: IpNet) -> Result<(), NetlinkError> {
-        let mut route = Route::through(network, self.index);
-        route.preferred_source = self.source_towards(&network).await?;
-        self.netlink.add_route(&route).await
-    }
-
     /// What this machine itself sends into the line must come from an address that the far end lets in.
-    async fn source_towards(&self, network: &IpNet) -> Result<Option<IpAddr>, NetlinkError> {
-        let addresses = self.netlink.addresses().await?;
+    fn source_towards(&self, network: &IpNet, addresses: &[Address]) -> Option<IpAddr> {
         let is_v6 = network.addr().is_ipv6();
         let offered = addresses.iter().map(|address| address.network.addr()).find(|address| {
             address.is_ipv6() == is_v6 && self.own_offers.iter().any(|offer| offer.contains(address))
         });
-        Ok(offered.or_else(|| is_v6.then_some(self.line_address.into())))
+        offered.or_else(|| is_v6.then_some(self.line_address.into()))
     }
 }

@@ -3,15 +3,21 @@
 use std::future;
 use std::io;
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use rtnetlink::MulticastGroup;
 
 use super::AbortOnDrop;
 
-/// Listens to the addresses of one network namespace; closes when it is dropped.
+/// What changes within this time is told as one: a device that comes has several addresses, a container host hundreds.
+const TOGETHER: Duration = Duration::from_millis(50);
+
+/// Listens to the addresses and devices of one network namespace; closes when it is dropped.
 pub struct AddressChanges {
     messages: Pin<Box<dyn Stream<Item = ()> + Send + Sync>>,
+    /// When what was heard is told.
+    due: Option<Instant>,
     _connection: AbortOnDrop,
 }
 
@@ -30,19 +36,25 @@ impl AddressChanges {
     ///
     /// What the kernel said.
     pub fn listen() -> io::Result<Self> {
-        let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
         let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
         let task = tokio::spawn(connection);
-        Ok(Self { messages: Box::pin(messages.map(drop)), _connection: AbortOnDrop(task.abort_handle()) })
+        let messages = Box::pin(messages.map(drop));
+        Ok(Self { messages, due: None, _connection: AbortOnDrop(task.abort_handle()) })
     }
 
-    /// Waits until an address has come or gone since the last call; several at once may be told as one. What is so now is
-    /// for the caller to ask. Cancelling it loses nothing.
+    /// Waits until an address or a device has changed since the last call, and a moment longer for what comes along with it. What
+    /// is so now is for the caller to ask. Cancelling it loses nothing. Needs the runtime's clock.
     pub async fn changed(&mut self) {
         // A message that says that messages were lost is a change like any other.
-        if self.messages.next().await.is_none() {
-            // The connection is gone, and nothing will be told any more.
+        if self.due.is_none() && self.messages.next().await.is_none() {
+            tracing::error!("the kernel tells of no changes of addresses any more");
             future::pending::<()>().await;
         }
+        // Kept, since the caller may cancel this and call again before it is reached.
+        let due = *self.due.get_or_insert_with(|| Instant::now() + TOGETHER);
+        tokio::time::sleep_until(due.into()).await;
+        while let Some(Some(())) = self.messages.next().now_or_never() {}
+        self.due = None;
     }
 }

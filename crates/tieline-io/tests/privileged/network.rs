@@ -176,7 +176,7 @@ fn address_changes_are_told() {
         let device = TunDevice::create("tie0", MTU).unwrap();
         let mut changes = AddressChanges::listen().unwrap();
         for address in ["192.0.2.1/24", "2001:db8::1/64"] {
-            let early = tokio::time::timeout(Duration::from_millis(50), changes.changed()).await;
+            let early = tokio::time::timeout(Duration::from_millis(150), changes.changed()).await;
             assert!(early.is_err(), "a change without any");
             netlink.add_address(device.index(), net(address)).await.unwrap();
             changes.changed().await;
