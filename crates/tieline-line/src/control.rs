@@ -103,6 +103,8 @@ pub struct Control {
     liveness: Liveness,
     key_watch: KeyWatch,
     redial: Redial,
+    /// What was heard last when a hello without an answer had another address dialled; until more is heard, it does so once.
+    heard_at_redial: Option<Option<Instant>>,
     reachability: Reachability,
     holding: bool,
     outgoing: VecDeque<Outgoing>,
@@ -128,6 +130,7 @@ impl Control {
             liveness: Liveness::new(now),
             key_watch: KeyWatch::default(),
             redial: Redial::new(now),
+            heard_at_redial: None,
             reachability: Reachability::Unknown,
             holding: false,
             outgoing: VecDeque::new(),
@@ -195,6 +198,7 @@ impl Control {
         self.after_liveness_input(now);
         self.release_hold(now.monotonic);
         if self.redial.handle_timeout(now.monotonic, self.standing(now)) {
+            self.heard_at_redial = Some(self.session.last_received());
             self.push_event(Event::Dial);
         }
     }
@@ -245,7 +249,8 @@ impl Control {
 
     /// Dials the far end at `address`, unless it has answered meanwhile.
     pub fn dial(&mut self, now: Now, address: SocketAddr) {
-        if !self.standing(now).is_missed(now.monotonic) {
+        let is_silent_since_redial = self.heard_at_redial == Some(self.session.last_received());
+        if !is_silent_since_redial && !self.standing(now).is_missed(now.monotonic) {
             return;
         }
         if self.session.status(now).address != Some(address) {
@@ -304,10 +309,13 @@ impl Control {
         }
         let ago = |age| now.monotonic.checked_sub(age).unwrap_or(now.monotonic);
         let initiation = status.attempt.map(|attempt| ago(attempt.age));
-        // Until it is known what the far end is, hellos are sent; with the first answer their time is over.
+        // Until it is known what the far end is, hellos are sent; with the first answer their time is over. Plain WireGuard answers
+        // none, but is heard after 10 s, unless a handshake keeps it from that: so there is one such dialling, not several.
+        let asks = self.greeting.far_end() == FarEnd::Unknown
+            && self.heard_at_redial != Some(self.session.last_received());
         let hello = status
             .session
-            .filter(|_| self.greeting.far_end() == FarEnd::Unknown)
+            .filter(|_| asks)
             .map(|session| ago(session.age).max(self.session.last_received().unwrap_or(ago(session.age))));
         match initiation.into_iter().chain(hello).min() {
             Some(since) => Standing::Unanswered(since),

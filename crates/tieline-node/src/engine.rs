@@ -352,6 +352,7 @@ impl Engine {
 
     fn on_session(&mut self) {
         self.far_end_down = false;
+        self.dial.forget_candidates();
         let status = self.parts.control.session().status(Now::from_system());
         tracing::info!(address = ?status.address, "session agreed");
         if self.parts.line.secrets.proof.is_some() {
@@ -429,12 +430,9 @@ impl Engine {
         }
     }
 
-    async fn decide(&self) -> Decision {
-        let local = match &self.parts.network {
-            Some(network) => network.local_networks().await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "this machine's own networks cannot be listed");
-                Vec::new()
-            }),
+    async fn decide(&mut self) -> Decision {
+        let local = match &mut self.parts.network {
+            Some(network) => network.local_networks().await.to_vec(),
             None => Vec::new(),
         };
         let config = &self.parts.line.config;

@@ -54,6 +54,11 @@ impl Dial {
         None
     }
 
+    /// The far end answers: what is known of its names is old when they are needed again.
+    pub(super) fn forget_candidates(&mut self) {
+        self.candidates.clear();
+    }
+
     /// The first address that a look-up found; never ends.
     pub(super) async fn resolved(&mut self) -> Option<SocketAddr> {
         loop {

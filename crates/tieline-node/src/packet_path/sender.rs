@@ -75,7 +75,7 @@ impl Sender {
             }
         }
         // What control said last, such as that this end goes down.
-        self.send_control();
+        while self.send_control() {}
         self.send_run();
     }
 
@@ -109,8 +109,8 @@ impl Sender {
     fn send_staged(&mut self) -> bool {
         let now = Instant::now();
         let mut busy = false;
-        for _ in 0..TURN_PACKETS {
-            let Some(outcome) = self.outbound.poll_staged(now, self.run.place_for_ip()) else { break };
+        // All of it: what comes from the device now was sent later.
+        while let Some(outcome) = self.outbound.poll_staged(now, self.run.place_for_ip()) {
             let sealed = outcome.into();
             self.finish(sealed);
             busy = true;
