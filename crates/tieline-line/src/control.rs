@@ -34,6 +34,9 @@ pub const OUTGOING_MAX: usize = 64;
 /// Events that wait to be polled; more are dropped, the oldest first, since the newest tell how things are.
 const EVENTS_MAX: usize = 256;
 
+/// How often a hello without an answer has another address dialled.
+const HELLO_REDIALS_MAX: u32 = 2;
+
 /// How far timestamps may run ahead of what was written down; a start leaps above them by more.
 pub const TIMESTAMP_STEP_UNWRITTEN: Duration = Duration::from_secs(300);
 const _: () = assert!(2 * TIMESTAMP_STEP_UNWRITTEN.as_secs() <= TIMESTAMP_LEAP.as_secs());
@@ -103,8 +106,10 @@ pub struct Control {
     liveness: Liveness,
     key_watch: KeyWatch,
     redial: Redial,
-    /// What was heard last when a hello without an answer had another address dialled; until more is heard, it does so once.
+    /// What was heard last when another address was asked for.
     heard_at_redial: Option<Option<Instant>>,
+    /// How often one was asked for before it was known what the far end is.
+    hello_redials: u32,
     reachability: Reachability,
     holding: bool,
     outgoing: VecDeque<Outgoing>,
@@ -131,6 +136,7 @@ impl Control {
             key_watch: KeyWatch::default(),
             redial: Redial::new(now),
             heard_at_redial: None,
+            hello_redials: 0,
             reachability: Reachability::Unknown,
             holding: false,
             outgoing: VecDeque::new(),
@@ -199,6 +205,7 @@ impl Control {
         self.release_hold(now.monotonic);
         if self.redial.handle_timeout(now.monotonic, self.standing(now)) {
             self.heard_at_redial = Some(self.session.last_received());
+            self.hello_redials += u32::from(self.greeting.far_end() == FarEnd::Unknown);
             self.push_event(Event::Dial);
         }
     }
@@ -310,9 +317,8 @@ impl Control {
         let ago = |age| now.monotonic.checked_sub(age).unwrap_or(now.monotonic);
         let initiation = status.attempt.map(|attempt| ago(attempt.age));
         // Until it is known what the far end is, hellos are sent; with the first answer their time is over. Plain WireGuard answers
-        // none, but is heard after 10 s, unless a handshake keeps it from that: so there is one such dialling, not several.
-        let asks = self.greeting.far_end() == FarEnd::Unknown
-            && self.heard_at_redial != Some(self.session.last_received());
+        // none, but is heard after 10 s, unless a handshake keeps it from that: so there are few such diallings.
+        let asks = self.greeting.far_end() == FarEnd::Unknown && self.hello_redials < HELLO_REDIALS_MAX;
         let hello = status
             .session
             .filter(|_| asks)
