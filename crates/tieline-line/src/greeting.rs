@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Silence alone says nothing: a path that is cut just after a handshake must not make plain WireGuard of a tieline. A plain
-//! WireGuard peer is heard in time, for it sends a keepalive 10 s after a hello at the latest.
+//! WireGuard peer is heard in time, for it sends a keepalive 10 s after a hello, unless a handshake comes in between.
 
 use std::time::{Duration, Instant};
 

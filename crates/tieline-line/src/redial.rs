@@ -1,7 +1,7 @@
 //! When the far end is to be looked for elsewhere: its address is not known, or what it was asked there has no answer.
 //!
 //! Silence alone is no reason, since a plain WireGuard peer may have nothing to say. An initiation without an answer is, and to a
-//! tieline that falls silent initiations are sent ([`crate::liveness`]); so is, until it has said what it is, a hello without one. An
+//! tieline that falls silent initiations are sent ([`crate::liveness`]); so is, a few times until it has said what it is, a hello without one. An
 //! address that was looked up and an end that has moved do not fight: as long as the far end answers, it is where its authentic
 //! datagrams come from.
 

@@ -481,7 +481,7 @@ impl Engine {
     }
 }
 
-/// Waits until an address of this machine has come or gone; for ever if nothing is routed.
+/// Waits until an address or a device of this machine has changed; for ever if nothing is routed.
 async fn changed(network: &mut Option<Network>) {
     match network {
         Some(network) => network.changed().await,

@@ -53,7 +53,8 @@ impl Network {
         Ok(Self { netlink, changes, index, own_offers: own_offers.to_vec(), line_address, local: Vec::new() })
     }
 
-    /// Waits until an address of this machine has come or gone: what [`Self::local_networks`] says may have changed.
+    /// Waits until an address or a device of this machine has changed: what [`Self::local_networks`] says may be another, and the
+    /// kernel may have taken routes away.
     pub async fn changed(&mut self) {
         self.changes.changed().await;
     }
@@ -85,17 +86,13 @@ impl Network {
     ///
     /// What is there is asked of the kernel each time: it takes routes away by itself, such as all whose source address goes.
     pub async fn set_routes(&mut self, networks: &[IpNet]) -> Vec<(IpNet, NetlinkError)> {
-        let listed = async { Ok((self.netlink.routes().await?, self.netlink.addresses().await?)) };
-        let (routes, addresses) = match listed.await {
+        let (ours, addresses) = match self.list_routes().await {
             Ok(listed) => listed,
             Err(error) => {
-                let _: &NetlinkError = &error;
                 tracing::warn!(%error, "this machine's routes cannot be listed; they stay as they are");
                 return Vec::new();
             }
         };
-        let ours: Vec<_> =
-            routes.into_iter().filter(|route| route.is_ours() && route.index == Some(self.index)).collect();
         for gone in ours.iter().filter(|route| !networks.contains(&route.destination)) {
             if let Err(error) = self.netlink.remove_route(gone).await {
                 tracing::warn!(route = %gone, %error, "a route could not be removed");
@@ -114,6 +111,13 @@ impl Network {
             failed.extend(result.err().map(|error| (*network, error)));
         }
         failed
+    }
+
+    /// Our routes into the line, and the addresses of this machine.
+    async fn list_routes(&self) -> Result<(Vec<Route>, Vec<Address>), NetlinkError> {
+        let mut routes = self.netlink.routes().await?;
+        routes.retain(|route| route.is_ours() && route.index == Some(self.index));
+        Ok((routes, self.netlink.addresses().await?))
     }
 
     /// What this machine itself sends into the line must come from an address that the far end lets in.
