@@ -26,16 +26,13 @@ use crate::{
     greeting::{FarEnd, Greeting, Heard},
     key_watch::{HOLD_TIME, KeyInUseTwice, KeyWatch},
     liveness::{Liveness, Measured, Reachability},
-    redial::{Redial, Standing},
+    redial::{FarSide, Redial},
 };
 
 /// Packets that control has for the sending thread; more are dropped and counted.
 pub const OUTGOING_MAX: usize = 64;
 /// Events that wait to be polled; more are dropped, the oldest first, since the newest tell how things are.
 const EVENTS_MAX: usize = 256;
-
-/// How often a hello without an answer has another address dialled.
-const HELLO_REDIALS_MAX: u32 = 2;
 
 /// How far timestamps may run ahead of what was written down; a start leaps above them by more.
 pub const TIMESTAMP_STEP_UNWRITTEN: Duration = Duration::from_secs(300);
@@ -106,10 +103,6 @@ pub struct Control {
     liveness: Liveness,
     key_watch: KeyWatch,
     redial: Redial,
-    /// What was heard last when another address was asked for.
-    heard_at_redial: Option<Option<Instant>>,
-    /// How often one was asked for before it was known what the far end is.
-    hello_redials: u32,
     reachability: Reachability,
     holding: bool,
     outgoing: VecDeque<Outgoing>,
@@ -135,8 +128,6 @@ impl Control {
             liveness: Liveness::new(now),
             key_watch: KeyWatch::default(),
             redial: Redial::new(now),
-            heard_at_redial: None,
-            hello_redials: 0,
             reachability: Reachability::Unknown,
             holding: false,
             outgoing: VecDeque::new(),
@@ -203,9 +194,7 @@ impl Control {
         }
         self.after_liveness_input(now);
         self.release_hold(now.monotonic);
-        if self.redial.handle_timeout(now.monotonic, self.standing(now)) {
-            self.heard_at_redial = Some(self.session.last_received());
-            self.hello_redials += u32::from(self.greeting.far_end() == FarEnd::Unknown);
+        if self.redial.handle_timeout(now.monotonic, &self.far_side(now)) {
             self.push_event(Event::Dial);
         }
     }
@@ -213,7 +202,7 @@ impl Control {
     /// When to call [`Self::handle_timeout`] next.
     #[must_use]
     pub fn poll_timeout(&self, now: Now) -> Option<Instant> {
-        let redial = self.redial.poll_timeout(self.standing(now));
+        let redial = self.redial.poll_timeout(&self.far_side(now));
         [self.session.poll_timeout(now), self.greeting.poll_timeout(), self.liveness.poll_timeout(), redial]
             .into_iter()
             .flatten()
@@ -256,8 +245,7 @@ impl Control {
 
     /// Dials the far end at `address`, unless it has answered meanwhile.
     pub fn dial(&mut self, now: Now, address: SocketAddr) {
-        let is_silent_since_redial = self.heard_at_redial == Some(self.session.last_received());
-        if !is_silent_since_redial && !self.standing(now).is_missed(now.monotonic) {
+        if !self.redial.is_welcome(now.monotonic, &self.far_side(now)) {
             return;
         }
         if self.session.status(now).address != Some(address) {
@@ -305,27 +293,17 @@ impl Control {
         &self.session
     }
 
-    /// Whether the far end answers what it was asked.
-    fn standing(&self, now: Now) -> Standing {
+    /// What there is to know for dialling.
+    fn far_side(&self, now: Now) -> FarSide {
         let status = self.session.status(now);
-        if status.peer.is_none() {
-            return Standing::Answers;
-        }
-        if status.address.is_none() {
-            return Standing::Nowhere;
-        }
         let ago = |age| now.monotonic.checked_sub(age).unwrap_or(now.monotonic);
-        let initiation = status.attempt.map(|attempt| ago(attempt.age));
-        // Until it is known what the far end is, hellos are sent; with the first answer their time is over. Plain WireGuard answers
-        // none, but is heard after 10 s, unless a handshake keeps it from that: so there are few such diallings.
-        let asks = self.greeting.far_end() == FarEnd::Unknown && self.hello_redials < HELLO_REDIALS_MAX;
-        let hello = status
-            .session
-            .filter(|_| asks)
-            .map(|session| ago(session.age).max(self.session.last_received().unwrap_or(ago(session.age))));
-        match initiation.into_iter().chain(hello).min() {
-            Some(since) => Standing::Unanswered(since),
-            None => Standing::Answers,
+        FarSide {
+            has_key: status.peer.is_some(),
+            has_address: status.address.is_some(),
+            initiation: status.attempt.map(|attempt| ago(attempt.age)),
+            session: status.session.map(|session| ago(session.age)),
+            heard: self.session.last_received(),
+            is_known: self.greeting.far_end() != FarEnd::Unknown,
         }
     }
 
