@@ -1,6 +1,9 @@
 //! What one end says of itself: the answer of the local API to `status`, for people and for programs.
 //!
 //! The field names are part of the program's interface (`tieline status --json`); fields are added, never renamed.
+//!
+//! The process that answers may be older than the program that asks, for it runs on while the program is updated. So a field that
+//! is added may be absent: it is an `Option`, or has a default that claims nothing.
 
 use std::{
     collections::BTreeMap,
@@ -90,8 +93,8 @@ pub struct Here {
     pub mtu: u16,
     /// The networks it offers.
     pub offers: Vec<IpNet>,
-    /// What the kernel does for many packets in one go.
-    pub offload: Offload,
+    /// What the kernel does for many packets in one go; none if the process is too old to say.
+    pub offload: Option<Offload>,
     /// Where files arrive.
     pub inbox: Option<PathBuf>,
     /// Files delivered into the inbox since the start.
@@ -149,10 +152,12 @@ pub struct FarEnd {
     /// Networks of this end that the far end does not take, and why.
     pub refuses_of_us: Vec<RefusedOffer>,
     /// Whether it said that it is being taken down, and has not come back since.
+    #[serde(default)]
     pub taken_down: bool,
     /// Whether the stream connection is up, which files and pipes need.
     pub streams: bool,
     /// Whether its datagrams come from another port than the one it listens on: a NAT lies between.
+    #[serde(default)]
     pub behind_nat: bool,
 }
 
@@ -166,8 +171,8 @@ pub struct Session {
     pub initiator: bool,
     /// Packets sealed under it.
     pub packets_sent: u64,
-    /// The cipher suite in each direction.
-    pub cipher: Cipher,
+    /// The cipher suite in each direction; none if the process is too old to say.
+    pub cipher: Option<Cipher>,
 }
 
 /// With what packets are sealed.
@@ -247,5 +252,44 @@ impl Status {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.state == LineState::Up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the first processes answered, which had the fewest fields.
+    const OLDEST: &str = r#"{
+        "line": "berlin", "state": "up", "pid": 1, "software": "tieline 0.1.0", "running-seconds": 60,
+        "here": {
+            "name": "a", "public-key": "K", "listen": "[::]:51820", "device": "berlin", "address": "fd00::1", "mtu": 1420,
+            "offers": ["10.1.0.0/24"], "inbox": "/inbox", "files-received": 0
+        },
+        "far-end": {
+            "kind": "tieline", "name": "b", "software": "tieline 0.1.0", "public-key": "L",
+            "address": "198.51.100.7:51820", "line-address": "fd00::2", "accepted": [], "refused": [],
+            "accepts-of-us": [], "refuses-of-us": [], "streams": true
+        },
+        "session": { "age-seconds": 5, "initiator": true, "packets-sent": 7 },
+        "quality": {
+            "heard-seconds-ago": 0.1, "round-trip-seconds": 0.03, "round-trip-min-seconds": 0.03,
+            "round-trip-smoothed-seconds": 0.03, "clock-ahead-seconds": 0.0, "probes-sent": 1, "probes-answered": 1
+        },
+        "traffic": {
+            "sealed-bytes-out": 0, "sealed-bytes-in": 0, "ip-packets-out": 0, "ip-bytes-out": 0, "ip-packets-in": 0,
+            "ip-bytes-in": 0, "labelled-packets-out": 0, "labelled-packets-in": 0
+        },
+        "drops": {}, "alarms": [],
+        "confinement": { "capabilities": [], "landlock": "in force", "seccomp": "in force" }
+    }"#;
+
+    #[test]
+    fn answer_of_an_older_process_is_read_and_claims_nothing_that_it_does_not_say() {
+        let status: Status = serde_json::from_str(OLDEST).unwrap();
+        assert!(status.is_up());
+        assert_eq!(status.here.offload, None);
+        assert!(!status.far_end.taken_down && !status.far_end.behind_nat);
+        assert_eq!(status.session.unwrap().cipher, None);
     }
 }

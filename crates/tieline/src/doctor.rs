@@ -281,7 +281,11 @@ fn check_clock(status: &Status) -> Option<Finding> {
 
 /// Whether many packets are moved in one go, and how much may wait for that.
 fn check_offload(status: &Status) -> Vec<Finding> {
-    let Offload { device, datagrams_per_send, joins_received, receive_buffer_bytes } = status.here.offload;
+    let Some(offload) = &status.here.offload else {
+        let words = "whether many packets are moved in one go is unknown: the process is older than this program; take the line down and up again";
+        return vec![Finding::hint("offload", words)];
+    };
+    let &Offload { device, datagrams_per_send, joins_received, receive_buffer_bytes } = offload;
     let parts = [
         (device == Some(DeviceOffload::None)).then_some("the network device gives one packet at a time"),
         (device == Some(DeviceOffload::Tcp))
@@ -437,14 +441,15 @@ mod tests {
         );
         assert!(!checks(|_| ()).iter().any(|(_, severity)| *severity != Severity::Good));
         let slow = checks(|s| {
-            s.here.offload = Offload {
+            s.here.offload = Some(Offload {
                 device: Some(DeviceOffload::Tcp),
                 datagrams_per_send: 1,
                 joins_received: false,
                 receive_buffer_bytes: 212_992,
-            };
+            });
         });
         assert!(slow.contains(&hint("offload")) && slow.contains(&hint("receive-buffer")));
+        assert!(checks(|s| s.here.offload = None).contains(&hint("offload")), "an older process");
         let gone = checks(|s| (s.state, s.far_end.taken_down) = (LineState::Silent, true));
         assert!(gone.contains(&fault("far-end-down")));
     }

@@ -39,10 +39,10 @@ impl Engine {
                 age_seconds: session.age.as_secs(),
                 initiator: session.role == Role::Initiator,
                 packets_sent: session.packets_sent,
-                cipher: Cipher {
+                cipher: Some(Cipher {
                     out: session.cipher_out.to_string(),
                     r#in: session.cipher_in.map(|suite| suite.to_string()),
-                },
+                }),
             }),
             quality: self.quality(now),
             traffic: traffic(&self.parts.ports.shared.counters, &session),
@@ -76,7 +76,7 @@ impl Engine {
             address: offers::line_address(&key).into(),
             mtu: config.mtu,
             offers: self.parts.hello.offers.clone(),
-            offload: offload(ports),
+            offload: Some(offload(ports)),
             inbox: self.parts.takes_files.then(|| config.inbox.clone()),
             files_received: self.files_received,
         }

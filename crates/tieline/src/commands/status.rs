@@ -125,7 +125,7 @@ pub(crate) fn to_text(status: &Status) -> String {
     if let Some(session) = &status.session {
         let opened = if session.initiator { "opened here" } else { "opened by the far end" };
         page.row("session", &format!("{} old, {opened}", seconds(session.age_seconds)));
-        page.row("cipher", &cipher(&session.cipher));
+        page.row("cipher", &cipher(session.cipher.as_ref()));
     }
     let traffic = &status.traffic;
     page.row(
@@ -218,10 +218,11 @@ fn round_trip(status: &Status) -> String {
 }
 
 /// One name if both directions have the same.
-fn cipher(cipher: &Cipher) -> String {
-    match &cipher.r#in {
-        Some(suite) if *suite != cipher.out => format!("{} out, {suite} in", cipher.out),
-        _ => cipher.out.clone(),
+fn cipher(cipher: Option<&Cipher>) -> String {
+    match cipher {
+        None => "unknown: the process is older than this program and does not say".to_owned(),
+        Some(Cipher { out, r#in: Some(suite) }) if suite != out => format!("{out} out, {suite} in"),
+        Some(Cipher { out, .. }) => out.clone(),
     }
 }
 
@@ -291,11 +292,16 @@ mod tests {
     #[test]
     fn a_cipher_is_said_once_unless_the_directions_differ() {
         let said = |out: &str, r#in: Option<&str>| {
-            cipher(&Cipher { out: out.to_owned(), r#in: r#in.map(str::to_owned) })
+            cipher(Some(&Cipher { out: out.to_owned(), r#in: r#in.map(str::to_owned) }))
         };
         assert_eq!(said("AES-256-GCM", None), "AES-256-GCM");
         assert_eq!(said("AES-256-GCM", Some("AES-256-GCM")), "AES-256-GCM");
         assert_eq!(said("AES-256-GCM", Some("ChaCha20-Poly1305")), "AES-256-GCM out, ChaCha20-Poly1305 in");
+    }
+
+    #[test]
+    fn a_cipher_that_an_older_process_does_not_say_is_unknown() {
+        assert!(cipher(None).starts_with("unknown"));
     }
 
     #[test]
