@@ -33,7 +33,7 @@ use channel::{ChannelSocket, StreamChannel, far_address};
 pub use circuit::Circuit;
 use identity::{Identity, IdentityError};
 use meeting::Meeting;
-pub use opening::{CONNECTION_WAIT_MAX, NoStreams, OpenError};
+pub use opening::{CONNECTION_WAIT_MAX, NoStreams, OpenError, PLACE_WAIT_MAX};
 
 /// Streams that the far end may have open at once.
 const STREAMS_MAX: u32 = 64;

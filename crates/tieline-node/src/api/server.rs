@@ -126,7 +126,7 @@ fn refusal(refused: &OpenError) -> Response {
         OpenError::Busy => StatusCode::CONFLICT,
         OpenError::Refused(_) => StatusCode::FORBIDDEN,
         OpenError::NoStreams(_) => StatusCode::NOT_IMPLEMENTED,
-        OpenError::NotConnected | OpenError::Connection(_) | OpenError::Answer(_) => {
+        OpenError::NotConnected | OpenError::TooMany | OpenError::Connection(_) | OpenError::Answer(_) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
     };

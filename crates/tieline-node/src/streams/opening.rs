@@ -6,10 +6,12 @@ use noq::Connection;
 use tieline_wire::control::StreamRequest;
 use tokio::time::{sleep, timeout};
 
-use super::{Circuit, Inner, RECONNECT_PAUSE, Streams};
+use super::{Circuit, Inner, RECONNECT_PAUSE, STREAMS_MAX, Streams};
 
 /// How long somebody who wants a stream waits for the connection.
 pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long somebody waits for a place when as many streams are open as the far end takes.
+pub const PLACE_WAIT_MAX: Duration = Duration::from_secs(15);
 /// How long the far end may take to answer a request that needs no person.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 
@@ -19,6 +21,9 @@ pub enum OpenError {
     /// No connection came up in time.
     #[error("the far end is not connected: no stream connection within {} s; `tieline status` says why", CONNECTION_WAIT_MAX.as_secs())]
     NotConnected,
+    /// As many streams are open as the far end takes, and no place came free in time.
+    #[error("the line has {STREAMS_MAX} streams open already, as many as it carries, and no place came free within {} s; try again when a transfer has ended", PLACE_WAIT_MAX.as_secs())]
+    TooMany,
     /// The connection broke.
     #[error("the stream connection broke")]
     Connection(#[from] noq::ConnectionError),
@@ -58,9 +63,7 @@ impl Streams {
     ///
     /// [`OpenError`].
     pub async fn open(&self, request: &StreamRequest) -> Result<Circuit, OpenError> {
-        let connection = self.connection().await?;
-        let (send, recv) = connection.open_bi().await?;
-        let mut circuit = Circuit { send, recv };
+        let mut circuit = self.stream().await?;
         let answer = timeout(ANSWER_WAIT_MAX, circuit.request(request)).await;
         answer.map_err(|_elapsed| OpenError::Answer(io::ErrorKind::TimedOut.into()))??;
         Ok(circuit)
@@ -101,11 +104,17 @@ impl Streams {
     }
 
     async fn ask_for_pipe(&self) -> Result<Circuit, OpenError> {
-        let connection = self.connection().await?;
-        let (send, recv) = connection.open_bi().await?;
-        let mut circuit = Circuit { send, recv };
+        let mut circuit = self.stream().await?;
         circuit.request(&StreamRequest::Pipe).await?;
         Ok(circuit)
+    }
+
+    /// A stream without a request yet.
+    async fn stream(&self) -> Result<Circuit, OpenError> {
+        let connection = self.connection().await?;
+        let opened = timeout(PLACE_WAIT_MAX, connection.open_bi()).await;
+        let (send, recv) = opened.map_err(|_elapsed| OpenError::TooMany)??;
+        Ok(Circuit { send, recv })
     }
 
     async fn connection(&self) -> Result<Connection, OpenError> {

@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    Circuit, FromFarEnd, NoStreams, OpenError, Setup, Streams,
+    Circuit, FromFarEnd, NoStreams, OpenError, PLACE_WAIT_MAX, STREAMS_MAX, Setup, Streams,
     channel::{ChannelSocket, StreamChannel, far_address},
     frame,
     identity::Identity,
@@ -151,6 +151,36 @@ async fn far_end_that_turns_out_to_be_plain_wireguard_breaks_what_is_open() {
     pair.connecting.streams.handle_event(&Event::FarEnd(FarEnd::IpOnly));
     let read = timeout(A_WHILE, near.recv.read(&mut [0])).await.expect("at once");
     assert!(read.is_err());
+}
+
+#[tokio::test]
+async fn who_finds_every_place_taken_waits_for_one_and_is_told_when_none_comes_free() {
+    let pair = Pair::connected().await;
+    let connection = pair.connecting.streams.0.connection.borrow().clone().unwrap();
+    let mut taken = Vec::new();
+    // The control stream has one.
+    for _ in 1..STREAMS_MAX {
+        let (mut send, recv) = connection.open_bi().await.unwrap();
+        // Nobody is at the far end of the pipe, so it lasts.
+        frame::write(&mut send, &StreamRequest::Pipe).await.unwrap();
+        taken.push((send, recv));
+    }
+    let open = || {
+        let streams = pair.connecting.streams.clone();
+        tokio::spawn(async move { streams.open(&FILES).await.map(drop) })
+    };
+    let in_vain = open();
+    sleep(A_WHILE).await;
+    pass(2 * PLACE_WAIT_MAX).await;
+    assert!(in_vain.is_finished(), "it does not wait for ever");
+    let error = in_vain.await.unwrap().unwrap_err();
+    assert!(matches!(error, OpenError::TooMany), "{error}");
+    let in_time = open();
+    sleep(A_WHILE).await;
+    assert!(!in_time.is_finished(), "it waits");
+    // QUIC tells of places that are free when they are some.
+    taken.truncate(taken.len() / 2);
+    timeout(PATIENCE, in_time).await.expect("there is a place").unwrap().unwrap();
 }
 
 #[tokio::test]
