@@ -151,7 +151,7 @@ impl Streams {
         let task = if inner.connects() {
             let mut config = inner.setup.identity.client_config(certificate)?;
             config.transport_config(Arc::clone(&inner.transport));
-            tokio::spawn(connect_always(Arc::clone(&inner), config))
+            tokio::spawn(connect_while_there_are_streams(Arc::clone(&inner), config))
         } else {
             let mut config = inner.setup.identity.server_config(certificate)?;
             config.transport_config(Arc::clone(&inner.transport));
@@ -252,7 +252,16 @@ impl Inner {
     }
 }
 
-async fn connect_always(inner: Arc<Inner>, config: noq::ClientConfig) {
+/// Connects, and again whenever the connection has ended, until the far end turns out to have no streams: plain WireGuard need not be
+/// sent what it drops. If it says hello again, [`Streams::set_far_end`] begins anew.
+async fn connect_while_there_are_streams(inner: Arc<Inner>, config: noq::ClientConfig) {
+    tokio::select! {
+        () = connect_always(&inner, config) => {}
+        why = inner.no_streams() => tracing::debug!(%why, "streams are not connected any more"),
+    }
+}
+
+async fn connect_always(inner: &Arc<Inner>, config: noq::ClientConfig) {
     loop {
         match inner.endpoint.connect_with(config.clone(), far_address(), "tieline") {
             Ok(connecting) => match timeout(CONNECT_WAIT_MAX, connecting).await {

@@ -136,7 +136,7 @@ impl Inner {
     }
 
     /// Returns when it is known that the far end has no streams.
-    async fn no_streams(&self) -> NoStreams {
+    pub(super) async fn no_streams(&self) -> NoStreams {
         let mut no_streams = self.no_streams.subscribe();
         match no_streams.wait_for(Option::is_some).await.map(|why| *why) {
             Ok(Some(why)) => why,

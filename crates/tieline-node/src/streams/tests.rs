@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    Circuit, FromFarEnd, NoStreams, OpenError, PLACE_WAIT_MAX, STREAMS_MAX, Setup, Streams,
+    CONNECT_WAIT_MAX, Circuit, FromFarEnd, NoStreams, OpenError, PLACE_WAIT_MAX, STREAMS_MAX, Setup, Streams,
     channel::{ChannelSocket, StreamChannel, far_address},
     frame,
     identity::Identity,
@@ -113,14 +113,7 @@ async fn pipe_outlives_a_cut_and_breaks_at_once_when_the_far_end_says_goodbye() 
 async fn who_waits_for_a_far_end_that_has_no_streams_is_told_at_once() {
     let (_path, near, far) = Path::new();
     let (smaller, larger) = keys();
-    let hello = associated::Hello {
-        version_min: 7,
-        version_max: 7,
-        answer_wanted: false,
-        instance: 1,
-        certificate: [0; 32],
-        announcement: None,
-    };
+    let hello = hello_of(7);
     for (channel, own, other) in [(near, smaller, larger), (far, larger, smaller)] {
         let end = End::new(channel, own, Identity::generate().unwrap());
         end.streams.set_peer(other);
@@ -151,6 +144,29 @@ async fn far_end_that_turns_out_to_be_plain_wireguard_breaks_what_is_open() {
     pair.connecting.streams.handle_event(&Event::FarEnd(FarEnd::IpOnly));
     let read = timeout(A_WHILE, near.recv.read(&mut [0])).await.expect("at once");
     assert!(read.is_err());
+}
+
+#[tokio::test]
+async fn plain_wireguard_is_sent_nothing_until_it_says_hello() {
+    let channel = StreamChannel::new(PACKET_LEN_MAX.into(), Arc::new(Waker::new().unwrap()));
+    let (smaller, larger) = keys();
+    let far_is = Identity::generate().unwrap().fingerprint();
+    let end = End::new(Arc::clone(&channel), smaller, Identity::generate().unwrap());
+    let sends = async || {
+        sleep(A_WHILE).await;
+        std::iter::from_fn(|| channel.poll_packet()).count() > 0
+    };
+    end.streams.set_peer(larger);
+    end.streams.set_far_end(far_is).await.unwrap();
+    assert!(sends().await, "a tieline is connected to");
+    end.streams.handle_event(&Event::FarEnd(FarEnd::IpOnly));
+    // What QUIC says as it leaves.
+    sends().await;
+    pass(3 * CONNECT_WAIT_MAX).await;
+    assert!(!sends().await);
+    end.streams.handle_event(&Event::FarEnd(FarEnd::Tieline(hello_of(1))));
+    end.streams.set_far_end(far_is).await.unwrap();
+    assert!(sends().await, "a tieline is connected to");
 }
 
 #[tokio::test]
@@ -353,6 +369,18 @@ async fn deliver(from: Arc<StreamChannel>, to: Arc<StreamChannel>, is_whole: Arc
         }
         from.wake_senders();
         sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The hello of a far end that speaks `version`.
+fn hello_of(version: u8) -> associated::Hello {
+    associated::Hello {
+        version_min: version,
+        version_max: version,
+        answer_wanted: false,
+        instance: 1,
+        certificate: [0; 32],
+        announcement: None,
     }
 }
 
