@@ -6,6 +6,7 @@
 
 mod alarms;
 mod dial;
+mod farewell;
 mod report;
 
 use std::{
@@ -42,6 +43,7 @@ use crate::{
 };
 use alarms::Alarms;
 use dial::Dial;
+use farewell::{Farewell, NewestSession};
 
 /// Pings that wait for their answer at once; more are refused.
 const PINGS_MAX: usize = 16;
@@ -117,8 +119,9 @@ pub struct Engine {
     of_us: Accepted,
     pings: VecDeque<(u32, Instant, oneshot::Sender<Pong>)>,
     files_received: u64,
-    /// Whether the far end said that it is being taken down, and was not heard since.
-    far_end_down: bool,
+    farewell: Farewell,
+    /// When the last message of the associated channel arrived, of which the line's next events come.
+    message_arrived: Instant,
 }
 
 impl Engine {
@@ -136,7 +139,8 @@ impl Engine {
             of_us: Accepted::default(),
             pings: VecDeque::new(),
             files_received: 0,
-            far_end_down: false,
+            farewell: Farewell::default(),
+            message_arrived: Instant::now(),
         }
     }
 
@@ -200,6 +204,7 @@ impl Engine {
         let control = &mut self.parts.control;
         match report {
             Report::Associated { arrived, from, message } => {
+                self.message_arrived = arrived.monotonic;
                 control.handle_associated(now, arrived, from, &message);
             }
             Report::Notice(notice) => control.handle_notice(now, notice),
@@ -305,6 +310,11 @@ impl Engine {
     }
 
     async fn on_event(&mut self, event: Event) {
+        if matches!(event, Event::Goodbye)
+            && !self.farewell.on_goodbye(self.message_arrived, self.newest_session())
+        {
+            return tracing::debug!("a goodbye of an earlier instance of the far end comes late");
+        }
         self.parts.streams.handle_event(&event);
         match event {
             Event::SessionReady => self.on_session(),
@@ -328,10 +338,7 @@ impl Engine {
             }
             Event::FarEnd(far_end) => self.on_far_end_kind(far_end).await,
             Event::Reachability(reachability) => self.on_reachability(reachability),
-            Event::Goodbye => {
-                tracing::info!("the far end is being taken down");
-                self.far_end_down = true;
-            }
+            Event::Goodbye => tracing::info!("the far end is being taken down"),
             Event::KeyInUseTwice(alarm) => {
                 tracing::error!(held = %alarm.held, other = %alarm.other, "the far end's key is in use at two places");
                 self.alarms.raise_far_key(alarm);
@@ -351,7 +358,7 @@ impl Engine {
     }
 
     fn on_session(&mut self) {
-        self.far_end_down = false;
+        self.farewell.on_session();
         self.dial.forget_candidates();
         let status = self.parts.control.session().status(Now::from_system());
         tracing::info!(address = ?status.address, "session agreed");
@@ -455,6 +462,19 @@ impl Engine {
             (_, Accept::Only(networks)) => networks.clone(),
             (_, Accept::Offered) => self.parts.state.peer_offers.clone(),
         }
+    }
+
+    fn newest_session(&self) -> Option<NewestSession> {
+        let now = Now::from_system();
+        let session = self.parts.control.session();
+        let age = session.status(now).session?.age;
+        let agreed = now.monotonic.checked_sub(age)?;
+        Some(NewestSession { agreed, heard: session.last_received_newest() })
+    }
+
+    /// Whether the far end said that it is being taken down, and is not back.
+    fn is_far_end_down(&self) -> bool {
+        self.farewell.holds(self.newest_session())
     }
 
     fn peer(&self) -> Option<PublicKey> {

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test says with a panic what went wrong")]
 
 use std::{
+    cell::Cell,
     net::{SocketAddr, UdpSocket},
     path::Path,
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -21,6 +23,7 @@ use tieline_node::{
 use tieline_seal::{InvitationSecret, PrivateKey};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
     task::{JoinHandle, LocalSet},
     time::{sleep, timeout},
 };
@@ -130,6 +133,32 @@ async fn files_arrive_verified_in_the_inbox_of_either_end() {
 }
 
 #[tokio::test]
+async fn goodbye_that_arrives_when_the_far_end_is_back_does_not_take_it_down() {
+    local(async {
+        let office = Office::new();
+        let relay = Relay::new().await;
+        let (a, b) = office.pair_over(relay.beyond, relay.address);
+        let (a_up, b_up) = (a.up().await, b.up().await);
+        b.wait_for(is_connected).await;
+        relay.holds.set(true);
+        b.down(b_up).await;
+        relay.holds.set(false);
+        let b_up = b.up().await;
+        b.wait_for(is_connected).await;
+        a.wait_for(is_connected).await;
+        relay.release.notify_one();
+        sleep(Duration::from_millis(300)).await;
+        let status = a.client.status().await.unwrap();
+        assert!(is_connected(&status) && !status.far_end.taken_down, "{status:#?}");
+        b.down(b_up).await;
+        let status = a.wait_for(|status| status.far_end.taken_down).await;
+        assert_eq!(status.state, LineState::Silent);
+        a.down(a_up).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn line_that_is_up_is_not_brought_up_twice() {
     local(async {
         let office = Office::new();
@@ -172,18 +201,23 @@ impl Office {
 
     /// The first end with a pending invitation, and the end that has taken it.
     fn invited_pair(&self) -> (End, End) {
+        let address = free_address();
+        self.pair_over(address, address)
+    }
+
+    /// The same, of which the first listens on `address_a` and is dialled at `dialled`.
+    fn pair_over(&self, address_a: SocketAddr, dialled: SocketAddr) -> (End, End) {
         let mut rng = OsRng.unwrap_err();
         let secret = InvitationSecret::generate(&mut rng);
         let (first, second) = (PrivateKey::generate(&mut rng), PrivateKey::generate(&mut rng));
-        let (address_a, address_b) = (free_address(), free_address());
         let public_key = first.public_key();
         let a = self.end("a", Secrets::inviting(first, secret.clone()), address_a, Draft::default());
         let joiner = Draft {
             peer_public_key: Some(public_key),
-            peer_addresses: vec![address_a.to_string().parse().unwrap()],
+            peer_addresses: vec![dialled.to_string().parse().unwrap()],
             ..Draft::default()
         };
-        let b = self.end("b", Secrets::joining(second, secret), address_b, joiner);
+        let b = self.end("b", Secrets::joining(second, secret), free_address(), joiner);
         (a, b)
     }
 
@@ -231,6 +265,56 @@ impl End {
             Ok(status) => status,
             Err(_elapsed) => panic!("not within {PATIENCE:?}: {:#?}", self.client.status().await),
         }
+    }
+}
+
+/// A path to one end, which can hold back what goes there and let it go later.
+struct Relay {
+    /// Where the near end sends.
+    address: SocketAddr,
+    /// Where the far end is to listen.
+    beyond: SocketAddr,
+    holds: Rc<Cell<bool>>,
+    release: Rc<Notify>,
+}
+
+impl Relay {
+    async fn new() -> Self {
+        let bind = || tokio::net::UdpSocket::bind("127.0.0.1:0");
+        let (near, far) = (bind().await.unwrap(), bind().await.unwrap());
+        let relay = Self {
+            address: near.local_addr().unwrap(),
+            beyond: free_address(),
+            holds: Rc::default(),
+            release: Rc::default(),
+        };
+        let (beyond, holds, release) = (relay.beyond, Rc::clone(&relay.holds), Rc::clone(&relay.release));
+        tokio::task::spawn_local(async move {
+            let (mut held, mut near_end) = (Vec::new(), None);
+            let (mut there, mut back) = ([0; 2048], [0; 2048]);
+            loop {
+                tokio::select! {
+                    Ok((len, from)) = near.recv_from(&mut there) => {
+                        near_end = Some(from);
+                        if holds.get() {
+                            held.push(there[..len].to_vec());
+                        } else {
+                            far.send_to(&there[..len], beyond).await.unwrap();
+                        }
+                    }
+                    Ok((len, _)) = far.recv_from(&mut back) => {
+                        // Who went away is not reached.
+                        let _ = near.send_to(&back[..len], near_end.unwrap()).await;
+                    }
+                    () = release.notified() => {
+                        for datagram in held.drain(..) {
+                            far.send_to(&datagram, beyond).await.unwrap();
+                        }
+                    }
+                }
+            }
+        });
+        relay
     }
 }
 

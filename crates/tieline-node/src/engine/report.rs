@@ -55,7 +55,7 @@ impl Engine {
     fn state(&self, has_session: bool) -> LineState {
         if self.peer().is_none() {
             LineState::Inviting
-        } else if self.far_end_down || self.parts.control.reachability() == Reachability::Silent {
+        } else if self.is_far_end_down() || self.parts.control.reachability() == Reachability::Silent {
             LineState::Silent
         } else if has_session {
             LineState::Up
@@ -105,7 +105,7 @@ impl Engine {
             refused: self.decision.refused.clone(),
             accepts_of_us: self.of_us.accepted.clone(),
             refuses_of_us: self.of_us.refused.clone(),
-            taken_down: self.far_end_down,
+            taken_down: self.is_far_end_down(),
             streams: self.parts.streams.is_connected(),
             behind_nat: self.far_hello.as_ref().is_some_and(|hello| {
                 hello.port != 0 && session.address.is_some_and(|address| address.port() != hello.port)
