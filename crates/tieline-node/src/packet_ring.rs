@@ -7,12 +7,14 @@ use crossbeam_queue::ArrayQueue;
 /// Octets of one buffer: the largest packet that a line of any MTU up to this carries.
 pub const PACKET_LEN_MAX: usize = 9216;
 
-/// The queue. Any number of threads may push and pop; none waits, none takes a lock, and no buffer is made after the first
-/// round as long as packets keep to the length the ring was made for.
+/// The queue. Any number of threads may push and pop; none waits, none takes a lock. A buffer is made when it is first needed, so that
+/// a ring that nothing goes through takes no memory; after the first round none is made, as long as packets keep to the
+/// length the ring was made for.
 #[derive(Debug)]
 pub struct PacketRing {
     free: ArrayQueue<Vec<u8>>,
     full: ArrayQueue<Vec<u8>>,
+    packet_len: usize,
 }
 
 /// There is no room in the ring, or the packet is longer than [`PACKET_LEN_MAX`].
@@ -29,9 +31,9 @@ impl PacketRing {
     pub fn new(packets: usize, packet_len: usize) -> Self {
         let free = ArrayQueue::new(packets);
         for _ in 0..packets {
-            free.force_push(Vec::with_capacity(packet_len));
+            free.force_push(Vec::new());
         }
-        Self { free, full: ArrayQueue::new(packets) }
+        Self { free, full: ArrayQueue::new(packets), packet_len }
     }
 
     /// Copies `packet` to the end of the queue.
@@ -45,6 +47,7 @@ impl PacketRing {
         }
         let mut buffer = self.free.pop().ok_or(NoRoom)?;
         buffer.clear();
+        buffer.reserve_exact(packet.len().max(self.packet_len));
         buffer.extend_from_slice(packet);
         self.full.push(buffer).map_err(|_full| NoRoom)
     }
@@ -115,6 +118,18 @@ mod tests {
         assert_eq!(ring.push(b"c"), Err(NoRoom), "the buffer is still in use");
         drop(popped);
         assert_eq!(ring.push(b"c"), Ok(()));
+    }
+
+    #[test]
+    fn buffer_is_made_when_it_is_first_needed_and_goes_round_then() {
+        let ring = PacketRing::new(3, 16);
+        let round = || {
+            ring.push(b"packet").unwrap();
+            ring.pop().unwrap().as_ptr()
+        };
+        let first = [round(), round()];
+        assert_eq!(ring.free.pop().unwrap().capacity(), 0, "not needed yet");
+        assert_eq!([round(), round()], first);
     }
 
     #[test]

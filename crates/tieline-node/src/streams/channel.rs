@@ -22,12 +22,17 @@ use noq::{
     AsyncUdpSocket, UdpSender,
     udp::{RecvMeta, Transmit},
 };
-use tieline_io::wait::Waker;
+use tieline_io::{udp, wait::Waker};
 
 use crate::packet_ring::{NoRoom, PacketRing, Popped};
 
-/// Packets that wait on either way; at full rate some milliseconds.
-pub const RING_PACKETS: usize = 256;
+/// Packets that wait to be sealed; at full rate some milliseconds.
+pub const OUTGOING_PACKETS_MAX: usize = 256;
+/// Packets that wait for QUIC: as many as the receiving thread may find in one batch, since QUIC may not have its turn before the
+/// batch is delivered.
+pub const INCOMING_PACKETS_MAX: usize = udp::BATCH * DATAGRAMS_JOINED_MAX;
+/// Datagrams that the kernel joins to one (`UDP_GRO_CNT_MAX`).
+const DATAGRAMS_JOINED_MAX: usize = 64;
 
 /// The two rings and those who wait for them.
 #[derive(Debug)]
@@ -47,9 +52,9 @@ impl StreamChannel {
     #[must_use]
     pub fn new(packet_len: usize, sending_thread: Arc<Waker>) -> Arc<Self> {
         Arc::new(Self {
-            incoming: PacketRing::new(RING_PACKETS, packet_len),
+            incoming: PacketRing::new(INCOMING_PACKETS_MAX, packet_len),
             reader: AtomicWaker::new(),
-            outgoing: PacketRing::new(RING_PACKETS, packet_len),
+            outgoing: PacketRing::new(OUTGOING_PACKETS_MAX, packet_len),
             senders_wait: AtomicBool::new(false),
             senders: ArcSwap::from_pointee(Vec::new()),
             sending_thread,
@@ -235,7 +240,7 @@ mod tests {
         let channel = channel();
         let mut sender = ChannelSocket(Arc::clone(&channel)).create_sender();
         let mut cx = Context::from_waker(TaskWaker::noop());
-        for _ in 0..RING_PACKETS {
+        for _ in 0..OUTGOING_PACKETS_MAX {
             assert!(sender.as_mut().poll_send(&transmit(b"x"), &mut cx).is_ready());
         }
         assert!(sender.as_mut().poll_send(&transmit(b"x"), &mut cx).is_pending());
@@ -243,6 +248,19 @@ mod tests {
         channel.wake_senders();
         assert!(!channel.senders_wait.load(Ordering::Relaxed));
         assert!(sender.as_mut().poll_send(&transmit(b"x"), &mut cx).is_ready());
+    }
+
+    #[test]
+    fn whole_batch_of_the_receiving_thread_finds_room_before_quic_has_its_turn() {
+        const DATAGRAMS: usize = 1024;
+        let channel = channel();
+        for number in 0..DATAGRAMS {
+            channel.deliver(&number.to_be_bytes()).unwrap();
+        }
+        assert_eq!(channel.deliver(b"one more"), Err(NoRoom), "it is bounded");
+        for number in 0..DATAGRAMS {
+            assert_eq!(*channel.incoming.pop().unwrap(), number.to_be_bytes());
+        }
     }
 
     #[test]
