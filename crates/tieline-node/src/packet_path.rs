@@ -19,13 +19,16 @@ mod run;
 mod sender;
 
 use std::{
+    convert::Infallible,
     io,
     net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{self as blocking, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use crossbeam_queue::ArrayQueue;
@@ -43,6 +46,10 @@ pub const REPORTS_MAX: usize = 256;
 /// Handshake messages that wait for control; more are dropped and counted. Anybody may send them, so they have a queue of their own:
 /// a flood must not keep back what the far end says.
 pub const HANDSHAKES_MAX: usize = 256;
+
+/// How long the threads may take to end. They end at once, unless the medium takes nothing: then the sending thread waits for it with
+/// each run of datagrams that it has begun to send.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// A handshake message that came in.
 #[derive(Debug)]
@@ -138,7 +145,7 @@ impl Ports {
 #[derive(Debug)]
 pub struct PacketPath {
     ports: Arc<Ports>,
-    threads: [Option<JoinHandle<()>>; 2],
+    threads: Vec<Thread>,
 }
 
 impl PacketPath {
@@ -155,9 +162,9 @@ impl PacketPath {
     ) -> io::Result<Self> {
         let sender = Sender::new(Arc::clone(&ports), outbound, control.reports.clone());
         let receiver = Receiver::new(Arc::clone(&ports), inbound, control);
-        let mut path = Self { ports, threads: [None, None] };
-        path.threads[0] = Some(thread::Builder::new().name("send".into()).spawn(move || sender.run())?);
-        path.threads[1] = Some(thread::Builder::new().name("receive".into()).spawn(move || receiver.run())?);
+        let mut path = Self { ports, threads: Vec::new() };
+        path.threads.push(Thread::start("send", move || sender.run())?);
+        path.threads.push(Thread::start("receive", move || receiver.run())?);
         Ok(path)
     }
 }
@@ -167,9 +174,42 @@ impl Drop for PacketPath {
         self.ports.stopping.store(true, Ordering::Release);
         self.ports.sending.wake();
         self.ports.receiving.wake();
-        for thread in self.threads.iter_mut().filter_map(Option::take) {
+        let until = Instant::now() + STOP_WAIT_MAX;
+        for thread in self.threads.drain(..) {
+            thread.end(until);
+        }
+    }
+}
+
+/// A thread that ends soon after it is told to.
+#[derive(Debug)]
+struct Thread {
+    handle: JoinHandle<()>,
+    /// Disconnected when it has ended.
+    running: blocking::Receiver<Infallible>,
+}
+
+impl Thread {
+    fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let (alive, running) = blocking::channel();
+        let handle = thread::Builder::new().name(name.into()).spawn(move || {
+            let _alive = alive;
+            work();
+        })?;
+        Ok(Self { handle, running })
+    }
+
+    /// Waits until it has ended, at most `until`; then it is left to itself, and ends with the process at the latest.
+    fn end(self, until: Instant) {
+        match self.running.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::warn!(
+                    thread = self.handle.thread().name(),
+                    "a thread of the packet path does not end: the medium takes nothing, so the far end may not hear that this end goes down"
+                );
+            }
             // A thread that panicked has said so; there is nothing left to stop.
-            let _ = thread.join();
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => drop(self.handle.join()),
         }
     }
 }
@@ -192,5 +232,35 @@ impl Drop for Watch {
 fn report(ports: &Ports, reports: &mpsc::Sender<Report>, report: Report) {
     if reports.try_send(report).is_err() {
         ports.shared.counters.dropped(DropReason::ControlQueueFull);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thread_that_does_not_end_is_not_waited_for_without_end() {
+        let (release, held) = blocking::channel::<Infallible>();
+        let stuck = Thread::start("stuck", move || {
+            let _ = held.recv();
+        })
+        .unwrap();
+        let begin = Instant::now();
+        stuck.end(begin + Duration::from_millis(20));
+        assert!(begin.elapsed() >= Duration::from_millis(20), "it had its time");
+        drop(release);
+    }
+
+    #[test]
+    fn thread_that_ends_is_waited_for() {
+        let ended = Arc::new(AtomicBool::new(false));
+        let sets = Arc::clone(&ended);
+        let thread = Thread::start("ending", move || {
+            thread::sleep(Duration::from_millis(20));
+            sets.store(true, Ordering::Release);
+        });
+        thread.unwrap().end(Instant::now() + STOP_WAIT_MAX);
+        assert!(ended.load(Ordering::Acquire));
     }
 }
