@@ -9,10 +9,11 @@ use tieline_line::accept::AcceptTable;
 use tieline_line::{
     Control, Delivery, Event, HEADROOM, Inbound, Outbound, Outcome, Outgoing, Shared, TAILROOM,
 };
+use tieline_seal::limits::KEEPALIVE_TIMEOUT;
 use tieline_seal::{Opened, SealError, Tai64N};
 use tieline_wire::sealed::{Kind, padded_len};
 use tieline_wire::time::Now;
-use tieline_wire::wireguard::{TAG_LEN, TransportHeader};
+use tieline_wire::wireguard::{MessageType, TAG_LEN, TransportHeader};
 
 /// The largest packet of both ends, label included.
 pub const MTU: usize = 1420;
@@ -52,12 +53,16 @@ pub(super) struct Tieline {
     pub(super) hears_notices: bool,
 }
 
-/// A peer that speaks WireGuard and nothing more: it knows no labels.
+/// A peer that speaks WireGuard and nothing more: it knows no labels. When it sends a keepalive is wireguard-go's way.
 pub(super) struct WireGuard {
     pub(super) control: tieline_seal::Control,
     outbound: tieline_seal::Outbound,
     inbound: tieline_seal::Inbound,
     staged: VecDeque<Vec<u8>>,
+    /// Since when a packet received with content has had nothing in return. To wireguard-go a message of a handshake is something, to our
+    /// session layer it is not.
+    unacknowledged_since: Option<Instant>,
+    has_persistent_keepalive: bool,
 }
 
 impl Process {
@@ -75,8 +80,16 @@ impl Process {
     }
 
     pub(super) fn wireguard(session: tieline_seal::Config, now: Now, seed: [u8; 32]) -> Self {
+        let has_persistent_keepalive = session.persistent_keepalive.is_some();
         let (control, outbound, inbound) = tieline_seal::split(session, now, seed);
-        Self::WireGuard(Box::new(WireGuard { control, outbound, inbound, staged: VecDeque::new() }))
+        Self::WireGuard(Box::new(WireGuard {
+            control,
+            outbound,
+            inbound,
+            staged: VecDeque::new(),
+            unacknowledged_since: None,
+            has_persistent_keepalive,
+        }))
     }
 
     pub(super) fn session(&self) -> &tieline_seal::Control {
@@ -120,17 +133,14 @@ impl Process {
                 tieline.control.handle_timeout(now);
                 tieline.drain(now, out);
             }
-            Self::WireGuard(wireguard) => {
-                wireguard.control.handle_timeout(now);
-                wireguard.drain(now, out);
-            }
+            Self::WireGuard(wireguard) => wireguard.handle_timeout(now, out),
         }
     }
 
     pub(super) fn poll_timeout(&self, now: Now) -> Option<Instant> {
         match self {
             Self::Tieline(tieline) => tieline.control.poll_timeout(now),
-            Self::WireGuard(wireguard) => wireguard.control.poll_timeout(now),
+            Self::WireGuard(wireguard) => wireguard.poll_timeout(now),
         }
     }
 
@@ -260,6 +270,7 @@ impl WireGuard {
             }
             Ok(Opened::Keepalive { notice }) => notice,
             Ok(Opened::Packet { plaintext, notice }) => {
+                self.unacknowledged_since.get_or_insert(now.monotonic);
                 if let Ok(packet) = tieline_wire::ip::IpPacket::parse(plaintext) {
                     out.packets.push(plaintext[..packet.total_len].to_vec());
                 }
@@ -278,9 +289,12 @@ impl WireGuard {
     fn drain(&mut self, now: Now, out: &mut Output) {
         loop {
             if let Some(transmit) = self.control.poll_transmit() {
+                if MessageType::of(&transmit.bytes) != Ok(MessageType::CookieReply) {
+                    self.unacknowledged_since = None;
+                }
                 out.datagrams.push((transmit.to, transmit.bytes));
             } else if let Some(event) = self.control.poll_event() {
-                if event == tieline_seal::Event::SendKeepalive {
+                if self.calls_for_keepalive(&event) {
                     // Without a session there is nothing to keep alive.
                     let _ = self.seal(now, &[], out);
                 }
@@ -297,10 +311,39 @@ impl WireGuard {
         }
     }
 
+    /// The initiator says at once that it has the session, with what is staged or with nothing.
+    fn calls_for_keepalive(&self, event: &tieline_seal::Event) -> bool {
+        match event {
+            tieline_seal::Event::SessionReady { initiator, .. } => *initiator && self.staged.is_empty(),
+            tieline_seal::Event::SendKeepalive => self.has_persistent_keepalive,
+            _ => false,
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Now, out: &mut Output) {
+        self.control.handle_timeout(now);
+        if self.keepalive_at().is_some_and(|due| due <= now.monotonic) {
+            self.unacknowledged_since = None;
+            if self.seal(now, &[], out).is_err() {
+                self.control.request_session(now);
+            }
+        }
+        self.drain(now, out);
+    }
+
+    fn poll_timeout(&self, now: Now) -> Option<Instant> {
+        self.control.poll_timeout(now).into_iter().chain(self.keepalive_at()).min()
+    }
+
+    fn keepalive_at(&self) -> Option<Instant> {
+        self.unacknowledged_since.map(|since| since + KEEPALIVE_TIMEOUT)
+    }
+
     fn seal(&mut self, now: Now, packet: &[u8], out: &mut Output) -> Result<(), SealError> {
         let mut datagram = vec![0; TransportHeader::LEN + packet.len() + TAG_LEN];
         datagram[TransportHeader::LEN..TransportHeader::LEN + packet.len()].copy_from_slice(packet);
         let sealed = self.outbound.seal(now.monotonic, &mut datagram)?;
+        self.unacknowledged_since = None;
         out.datagrams.push((sealed.to, datagram));
         if let Some(notice) = sealed.notice {
             self.control.handle_notice(now, notice);
