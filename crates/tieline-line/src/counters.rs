@@ -25,6 +25,8 @@ pub enum DropReason {
     NoDevice,
     /// Out: a packet that is no IP packet.
     NotIp,
+    /// Out: what the device says about how a packet is to be cut or completed does not fit the packet.
+    OffloadMismatch,
     /// Out: a packet that means something on its own link only, such as the kernel's search for routers.
     LinkLocal,
     /// Out: a packet of a channel, and no session to seal it with.
@@ -43,7 +45,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::UnknownNibble,
         Self::MalformedIp,
         Self::SourceNotAccepted,
@@ -53,6 +55,7 @@ impl DropReason {
         Self::ChannelQueueFull,
         Self::NoDevice,
         Self::NotIp,
+        Self::OffloadMismatch,
         Self::LinkLocal,
         Self::NoSession,
         Self::TooLarge,
@@ -75,6 +78,7 @@ impl DropReason {
             Self::ChannelQueueFull => "channel-queue-full",
             Self::NoDevice => "no-device",
             Self::NotIp => "not-ip",
+            Self::OffloadMismatch => "offload-mismatch",
             Self::LinkLocal => "link-local",
             Self::NoSession => "no-session",
             Self::TooLarge => "too-large",

@@ -10,6 +10,8 @@ use tieline_wire::{
     vnet::{PartialChecksum, Segments, VnetHeader},
 };
 
+use crate::counters::DropReason;
+
 const IPV4_TOTAL_LENGTH: usize = 2;
 const IPV4_IDENTIFICATION: usize = 4;
 const IPV4_CHECKSUM: usize = 10;
@@ -37,6 +39,15 @@ pub enum CutError {
     /// The offload header does not fit the packet.
     #[error("its offload header does not fit it")]
     Offload,
+}
+
+impl From<CutError> for DropReason {
+    fn from(error: CutError) -> Self {
+        match error {
+            CutError::NotIp => Self::NotIp,
+            CutError::Offload => Self::OffloadMismatch,
+        }
+    }
 }
 
 /// A packet as it came from the device.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use tieline_line::{
+    counters::DropReason,
     cut::{CutError, SuperPacket},
     join::{Joiner, PARTS_MAX},
 };
@@ -347,6 +348,17 @@ fn offload_headers_that_do_not_fit_their_packet_are_refused() {
         let checksum = Some(PartialChecksum { start, offset });
         assert_eq!(parse(VnetHeader { checksum, ..header }, &packet), CutError::Offload, "{start} {offset}");
     }
+}
+
+#[test]
+fn a_packet_that_is_none_and_an_offload_header_that_does_not_fit_have_counts_of_their_own() {
+    let (header, packet) = two_segments().as_super_packet();
+    let reason = |header: VnetHeader, packet: &[u8]| {
+        SuperPacket::parse(&header, packet).map(|_| ()).map_err(DropReason::from)
+    };
+    assert_eq!(reason(header, &packet[..60]), Err(DropReason::NotIp));
+    let unfit = VnetHeader { checksum: None, ..header };
+    assert_eq!(reason(unfit, &packet), Err(DropReason::OffloadMismatch));
 }
 
 #[test]
