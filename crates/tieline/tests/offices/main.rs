@@ -12,6 +12,7 @@ mod configuration;
 mod end;
 mod idle;
 mod key_twice;
+mod loss;
 mod nat;
 mod networks;
 mod probe;
@@ -49,6 +50,7 @@ fn main() {
         key_twice::TESTS,
         nat::TESTS,
         networks::TESTS,
+        loss::TESTS,
     ];
     let soak = std::env::var_os("TIELINE_SOAK").is_some();
     let wanted = tests.iter().copied().flatten().filter(|test| soak || !test.is_soak);

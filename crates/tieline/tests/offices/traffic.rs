@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tieline_io::namespace::NamespaceThread;
 use tieline_io::processor;
 use tieline_io::sysctl::IpVersion;
 
@@ -74,7 +75,7 @@ fn tcp_across() {
     );
     let server = world.b.host_address(IpVersion::V4).unwrap().to_string();
     for direction in [&["-t", "3"][..], &["-t", "3", "-R"]] {
-        let measured = iperf3(&world, &server, direction);
+        let measured = iperf3(&world, world.a.host(), &server, direction);
         let rate = measured["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or_default();
         println!("iperf3 {direction:?}: {:.1} Mbit/s received over a path of 20 Mbit/s", rate / 1e6);
         // The modelled path lets 20 Mbit/s through. A line that loses or stalls is far below half of that.
@@ -84,10 +85,10 @@ fn tcp_across() {
 }
 
 /// The client's report; the server needs a moment to listen.
-fn iperf3(world: &World, server: &str, options: &[&str]) -> Value {
+pub(crate) fn iperf3(world: &World, from: &NamespaceThread, server: &str, options: &[&str]) -> Value {
     let deadline = Instant::now() + LIMIT;
     loop {
-        let client = world.a.host().command("iperf3").args(["-c", server, "-p", "5201", "-J"]).args(options);
+        let client = from.command("iperf3").args(["-c", server, "-p", "5201", "-J"]).args(options);
         let output = client.output().unwrap();
         if output.status.success() {
             return serde_json::from_slice(&output.stdout).unwrap();
