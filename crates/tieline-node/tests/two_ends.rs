@@ -142,10 +142,15 @@ async fn goodbye_that_arrives_when_the_far_end_is_back_does_not_take_it_down() {
         b.wait_for(is_connected).await;
         relay.holds.set(true);
         b.down(b_up).await;
+        // What was sent last reaches the relay.
+        sleep(Duration::from_millis(100)).await;
+        assert!(!a.client.status().await.unwrap().far_end.taken_down, "the goodbye is on its way");
         relay.holds.set(false);
         let b_up = b.up().await;
         b.wait_for(is_connected).await;
         a.wait_for(is_connected).await;
+        // What the streams have to say first is said.
+        sleep(Duration::from_millis(500)).await;
         relay.release.notify_one();
         sleep(Duration::from_millis(300)).await;
         let status = a.client.status().await.unwrap();

@@ -11,6 +11,9 @@
 //! | was not heard yet | holds: the far end may have left before it used the session |
 //! | was heard when the goodbye arrived, or since | holds |
 //!
+//! The last row is not certain: where there is much traffic, the newest session is heard also just after a goodbye that is late. That
+//! one is taken for true, and does not hold for long.
+//!
 //! One that holds does so until a session is agreed, or the newest is heard so much later that no packet was only overtaken.
 
 use std::time::{Duration, Instant};
