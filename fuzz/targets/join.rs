@@ -6,11 +6,9 @@ use std::io::IoSlice;
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use tieline_line::cut::SuperPacket;
 use tieline_line::join::Joiner;
-use tieline_wire::checksum::Sum;
-use tieline_wire::ip::IpPacket;
-use tieline_wire::vnet::{PartialChecksum, Segments, VNET_HEADER_LEN, VnetHeader};
+use tieline_sim::offload::{Content, Flow, cut};
+use tieline_wire::vnet::{Segments, VNET_HEADER_LEN, VnetHeader};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -130,8 +128,7 @@ fn packets(steps: Vec<Step<'_>>) -> Vec<Vec<u8>> {
 
 impl Run {
     fn packets(&self) -> Vec<Vec<u8>> {
-        let (header, packet) = self.as_super_packet();
-        cut(&header, &packet)
+        self.content().cut()
     }
 
     fn goes_on(&mut self, payload_len: u16, flags: u8) {
@@ -150,62 +147,23 @@ impl Run {
         self.size.max(self.payload_len() / 80).max(1)
     }
 
-    /// As the kernel hands it over: one set of headers, and a checksum of the pseudo header only.
-    fn as_super_packet(&self) -> (VnetHeader, Vec<u8>) {
-        let (protocol, checksum_at) = if self.is_tcp { (6, 16) } else { (17, 6) };
-        let mut transport = vec![0x12, 0x34, 0x56, self.port];
-        let options = usize::from(self.option_words % 11) * 4;
-        if self.is_tcp {
-            transport.extend(self.sequence.to_be_bytes());
-            transport.extend([0, 0, 0x77, 0x77, ((20 + options) * 4) as u8, self.flags, 1, 2, 0, 0, 0, 0]);
-            transport.extend(std::iter::repeat_n(1, options));
-        } else {
-            transport.extend((8 + self.payload_len()).to_be_bytes());
-            transport.extend([0, 0]);
-        }
-        let transport_header_len = transport.len();
-        transport.extend((0..self.payload_len()).map(|number| number as u8));
-        let mut packet = Vec::new();
-        if self.is_v4 {
-            packet.extend([0x45, self.traffic_class]);
-            packet.extend(((20 + transport.len()) as u16).to_be_bytes());
-            packet.extend(self.identification.to_be_bytes());
-            packet.extend([0x40, 0, 64, protocol, 0, 0, 10, 1, 0, 7, 10, 2, 0, 9]);
-            let checksum = Sum::of(&packet).checksum();
-            packet[10..12].copy_from_slice(&checksum);
-        } else {
-            packet.extend([0x60 | self.traffic_class >> 4, self.traffic_class << 4, 0x0a, 0xbc]);
-            packet.extend((transport.len() as u16).to_be_bytes());
-            packet.extend([protocol, 64]);
-            packet.extend([[0xfd; 16], [0xfe; 16]].concat());
-        }
-        let start = packet.len();
-        packet.extend(&transport);
-        let ip = IpPacket::parse(&packet).expect("a packet");
-        let pseudo = Sum::of_pseudo_header(ip.source, ip.destination, protocol, transport.len());
-        packet[start + checksum_at..][..2].copy_from_slice(&pseudo.fold());
-        let segments = match (self.is_tcp, self.is_v4) {
-            (true, true) => Segments::TcpV4(self.size()),
-            (true, false) => Segments::TcpV6(self.size()),
-            (false, _) => Segments::Udp(self.size()),
+    fn content(&self) -> Content {
+        let flow = Flow {
+            is_v4: self.is_v4,
+            is_tcp: self.is_tcp,
+            port: self.port.into(),
+            options: vec![1; usize::from(self.option_words % 11) * 4],
+            traffic_class: self.traffic_class,
         };
-        let header = VnetHeader {
-            checksum: Some(PartialChecksum { start: start as u16, offset: checksum_at as u16 }),
-            segments: Some(segments),
-            header_len: (start + transport_header_len) as u16,
-        };
-        (header, packet)
+        Content {
+            flow,
+            sequence: self.sequence,
+            identification: self.identification,
+            flags: self.flags,
+            payload: (0..self.payload_len()).map(|number| number as u8).collect(),
+            size: self.size(),
+        }
     }
-}
-
-fn cut(header: &VnetHeader, packet: &[u8]) -> Vec<Vec<u8>> {
-    let packet = SuperPacket::parse(header, packet).expect("our own");
-    let mut out = vec![0xa5; packet.len_max()];
-    let part = |index| {
-        let len = packet.write(index, &mut out);
-        out[..len].to_vec()
-    };
-    (0..packet.count()).map(part).collect()
 }
 
 fn size_of(header: VnetHeader) -> usize {

@@ -11,6 +11,7 @@ use tieline_line::{
     cut::{CutError, SuperPacket},
     join::{Joiner, PARTS_MAX},
 };
+use tieline_sim::offload::{Content, Flow, cut};
 use tieline_wire::{
     checksum::Sum,
     ip::IpPacket,
@@ -22,97 +23,6 @@ const SYN: u8 = 0x02;
 const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
 const CWR: u8 = 0x80;
-
-/// What a flow's packets have in common.
-#[derive(Clone, Debug)]
-struct Flow {
-    is_v4: bool,
-    is_tcp: bool,
-    port: u16,
-    /// Of TCP, in whole words.
-    options: Vec<u8>,
-    traffic_class: u8,
-}
-
-/// One packet, or several in one.
-#[derive(Clone, Debug)]
-struct Content {
-    flow: Flow,
-    sequence: u32,
-    identification: u16,
-    flags: u8,
-    payload: Vec<u8>,
-    /// Octets of payload in each segment.
-    size: u16,
-}
-
-impl Content {
-    /// As the kernel hands it over: one set of headers, and a checksum of the pseudo header only.
-    fn as_super_packet(&self) -> (VnetHeader, Vec<u8>) {
-        let flow = &self.flow;
-        let (protocol, checksum_at) = if flow.is_tcp { (6, 16) } else { (17, 6) };
-        let mut transport = vec![0x12, 0x34];
-        transport.extend(flow.port.to_be_bytes());
-        if flow.is_tcp {
-            transport.extend(self.sequence.to_be_bytes());
-            transport.extend([0, 0, 0x77, 0x77]);
-            transport.extend([((5 + flow.options.len() / 4) as u8) << 4, self.flags, 1, 2, 0, 0, 0, 0]);
-            transport.extend(&flow.options);
-        } else {
-            transport.extend(((8 + self.payload.len()) as u16).to_be_bytes());
-            transport.extend([0, 0]);
-        }
-        let transport_header_len = transport.len();
-        transport.extend(&self.payload);
-        let mut packet = Vec::new();
-        if flow.is_v4 {
-            packet.extend([0x45, flow.traffic_class]);
-            packet.extend(((20 + transport.len()) as u16).to_be_bytes());
-            packet.extend(self.identification.to_be_bytes());
-            packet.extend([0x40, 0, 64, protocol, 0, 0, 10, 1, 0, 7, 10, 2, 0, 9]);
-            let checksum = Sum::of(&packet).checksum();
-            packet[10..12].copy_from_slice(&checksum);
-        } else {
-            packet.extend([0x60 | flow.traffic_class >> 4, flow.traffic_class << 4, 0x0a, 0xbc]);
-            packet.extend((transport.len() as u16).to_be_bytes());
-            packet.extend([protocol, 64]);
-            packet.extend("fd00::1:7".parse::<std::net::Ipv6Addr>().unwrap().octets());
-            packet.extend("fd00::2:9".parse::<std::net::Ipv6Addr>().unwrap().octets());
-        }
-        let start = packet.len();
-        packet.extend(&transport);
-        let pseudo = pseudo_header(&packet, protocol, transport.len()).fold();
-        packet[start + checksum_at..][..2].copy_from_slice(&pseudo);
-        let segments = match (flow.is_tcp, flow.is_v4) {
-            (true, true) => Segments::TcpV4(self.size),
-            (true, false) => Segments::TcpV6(self.size),
-            (false, _) => Segments::Udp(self.size),
-        };
-        let header = VnetHeader {
-            checksum: Some(PartialChecksum { start: start as u16, offset: checksum_at as u16 }),
-            segments: Some(segments),
-            header_len: (start + transport_header_len) as u16,
-        };
-        (header, packet)
-    }
-
-    fn cut(&self) -> Vec<Vec<u8>> {
-        let (header, packet) = self.as_super_packet();
-        cut(&header, &packet)
-    }
-}
-
-fn cut(header: &VnetHeader, packet: &[u8]) -> Vec<Vec<u8>> {
-    let packet = SuperPacket::parse(header, packet).unwrap();
-    let mut out = vec![0xee; 70_000];
-    (0..packet.count())
-        .map(|index| {
-            let len = packet.write(index, &mut out);
-            assert!(len <= packet.len_max());
-            out[..len].to_vec()
-        })
-        .collect()
-}
 
 /// What the device is given, packet by packet.
 fn join(packets: &[Vec<u8>]) -> Vec<(VnetHeader, Vec<u8>)> {

@@ -4,10 +4,12 @@
 //!   queue, MTU, outages. [`nat`]: a NAT that forgets, likewise.
 //! - [`lab`]: offices in network namespaces on this machine, with such paths between them, live. [`relay`]: where
 //!   namespaces are not allowed, the same path between two UDP addresses.
+//! - [`offload`]: packets as a device with segmentation offload gives them.
 
 pub mod ends;
 pub mod lab;
 pub mod nat;
+pub mod offload;
 pub mod path;
 pub mod relay;
 mod worker;
