@@ -91,7 +91,7 @@ impl Peer {
         !matches!(self, Self::Veth | Self::Floor | Self::Tieline | Self::TielineChaCha20)
     }
 
-    /// The programs it needs, that of the daemon first.
+    /// The programs it needs, the one that knows its version first.
     pub(crate) fn programs(self, options: &Options) -> Vec<PathBuf> {
         // A name by which it is told what is missing.
         let offloading = || {
@@ -101,7 +101,7 @@ impl Peer {
             Self::Veth => vec![],
             Self::Floor => vec![options.floor.clone()],
             Self::Tieline => vec![options.tieline.clone()],
-            Self::TielineChaCha20 => vec![options.tieline_chacha20.clone()],
+            Self::TielineChaCha20 => vec![options.tieline.clone(), options.chacha20.clone()],
             Self::WireguardGo => vec![offloading(), "wg".into()],
             Self::WireguardGo2022 => vec!["wireguard-go".into(), "wg".into()],
             Self::Boringtun => vec![options.boringtun.clone(), "wg".into()],
@@ -140,8 +140,14 @@ impl Peer {
                 Ok(vec![])
             }
             Self::Floor => bare::start(&options.floor, offices),
-            Self::Tieline => tieline::start(&options.tieline, offices),
-            Self::TielineChaCha20 => tieline::start(&options.tieline_chacha20, offices),
+            Self::Tieline => {
+                let ends = tieline::Up { program: &options.tieline, arguments: &["up", "--foreground"] };
+                tieline::start(&options.tieline, &ends, offices)
+            }
+            Self::TielineChaCha20 => {
+                let ends = tieline::Up { program: &options.chacha20, arguments: &[] };
+                tieline::start(&options.tieline, &ends, offices)
+            }
             Self::WireguardGo => {
                 let program =
                     options.wireguard_go.as_deref().ok_or("no wireguard-go with offloads is given")?;

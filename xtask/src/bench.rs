@@ -1,6 +1,5 @@
 //! `cargo xtask bench`: builds the benchmarks, which are a workspace of their own in `bench`, and the released program, and runs them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,20 +21,11 @@ pub(crate) fn micro(options: &[&str]) -> Result<(), String> {
 /// Which command failed.
 pub(crate) fn tunnel(options: &[&str]) -> Result<(), String> {
     let [ours, theirs] = [root(), root().join("bench")].map(|folder| target_folder(&folder).join("release"));
-    let (tieline, chacha20) = (ours.join("tieline"), ours.join("tieline-chacha20"));
-    // The same with a processor that is no good at AES; then the one that people get.
-    build_tieline(&[("TIELINE_BENCH_WITHOUT_FAST_AES", "1")])?;
-    fs::copy(&tieline, &chacha20).map_err(|error| format!("{}: {error}", chacha20.display()))?;
-    build_tieline(&[])?;
+    run(Command::new("cargo").args(["build", "--release", "--package", "tieline"]))?;
     run(cargo("build").args(["--release", "--bins"]))?;
     let mut tunnel = Command::new(theirs.join("tunnel"));
-    tunnel.arg("--tieline").arg(tieline).arg("--tieline-chacha20").arg(chacha20);
+    tunnel.arg("--tieline").arg(ours.join("tieline")).arg("--chacha20").arg(theirs.join("chacha20"));
     run(tunnel.arg("--floor").arg(theirs.join("floor")).args(options))
-}
-
-fn build_tieline(variables: &[(&str, &str)]) -> Result<(), String> {
-    let mut build = Command::new("cargo");
-    run(build.args(["build", "--release", "--package", "tieline"]).envs(variables.iter().copied()))
 }
 
 fn cargo(command: &str) -> Command {

@@ -12,7 +12,14 @@ use crate::process::{self, Daemon};
 
 const LINE: &str = "bench";
 
-pub(super) fn start(program: &Path, offices: &Offices) -> Result<Vec<Daemon>, String> {
+/// What runs an end, with the line's name behind these arguments.
+pub(super) struct Up<'a> {
+    pub(super) program: &'a Path,
+    pub(super) arguments: &'a [&'a str],
+}
+
+/// Makes the line with `program` and has its ends run by `ends`.
+pub(super) fn start(program: &Path, ends: &Up<'_>, offices: &Offices) -> Result<Vec<Daemon>, String> {
     let (a, b) = (&offices.a, &offices.b);
     let listen = format!("0.0.0.0:{PORT}");
     let address = format!("{}:{PORT}", a.outside);
@@ -21,15 +28,16 @@ pub(super) fn start(program: &Path, offices: &Offices) -> Result<Vec<Daemon>, St
     let made: Value = serde_json::from_str(&made).map_err(|error| format!("{made}: {error}"))?;
     let invitation = made["invitation"].as_str().ok_or("there is no invitation")?;
     process::must(command(program, b).args(["join", invitation, "--no-up", "--name", LINE]))?;
-    offices.both().into_iter().map(|office| up(program, office)).collect()
+    offices.both().into_iter().map(|office| up(ends, office)).collect()
 }
 
-fn up(program: &Path, office: &Office) -> Result<Daemon, String> {
+fn up(ends: &Up<'_>, office: &Office) -> Result<Daemon, String> {
     let file = office.folder.join("etc").join(format!("{LINE}.toml"));
     let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
     let text = format!("address = [\"{}\"]\n{text}", office.inside_network());
     fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-    Daemon::start(command(program, office).args(["up", "--foreground", LINE]), office.folder.join("log"))
+    let up = command(ends.program, office).args(ends.arguments).args([LINE]);
+    Daemon::start(up, office.folder.join("log"))
 }
 
 fn command(program: &Path, office: &Office) -> NamespaceCommand {

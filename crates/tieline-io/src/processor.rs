@@ -4,10 +4,6 @@
 /// ChaCha20-Poly1305. Without them it is several times slower.
 #[must_use]
 pub fn has_fast_aes() -> bool {
-    // Set when building, never when running: for a program that is compared with this one (`cargo xtask bench`).
-    if option_env!("TIELINE_BENCH_WITHOUT_FAST_AES").is_some() {
-        return false;
-    }
     #[cfg(target_arch = "x86_64")]
     {
         // Of the processors that have the two, those before AVX2 seal with either at about the same pace.

@@ -43,12 +43,21 @@ use crate::{
 const INBOX_MAX: usize = 16;
 
 /// What distinguishes one run from another.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Leave the network alone even if the configuration routes: for `pipe` and `send` without a running line.
     pub without_routes: bool,
     /// Keep every right; for a process that does other things too.
     pub unconfined: bool,
+    /// As [`tieline_seal::Config::fast_aes`].
+    pub fast_aes: bool,
+}
+
+impl Default for Options {
+    /// A line's end as `up` runs it, with what this processor is good at.
+    fn default() -> Self {
+        Self { without_routes: false, unconfined: false, fast_aes: processor::has_fast_aes() }
+    }
 }
 
 /// Why an end did not come up, each with what to do.
@@ -164,7 +173,7 @@ impl Node {
 
         let now = Now::from_system();
         let line_config = tieline_line::Config {
-            session: session_config(&line, &state, now),
+            session: session_config(&line, &state, now, options.fast_aes),
             certificate: identity.fingerprint(),
             accept: AcceptTable::default(),
             mtu: config.mtu.into(),
@@ -300,7 +309,7 @@ fn confine(places: &Places, config: &LineConfig, routes: bool) -> Result<status:
     })
 }
 
-fn session_config(line: &Line, state: &State, now: Now) -> tieline_seal::Config {
+fn session_config(line: &Line, state: &State, now: Now, fast_aes: bool) -> tieline_seal::Config {
     let secrets = &line.secrets;
     let peer = match (line.peer_public_key(), &secrets.invitation) {
         (None, Some(secret)) => Peer::Invited { secret: secret.clone() },
@@ -319,7 +328,7 @@ fn session_config(line: &Line, state: &State, now: Now) -> tieline_seal::Config 
         persistent_keepalive: line.config.keepalive,
         timestamp_floor: state.timestamp_floor(now.wall),
         always_on: true,
-        fast_aes: processor::has_fast_aes(),
+        fast_aes,
     }
 }
 

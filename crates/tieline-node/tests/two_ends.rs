@@ -186,7 +186,7 @@ async fn local(test: impl Future<Output = ()>) {
 }
 
 fn unconfined() -> Options {
-    Options { without_routes: true, unconfined: true }
+    Options { without_routes: true, unconfined: true, ..Options::default() }
 }
 
 struct Office {

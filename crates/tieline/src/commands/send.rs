@@ -135,7 +135,7 @@ async fn send_over_line(
         Ok(_) => None,
         Err(ClientError::NotUp { .. }) => {
             // Whoever reads files with the user's own rights must be let.
-            let options = Options { without_routes: true, unconfined: true };
+            let options = Options { without_routes: true, unconfined: true, ..Options::default() };
             Some(tokio::spawn(Node::start(places, &args.name, &options).await?.run()))
         }
         Err(error) => return Err(error.into()),
