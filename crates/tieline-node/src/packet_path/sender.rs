@@ -65,7 +65,7 @@ impl Sender {
     pub(super) fn run(mut self) {
         let ports = Arc::clone(&self.ports);
         let _watch = Watch { ports: Arc::clone(&ports), reports: self.reports.clone() };
-        while !ports.stopping.load(Ordering::Acquire) {
+        while !self.is_stopping() {
             let busy = self.send_control() | self.send_staged() | self.send_streams() | self.send_device();
             self.send_run();
             if !busy {
@@ -77,6 +77,11 @@ impl Sender {
         // What control said last, such as that this end goes down.
         while self.send_control() {}
         self.send_run();
+    }
+
+    /// Then only control still sends, and soon: where the medium takes nothing, each turn would wait long for it.
+    fn is_stopping(&self) -> bool {
+        self.ports.stopping.load(Ordering::Acquire)
     }
 
     fn sleep(&self) {
@@ -110,7 +115,9 @@ impl Sender {
         let now = Instant::now();
         let mut busy = false;
         // All of it: what comes from the device now was sent later.
-        while let Some(outcome) = self.outbound.poll_staged(now, self.run.place_for_ip()) {
+        while !self.is_stopping()
+            && let Some(outcome) = self.outbound.poll_staged(now, self.run.place_for_ip())
+        {
             let sealed = outcome.into();
             self.finish(sealed);
             busy = true;
@@ -122,15 +129,18 @@ impl Sender {
         let ports = Arc::clone(&self.ports);
         let entry = LabelStackEntry::only(Label::STREAMS, MplsTrafficClass::BULK);
         let now = Instant::now();
-        let mut busy = false;
-        for packet in std::iter::from_fn(|| ports.streams.poll_packet()).take(TURN_PACKETS) {
-            busy = true;
+        let mut packets = 0;
+        while packets < TURN_PACKETS
+            && !self.is_stopping()
+            && let Some(packet) = ports.streams.poll_packet()
+        {
+            packets += 1;
             self.seal_labelled(now, entry, &packet);
         }
-        if busy {
+        if packets > 0 {
             ports.streams.wake_senders();
         }
-        busy
+        packets > 0
     }
 
     /// Seals a packet of a channel; one that is too large is dropped and counted.
@@ -150,7 +160,7 @@ impl Sender {
         let Some(device) = ports.device.as_ref().filter(|_| !self.device_is_gone) else { return false };
         let now = Instant::now();
         let (mut packets, mut octets) = (0, 0);
-        while packets < TURN_PACKETS && octets < TURN_OCTETS {
+        while packets < TURN_PACKETS && octets < TURN_OCTETS && !self.is_stopping() {
             match device.read(&mut self.packet) {
                 Ok(len) => {
                     packets += 1;
