@@ -185,15 +185,12 @@ impl Sender {
     /// Seals the packets in `self.packet[..len]`, which the device gave in one piece.
     fn seal_super_packet(&mut self, now: Instant, len: usize) {
         let octets = std::mem::take(&mut self.packet);
-        let parsed = octets[..len]
-            .split_first_chunk()
-            .and_then(|(header, packet)| SuperPacket::parse(&VnetHeader::parse(header).ok()?, packet).ok());
-        match parsed {
-            None => self.ports.shared.counters.dropped(DropReason::NotIp),
-            Some(packet) if packet.len_max() > self.ports.mtu => {
+        match parse(&octets[..len]) {
+            Err(reason) => self.ports.shared.counters.dropped(reason),
+            Ok(packet) if packet.len_max() > self.ports.mtu => {
                 self.ports.shared.counters.dropped(DropReason::TooLarge);
             }
-            Some(packet) => {
+            Ok(packet) => {
                 for index in 0..packet.count() {
                     let place = self.run.place_for_ip();
                     let len = packet.write(index, &mut place[HEADROOM..]);
@@ -237,4 +234,11 @@ impl Sender {
             }
         }
     }
+}
+
+/// What the device gave: the offload header, and the packet that it is about.
+fn parse(octets: &[u8]) -> Result<SuperPacket<'_>, DropReason> {
+    let (header, packet) = octets.split_first_chunk().ok_or(DropReason::NotIp)?;
+    let header = VnetHeader::parse(header).map_err(|_| DropReason::OffloadMismatch)?;
+    Ok(SuperPacket::parse(&header, packet)?)
 }
