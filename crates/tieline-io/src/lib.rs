@@ -21,6 +21,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod privileges;
 pub mod processor;
+pub mod scheduling;
 pub mod sysctl;
 pub mod tun;
 pub mod udp;

@@ -87,6 +87,8 @@ pub struct Parts {
     pub takes_files: bool,
     /// Which rights the process has kept.
     pub confinement: Confinement,
+    /// Whether the packet threads run in real time.
+    pub real_time: bool,
 }
 
 /// Where the control task hears from everybody.

@@ -12,6 +12,7 @@ use tieline_io::{
     lock::{FileLock, LockError},
     privileges::{self, ConfineError, Confinement},
     processor,
+    scheduling::RealTime,
     tun::{TunDevice, TunError},
     udp::{UdpError, UdpSocket},
     wait::Waker,
@@ -165,6 +166,10 @@ impl Node {
         let inbox = Arc::new(Inbox::open(&config.inbox)?);
         let (listener, socket_file) = listen(&files)?;
         let identity = Identity::generate()?;
+        // Whoever may not is told by `doctor` what is missed.
+        let real_time = RealTime::enter()
+            .inspect_err(|error| tracing::debug!(%error, "the packet threads will not run in real time"))
+            .ok();
         let confinement = if options.unconfined {
             status::Confinement { landlock: "off".into(), seccomp: "off".into(), ..Default::default() }
         } else {
@@ -211,6 +216,8 @@ impl Node {
         let to_control = ToControl { reports: report_sender, handshakes: handshake_sender };
         let path = PacketPath::start(Arc::clone(&ports), outbound, inbound, to_control)
             .map_err(system("start the packet threads"))?;
+        let in_real_time = real_time.is_some();
+        drop(real_time);
         let engine = Engine::new(Parts {
             control,
             ports,
@@ -224,6 +231,7 @@ impl Node {
             hello,
             takes_files: true,
             confinement,
+            real_time: in_real_time,
         });
         Ok(Self {
             engine,

@@ -95,6 +95,8 @@ pub struct Here {
     pub offers: Vec<IpNet>,
     /// What the kernel does for many packets in one go; none if the process is too old to say.
     pub offload: Option<Offload>,
+    /// Whether the threads that move packets run before other programs' (`SCHED_RR`); none if the process is too old to say.
+    pub real_time: Option<bool>,
     /// Where files arrive.
     pub inbox: Option<PathBuf>,
     /// Files delivered into the inbox since the start.

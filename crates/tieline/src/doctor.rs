@@ -136,6 +136,7 @@ pub(crate) fn check_running(config: &LineConfig, status: &Status) -> Vec<Finding
     findings.extend(check_networks(status));
     findings.extend(check_clock(status));
     findings.extend(check_offload(status));
+    findings.extend(check_scheduling(status));
     findings.extend(status.alarms.iter().map(|alarm| Finding::fault("alarm", alarm.clone())));
     if status.confinement.landlock != "in force" || status.confinement.seccomp != "in force" {
         let words = format!(
@@ -279,6 +280,16 @@ fn check_clock(status: &Status) -> Option<Finding> {
     ))
 }
 
+/// Whether packets wait for other programs of this machine.
+fn check_scheduling(status: &Status) -> Option<Finding> {
+    (!status.here.real_time?).then(|| {
+        Finding::hint(
+            "real-time",
+            "where this machine is busy, calls wait some milliseconds for other programs: run as root with CAP_SYS_NICE, or give the process the limit RTPRIO 1 (systemd: LimitRTPRIO=1)",
+        )
+    })
+}
+
 /// Whether many packets are moved in one go, and how much may wait for that.
 fn check_offload(status: &Status) -> Vec<Finding> {
     let Some(offload) = &status.here.offload else {
@@ -357,7 +368,8 @@ mod tests {
                 "offload": {
                     "device": "tcp-and-udp", "datagrams-per-send": 64, "joins-received": true,
                     "receive-buffer-bytes": RECEIVE_BUFFER_BYTES
-                }
+                },
+                "real-time": true
             },
             "far-end": {
                 "kind": "tieline", "name": "b", "software": "tieline", "public-key": "L",
@@ -450,6 +462,7 @@ mod tests {
         });
         assert!(slow.contains(&hint("offload")) && slow.contains(&hint("receive-buffer")));
         assert!(checks(|s| s.here.offload = None).contains(&hint("offload")), "an older process");
+        assert!(checks(|s| s.here.real_time = Some(false)).contains(&hint("real-time")));
         let gone = checks(|s| (s.state, s.far_end.taken_down) = (LineState::Silent, true));
         assert!(gone.contains(&fault("far-end-down")));
     }

@@ -11,6 +11,7 @@ use tieline_io::netlink::{Netlink, Route};
 use tieline_io::privileges::{
     ConfineError, Confinement, Enforcement, Report, bounding, confine, disable_core_dumps, effective,
 };
+use tieline_io::scheduling::RealTime;
 use tieline_io::tun::TunDevice;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UdpSocket, UnixListener, UnixStream};
@@ -24,6 +25,7 @@ pub(crate) const PROBES: &[Test] = &[
     ("a_confined_process_still_moves_addresses_and_routes_if_asked", moves_addresses),
     ("no_capability_but_net_admin_is_left_in_any_thread", no_capability_is_left),
     ("without_net_admin_no_capability_is_left_at_all", without_net_admin),
+    ("a_confined_process_has_threads_of_real_time_if_it_entered_that_before", runs_in_real_time),
     ("a_confined_process_runs_no_programs_and_makes_no_processes", runs_no_programs),
     ("a_confined_process_opens_no_packet_socket_and_enters_no_namespace", opens_no_packet_socket),
     ("a_confined_process_makes_no_memory_both_written_and_run", no_written_memory_is_run),
@@ -176,6 +178,26 @@ fn without_net_admin() {
     assert!(report.capabilities.is_empty());
     assert!(effective().unwrap().is_empty() && bounding().unwrap().is_empty());
     assert!(TunDevice::create("tie0", 1420).is_err());
+}
+
+fn runs_in_real_time() {
+    let Ok(real_time) = RealTime::enter() else {
+        ignore("real time is for root outside of user namespaces, and for whoever has the limit");
+    };
+    let _confined = Folders::new().confine();
+    let started_meanwhile = std::thread::spawn(policy).join().unwrap();
+    drop(real_time);
+    let started_afterwards = std::thread::spawn(policy).join().unwrap();
+    assert_eq!(
+        [started_meanwhile, policy(), started_afterwards],
+        [libc::SCHED_RR, libc::SCHED_OTHER, libc::SCHED_OTHER]
+    );
+}
+
+/// Of the calling thread.
+fn policy() -> libc::c_int {
+    // SAFETY: no memory is lent; 0 is the calling thread.
+    unsafe { libc::sched_getscheduler(0) }
 }
 
 fn runs_no_programs() {

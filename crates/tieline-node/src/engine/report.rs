@@ -77,6 +77,7 @@ impl Engine {
             mtu: config.mtu,
             offers: self.parts.hello.offers.clone(),
             offload: Some(offload(ports)),
+            real_time: Some(self.parts.real_time),
             inbox: self.parts.takes_files.then(|| config.inbox.clone()),
             files_received: self.files_received,
         }
