@@ -5,13 +5,15 @@ use std::{
     net::SocketAddr,
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
+    thread,
+    time::Instant,
 };
 
 use tieline_io::{tun::Offload, udp::ReceiveBuffers, wait::wait_readable};
 use tieline_line::{Delivery, Inbound, counters::DropReason, join::Joiner};
 use tieline_wire::time::Now;
 
-use super::{Handshake, Ports, Report, ToControl, Watch, report};
+use super::{Handshake, Ports, Report, ToControl, Watch, pace::Pace, report};
 
 pub(super) struct Receiver {
     ports: Arc<Ports>,
@@ -29,19 +31,28 @@ impl Receiver {
         let _watch = Watch { ports: Arc::clone(&ports), reports: self.control.reports.clone() };
         let mut buffers = ReceiveBuffers::default();
         let joins_udp = ports.device.as_ref().is_some_and(|device| device.offload() == Offload::TcpAndUdp);
+        let mut pace = Pace::new(Instant::now());
         while !ports.stopping.load(Ordering::Acquire) {
+            let mut is_done = false;
             match ports.socket.recv_batch(&mut buffers) {
                 Ok(datagrams) => {
                     let now = Now::from_system();
                     let mut joiner = Joiner::new(joins_udp);
                     for datagram in datagrams {
+                        pace.count(1);
                         self.receive(now, datagram.from, datagram.octets, &mut joiner);
                     }
                     self.write(&mut joiner);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.sleep(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_done = true,
                 // An ICMP answer to something sent earlier, for instance; the socket stays usable.
                 Err(error) => tracing::debug!(%error, "the socket gives no datagram"),
+            }
+            if let Some(pause) = pace.pause(Instant::now(), is_done) {
+                thread::sleep(pause);
+            } else if is_done {
+                self.sleep();
+                pace.woke(Instant::now());
             }
         }
     }

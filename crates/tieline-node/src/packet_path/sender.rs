@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
+    thread,
     time::Instant,
 };
 
@@ -19,7 +20,7 @@ use tieline_wire::{
 };
 use tokio::sync::mpsc;
 
-use super::{Ports, Report, Watch, report, run::Run};
+use super::{Ports, Report, Watch, pace::Pace, report, run::Run};
 
 /// Packets that one source may send before the next is served.
 const TURN_PACKETS: usize = 32;
@@ -33,6 +34,8 @@ pub(super) struct Sender {
     outbound: Outbound,
     reports: mpsc::Sender<Report>,
     run: Run,
+    /// Datagrams since the last look at the pace.
+    sealed: usize,
     /// What was read from the device, with the header before it.
     packet: Box<[u8]>,
     /// Somebody removed the device: its descriptor is readable for ever, without anything to read.
@@ -59,17 +62,22 @@ impl From<Outcome<'_>> for Sealed {
 impl Sender {
     pub(super) fn new(ports: Arc<Ports>, outbound: Outbound, reports: mpsc::Sender<Report>) -> Self {
         let packet = vec![0; OFFLOAD_HEADER_LEN + PACKET_LEN_MAX].into_boxed_slice();
-        Self { run: Run::new(ports.mtu), ports, outbound, reports, packet, device_is_gone: false }
+        Self { run: Run::new(ports.mtu), sealed: 0, ports, outbound, reports, packet, device_is_gone: false }
     }
 
     pub(super) fn run(mut self) {
         let ports = Arc::clone(&self.ports);
         let _watch = Watch { ports: Arc::clone(&ports), reports: self.reports.clone() };
+        let mut pace = Pace::new(Instant::now());
         while !self.is_stopping() {
             let busy = self.send_control() | self.send_staged() | self.send_streams() | self.send_device();
             self.send_run();
-            if !busy {
+            pace.count(std::mem::take(&mut self.sealed));
+            if let Some(pause) = pace.pause(Instant::now(), !busy) {
+                thread::sleep(pause);
+            } else if !busy {
                 self.sleep();
+                pace.woke(Instant::now());
                 // Cleared before the next look, so that no wake is lost: not even for what waits for a session.
                 ports.sending.clear();
             }
@@ -205,6 +213,7 @@ impl Sender {
     /// Puts what was sealed in place to the others that wait to leave, and passes on what control must know.
     fn finish(&mut self, sealed: Sealed) {
         if let Some((to, len)) = sealed.datagram {
+            self.sealed += 1;
             if self.run.takes(to, len) {
                 self.run.add(to, len);
             } else {
