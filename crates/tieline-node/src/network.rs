@@ -86,13 +86,14 @@ impl Network {
     ///
     /// What is there is asked of the kernel each time: it takes routes away by itself, such as all whose source address goes.
     pub async fn set_routes(&mut self, networks: &[IpNet]) -> Vec<(IpNet, NetlinkError)> {
-        let (ours, addresses) = match self.list_routes().await {
+        let (into_line, addresses) = match self.list_routes().await {
             Ok(listed) => listed,
             Err(error) => {
                 tracing::warn!(%error, "this machine's routes cannot be listed; they stay as they are");
                 return Vec::new();
             }
         };
+        let (ours, others): (Vec<_>, Vec<_>) = into_line.into_iter().partition(Route::is_ours);
         for gone in ours.iter().filter(|route| !networks.contains(&route.destination)) {
             if let Err(error) = self.netlink.remove_route(gone).await {
                 tracing::warn!(route = %gone, %error, "a route could not be removed");
@@ -100,6 +101,10 @@ impl Network {
         }
         let mut failed = Vec::new();
         for network in networks {
+            if others.iter().any(|route| route.destination == *network) {
+                // The administrator's, or that of an address on the line: it leads where ours would.
+                continue;
+            }
             let preferred_source = self.source_towards(network, &addresses);
             let wanted = Route { preferred_source, ..Route::through(*network, self.index) };
             let there = ours.iter().find(|route| route.destination == wanted.destination);
@@ -113,10 +118,10 @@ impl Network {
         failed
     }
 
-    /// Our routes into the line, and the addresses of this machine.
+    /// The routes into the line, and the addresses of this machine.
     async fn list_routes(&self) -> Result<(Vec<Route>, Vec<Address>), NetlinkError> {
         let mut routes = self.netlink.routes().await?;
-        routes.retain(|route| route.is_ours() && route.index == Some(self.index));
+        routes.retain(|route| route.index == Some(self.index));
         Ok((routes, self.netlink.addresses().await?))
     }
 

@@ -18,6 +18,8 @@ pub(crate) const TESTS: &[Test] = &[
         routes_are_kept,
     )
     .with(&["ip"]),
+    Test::new("a_route_into_the_line_that_somebody_else_made_is_left_alone_and_no_obstacle", foreign_route)
+        .with(&["ip"]),
 ];
 
 const OTHERS: &str = "10.1.0.0/24";
@@ -54,6 +56,17 @@ fn routes_are_kept() {
     assert!(!route(&world, OTHERS).contains("berlin"), "the kernel takes the routes along");
     ip(&world, &["link", "set", "berlin", "up"]);
     wait_for_route(&world, "when the device is up again", |route| route.contains("berlin"));
+}
+
+fn foreign_route() {
+    let mut world = World::bare().made();
+    world.end_b.start();
+    ip(&world, &["route", "add", OTHERS, "dev", "berlin", "proto", "static"]);
+    world.end_a.start();
+    world.wait_until_joined();
+    let status = world.end_b.status();
+    assert!(is_among(&status, "accepted", OTHERS), "{status:#}");
+    assert!(route(&world, OTHERS).contains("proto static"), "{}", route(&world, OTHERS));
 }
 
 fn wait_for_route(world: &World, what: &str, wanted: impl Fn(&str) -> bool) {
