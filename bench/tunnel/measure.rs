@@ -25,6 +25,7 @@ const FILLED_AFTER: Duration = Duration::from_millis(500);
 ///
 /// What could not be measured; then there is no figure at all, for a tunnel that breaks is not to be compared.
 pub(crate) fn all(options: &Options, offices: &Offices, running: &mut Running) -> Result<Figures, String> {
+    offices.use_cubic()?;
     let server = Server::start(offices)?;
     let idle = ping::idle(offices, IDLE_PINGS)?;
 

@@ -57,7 +57,7 @@ impl<'o> Server<'o> {
 
     pub(super) fn tcp(&self, seconds: u32, streams: u32, direction: Direction) -> Result<Tcp, String> {
         let reverse = if direction == Direction::FromServer { " --reverse" } else { "" };
-        let end = self.measure(seconds, &format!("--congestion cubic --parallel {streams}{reverse}"))?;
+        let end = self.measure(seconds, &format!("--parallel {streams}{reverse}"))?;
         let number = |sum: &str, key: &str| {
             end[sum][key].as_f64().ok_or(format!("iperf3 does not say {sum} {key}: {end}"))
         };
