@@ -16,9 +16,9 @@ const PAUSE: Duration = Duration::from_micros(200);
 const DATAGRAMS_FEW: u32 = 25;
 /// Over how long datagrams are counted, at least.
 const SPAN: Duration = Duration::from_millis(1);
-/// The longest that a thread runs without rest. With [`PAUSE`] that leaves to others what the kernel asks of threads of real time, a
-/// twentieth, before it takes it in a piece of 50 ms.
-const RUN_MAX: Duration = Duration::from_micros(3500);
+/// The longest that a thread runs without rest. With [`PAUSE`] that leaves a tenth of the processor to others. Of threads of real time the
+/// kernel asks a twentieth, and takes it in a piece of 50 ms.
+const RUN_MAX: Duration = Duration::from_micros(1800);
 
 /// The rhythm of one thread.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_never_done_leaves_others_a_twentieth() {
+    fn a_thread_that_is_never_done_leaves_others_a_tenth() {
         let start = Instant::now();
         let mut pace = Pace::new(start);
         let (mut now, mut rested) = (start, Duration::ZERO);
@@ -135,6 +135,6 @@ mod tests {
                 rested += pause;
             }
         }
-        assert!((50..60).contains(&rested.as_millis()), "{rested:?}");
+        assert!((95..110).contains(&rested.as_millis()), "{rested:?}");
     }
 }
