@@ -2,11 +2,14 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::thread;
+use std::time::Instant;
 
 use tieline_io::tun::Offload;
 use tieline_io::udp::ReceiveBuffers;
 use tieline_io::wait::wait_readable;
 use tieline_line::join::Joiner;
+use tieline_node::packet_path::pace::Pace;
 use tieline_wire::ip::IpPacket;
 
 use crate::{BACK_LEN, FRONT_LEN, Path};
@@ -15,11 +18,14 @@ use crate::{BACK_LEN, FRONT_LEN, Path};
 pub(super) fn run(path: &Path) -> io::Error {
     let mut buffers = ReceiveBuffers::default();
     let joins_udp = path.device.offload() == Offload::TcpAndUdp;
+    let mut pace = Pace::new(Instant::now());
     loop {
+        let mut is_done = false;
         match path.socket.recv_batch(&mut buffers) {
             Ok(datagrams) => {
                 let mut joiner = Joiner::new(joins_udp);
                 for datagram in datagrams {
+                    pace.count(1);
                     if let Some(packet) = packet_of(datagram.octets)
                         && let Err(packet) = joiner.push(packet)
                     {
@@ -30,13 +36,17 @@ pub(super) fn run(path: &Path) -> io::Error {
                 }
                 write(path, &mut joiner);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if let Err(error) = wait_readable(&[path.socket.as_fd()], None) {
-                    return error;
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_done = true,
             // An ICMP answer to something sent earlier, for instance; the socket stays usable.
             Err(_) => {}
+        }
+        if let Some(pause) = pace.pause(Instant::now(), is_done) {
+            thread::sleep(pause);
+        } else if is_done {
+            if let Err(error) = wait_readable(&[path.socket.as_fd()], None) {
+                return error;
+            }
+            pace.woke(Instant::now());
         }
     }
 }

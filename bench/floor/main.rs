@@ -1,6 +1,6 @@
 //! The floor: the packet path with sealing left out. It takes packets from a device with segmentation offload, cuts them, puts 16 octets
 //! before and 16 behind each, as long as header and tag are, and sends them; what arrives it joins and gives to the device. It has the
-//! system calls, buffers, cutting and joining of the product and one thread for each direction, but no key, counter, queue, check of
+//! system calls, buffers, cutting, joining and pace of the product and one thread of real time for each direction, but no key, counter, queue, check of
 //! addresses or control. Whoever sends to it is believed: a program for measurements, in a namespace of its own.
 //!
 //! `floor DEVICE LOCAL REMOTE`, such as `floor floor0 192.0.2.1:51820 192.0.2.2:51820`. It ends when it is killed.
@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tieline_io::scheduling::RealTime;
 use tieline_io::tun::TunDevice;
 use tieline_io::udp::UdpSocket;
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     match open(device, local, remote) {
-        Ok(path) => {
+        Ok((path, _real_time)) => {
             let path = Arc::new(path);
             let other = Arc::clone(&path);
             let out = std::thread::spawn(move || outwards::run(&other));
@@ -51,9 +52,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn open(device: &str, local: &str, remote: &str) -> Result<Path, String> {
+fn open(device: &str, local: &str, remote: &str) -> Result<(Path, RealTime), String> {
     let address = |text: &str| text.parse::<SocketAddr>().map_err(|error| format!("{text}: {error}"));
     let device = TunDevice::create_with_offload(device, MTU).map_err(|error| error.to_string())?;
     let socket = UdpSocket::bind(address(local)?).map_err(|error| error.to_string())?;
-    Ok(Path { device, socket, remote: address(remote)? })
+    let real_time = RealTime::enter().map_err(|error| format!("real time: {error}"))?;
+    Ok((Path { device, socket, remote: address(remote)? }, real_time))
 }

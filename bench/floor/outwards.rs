@@ -2,10 +2,13 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::thread;
+use std::time::Instant;
 
 use tieline_io::tun::OFFLOAD_HEADER_LEN;
 use tieline_io::wait::wait_readable;
 use tieline_line::cut::SuperPacket;
+use tieline_node::packet_path::pace::Pace;
 use tieline_wire::sealed::padded_len;
 use tieline_wire::vnet::VnetHeader;
 
@@ -32,28 +35,37 @@ pub(super) fn run(path: &Path) -> io::Error {
     let mut packet = vec![0; OFFLOAD_HEADER_LEN + PACKET_LEN_MAX].into_boxed_slice();
     let room = OCTETS_MAX + FRONT_LEN + usize::from(MTU) + BACK_LEN;
     let mut run = Run { octets: vec![0; room].into_boxed_slice(), len: 0, segment: 0, count: 0 };
+    let mut pace = Pace::new(Instant::now());
     loop {
+        let mut is_done = false;
         for _ in 0..TURN_PACKETS {
             match path.device.read(&mut packet) {
-                Ok(len) => cut(path, &mut run, &packet[..len]),
+                Ok(len) => pace.count(cut(path, &mut run, &packet[..len])),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    run.send(path);
-                    if let Err(error) = wait_readable(&[path.device.as_fd()], None) {
-                        return error;
-                    }
+                    is_done = true;
+                    break;
                 }
                 Err(error) => return error,
             }
         }
         run.send(path);
+        if let Some(pause) = pace.pause(Instant::now(), is_done) {
+            thread::sleep(pause);
+        } else if is_done {
+            if let Err(error) = wait_readable(&[path.device.as_fd()], None) {
+                return error;
+            }
+            pace.woke(Instant::now());
+        }
     }
 }
 
-fn cut(path: &Path, run: &mut Run, octets: &[u8]) {
+/// Returns how many datagrams that made.
+fn cut(path: &Path, run: &mut Run, octets: &[u8]) -> usize {
     let parsed = octets
         .split_first_chunk()
         .and_then(|(header, packet)| SuperPacket::parse(&VnetHeader::parse(header).ok()?, packet).ok());
-    let Some(packet) = parsed.filter(|packet| packet.len_max() <= usize::from(MTU)) else { return };
+    let Some(packet) = parsed.filter(|packet| packet.len_max() <= usize::from(MTU)) else { return 0 };
     for index in 0..packet.count() {
         let place = &mut run.octets[run.len..];
         place[..FRONT_LEN].fill(0);
@@ -62,6 +74,7 @@ fn cut(path: &Path, run: &mut Run, octets: &[u8]) {
         place[FRONT_LEN + len..FRONT_LEN + padded + BACK_LEN].fill(0);
         run.add(path, FRONT_LEN + padded + BACK_LEN);
     }
+    packet.count()
 }
 
 impl Run {

@@ -17,7 +17,7 @@
 //! Where they may, both run in real time: what comes for them on a busy machine does not wait for the slices of other
 //! programs. In exchange they rest often (`pace`).
 
-mod pace;
+pub mod pace;
 mod receiver;
 mod run;
 mod sender;

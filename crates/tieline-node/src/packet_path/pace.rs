@@ -22,7 +22,7 @@ const RUN_MAX: Duration = Duration::from_micros(1800);
 
 /// The rhythm of one thread.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     /// Since when it runs without a rest.
     running_since: Instant,
     counted_since: Instant,
@@ -34,19 +34,21 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(now: Instant) -> Self {
+    /// The rhythm of a thread that begins at `now`.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
         Self { running_since: now, counted_since: now, datagrams: 0, is_busy: false, found_nothing: true }
     }
 
     /// Notes that `datagrams` were moved.
-    pub(super) fn count(&mut self, datagrams: usize) {
+    pub fn count(&mut self, datagrams: usize) {
         self.datagrams = self.datagrams.saturating_add(u32::try_from(datagrams).unwrap_or(u32::MAX));
         self.found_nothing &= datagrams == 0;
     }
 
     /// For how long the thread is to sleep before it looks again. `None`: go on at once, or, if all `is_done`, wait until
     /// there is something and say so by [`Self::woke`].
-    pub(super) fn pause(&mut self, now: Instant, is_done: bool) -> Option<Duration> {
+    pub fn pause(&mut self, now: Instant, is_done: bool) -> Option<Duration> {
         let counted_for = now.saturating_duration_since(self.counted_since);
         if counted_for >= SPAN {
             self.is_busy = SPAN.saturating_mul(self.datagrams) > counted_for.saturating_mul(DATAGRAMS_FEW);
@@ -65,7 +67,7 @@ impl Pace {
     }
 
     /// Notes that the thread has waited until there was something to do.
-    pub(super) fn woke(&mut self, now: Instant) {
+    pub fn woke(&mut self, now: Instant) {
         self.running_since = now;
     }
 }
