@@ -26,7 +26,7 @@ pub(crate) enum Peer {
     /// Our packet path with sealing left out.
     Floor,
     Tieline,
-    /// Built to do without AES, as where a processor has none.
+    /// Told to do without AES, as where a processor has none (`bench/chacha20`).
     TielineChaCha20,
     /// One with segmentation offload.
     WireguardGo,

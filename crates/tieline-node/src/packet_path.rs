@@ -12,7 +12,7 @@
 //!
 //! Both work in batches. What the device gives in one piece of up to 64 KiB is cut, sealed and sent in one pass over one buffer
 //! (`run`); what arrives is opened where it lies, and segments that follow one another are joined and written
-//! at once. Nothing waits for a batch to fill: a batch is what is there.
+//! at once. No lone packet waits for a batch to fill: a batch is what is there.
 //!
 //! Where they may, both run in real time: what comes for them on a busy machine does not wait for the slices of other
 //! programs. In exchange they rest often (`pace`).

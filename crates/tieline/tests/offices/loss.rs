@@ -52,6 +52,7 @@ fn beside_the_bare_path() {
 }
 
 /// What arrives of some streams together, in Mbit/s. An ordinary transfer: CUBIC, which takes every loss for congestion.
+/// iperf3 chooses it after the connection is made; where the system begins with BBR, its pacing stays, on both ways alike.
 fn rate(world: &World, from: &NamespaceThread, server: &str) -> f64 {
     let measured = iperf3(world, from, server, &["-C", "cubic", "-P", STREAMS, "-t", SECONDS, "-O", "1"]);
     measured["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or_default() / 1e6
