@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::thread;
 use std::time::Instant;
 
 use tieline_io::tun::OFFLOAD_HEADER_LEN;
@@ -49,13 +48,8 @@ pub(super) fn run(path: &Path) -> io::Error {
             }
         }
         run.send(path);
-        if let Some(pause) = pace.pause(Instant::now(), is_done) {
-            thread::sleep(pause);
-        } else if is_done {
-            if let Err(error) = wait_readable(&[path.device.as_fd()], None) {
-                return error;
-            }
-            pace.woke(Instant::now());
+        if let Some(Err(error)) = pace.rest(is_done, || wait_readable(&[path.device.as_fd()], None)) {
+            return error;
         }
     }
 }

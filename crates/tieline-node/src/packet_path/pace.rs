@@ -7,14 +7,17 @@
 //!
 //! A thread that never gets done pauses as well, now and then, so that others may run.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 /// How long a thread rests that has done all, while there is much to do.
 const PAUSE: Duration = Duration::from_micros(200);
-/// Much to do: more datagrams than these in [`SPAN`]. A question whose answer is the cause of the next stays below that on the
+/// Much to do: more packets than these in [`SPAN`]. A question whose answer is the cause of the next stays below that on the
 /// fastest network, and TCP in super-packets is soon above.
-const DATAGRAMS_FEW: u32 = 25;
-/// Over how long datagrams are counted, at least.
+const PACKETS_FEW: u32 = 25;
+/// Over how long packets are counted, at least.
 const SPAN: Duration = Duration::from_millis(1);
 /// The longest that a thread runs without rest. With [`PAUSE`] that leaves a tenth of the processor to others. Of threads of real time the
 /// kernel asks a twentieth, and takes it in a piece of 50 ms.
@@ -26,7 +29,7 @@ pub struct Pace {
     /// Since when it runs without a rest.
     running_since: Instant,
     counted_since: Instant,
-    datagrams: u32,
+    packets: u32,
     /// Whether there was much to do when it was last counted.
     is_busy: bool,
     /// Whether nothing was found since the last pause.
@@ -37,22 +40,35 @@ impl Pace {
     /// The rhythm of a thread that begins at `now`.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { running_since: now, counted_since: now, datagrams: 0, is_busy: false, found_nothing: true }
+        Self { running_since: now, counted_since: now, packets: 0, is_busy: false, found_nothing: true }
     }
 
-    /// Notes that `datagrams` were moved.
-    pub fn count(&mut self, datagrams: usize) {
-        self.datagrams = self.datagrams.saturating_add(u32::try_from(datagrams).unwrap_or(u32::MAX));
-        self.found_nothing &= datagrams == 0;
+    /// Notes that `packets` were taken, whatever became of them.
+    pub fn count(&mut self, packets: usize) {
+        self.packets = self.packets.saturating_add(u32::try_from(packets).unwrap_or(u32::MAX));
+        self.found_nothing &= packets == 0;
     }
 
-    /// For how long the thread is to sleep before it looks again. `None`: go on at once, or, if all `is_done`, wait until
-    /// there is something and say so by [`Self::woke`].
-    pub fn pause(&mut self, now: Instant, is_done: bool) -> Option<Duration> {
+    /// Rests as long as the thread may: not at all, for a moment, or, if all `is_done` and there is not much to do, by `wait`, which
+    /// returns when there is something, and whose result is returned.
+    pub fn rest<R>(&mut self, is_done: bool, wait: impl FnOnce() -> R) -> Option<R> {
+        if let Some(pause) = self.pause(Instant::now(), is_done) {
+            thread::sleep(pause);
+            return None;
+        }
+        let waited = is_done.then(wait);
+        if is_done {
+            self.woke(Instant::now());
+        }
+        waited
+    }
+
+    /// For how long the thread is to sleep before it looks again. `None`: it is to go on at once, or, if all `is_done`, to wait.
+    fn pause(&mut self, now: Instant, is_done: bool) -> Option<Duration> {
         let counted_for = now.saturating_duration_since(self.counted_since);
         if counted_for >= SPAN {
-            self.is_busy = SPAN.saturating_mul(self.datagrams) > counted_for.saturating_mul(DATAGRAMS_FEW);
-            (self.counted_since, self.datagrams) = (now, 0);
+            self.is_busy = SPAN.saturating_mul(self.packets) > counted_for.saturating_mul(PACKETS_FEW);
+            (self.counted_since, self.packets) = (now, 0);
         }
         let pauses = if is_done {
             self.is_busy && !self.found_nothing
@@ -67,7 +83,7 @@ impl Pace {
     }
 
     /// Notes that the thread has waited until there was something to do.
-    pub fn woke(&mut self, now: Instant) {
+    fn woke(&mut self, now: Instant) {
         self.running_since = now;
     }
 }

@@ -5,7 +5,6 @@ use std::{
     net::SocketAddr,
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
-    thread,
     time::Instant,
 };
 
@@ -48,12 +47,7 @@ impl Receiver {
                 // An ICMP answer to something sent earlier, for instance; the socket stays usable.
                 Err(error) => tracing::debug!(%error, "the socket gives no datagram"),
             }
-            if let Some(pause) = pace.pause(Instant::now(), is_done) {
-                thread::sleep(pause);
-            } else if is_done {
-                self.sleep();
-                pace.woke(Instant::now());
-            }
+            pace.rest(is_done, || self.sleep());
         }
     }
 

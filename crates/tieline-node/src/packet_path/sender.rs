@@ -5,7 +5,6 @@ use std::{
     io,
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
-    thread,
     time::Instant,
 };
 
@@ -34,8 +33,8 @@ pub(super) struct Sender {
     outbound: Outbound,
     reports: mpsc::Sender<Report>,
     run: Run,
-    /// Datagrams since the last look at the pace.
-    sealed: usize,
+    /// Packets since the last look at the pace, also those that were dropped: a flood of them is work as well.
+    taken: usize,
     /// What was read from the device, with the header before it.
     packet: Box<[u8]>,
     /// Somebody removed the device: its descriptor is readable for ever, without anything to read.
@@ -62,7 +61,7 @@ impl From<Outcome<'_>> for Sealed {
 impl Sender {
     pub(super) fn new(ports: Arc<Ports>, outbound: Outbound, reports: mpsc::Sender<Report>) -> Self {
         let packet = vec![0; OFFLOAD_HEADER_LEN + PACKET_LEN_MAX].into_boxed_slice();
-        Self { run: Run::new(ports.mtu), sealed: 0, ports, outbound, reports, packet, device_is_gone: false }
+        Self { run: Run::new(ports.mtu), taken: 0, ports, outbound, reports, packet, device_is_gone: false }
     }
 
     pub(super) fn run(mut self) {
@@ -72,15 +71,12 @@ impl Sender {
         while !self.is_stopping() {
             let busy = self.send_control() | self.send_staged() | self.send_streams() | self.send_device();
             self.send_run();
-            pace.count(std::mem::take(&mut self.sealed));
-            if let Some(pause) = pace.pause(Instant::now(), !busy) {
-                thread::sleep(pause);
-            } else if !busy {
+            pace.count(std::mem::take(&mut self.taken));
+            pace.rest(!busy, || {
                 self.sleep();
-                pace.woke(Instant::now());
                 // Cleared before the next look, so that no wake is lost: not even for what waits for a session.
                 ports.sending.clear();
-            }
+            });
         }
         // What control said last, such as that this end goes down.
         while self.send_control() {}
@@ -193,10 +189,10 @@ impl Sender {
     /// Seals the packets in `self.packet[..len]`, which the device gave in one piece.
     fn seal_super_packet(&mut self, now: Instant, len: usize) {
         let octets = std::mem::take(&mut self.packet);
-        match parse(&octets[..len]) {
-            Err(reason) => self.ports.shared.counters.dropped(reason),
-            Ok(packet) if packet.len_max() > self.ports.mtu => {
-                self.ports.shared.counters.dropped(DropReason::TooLarge);
+        match self.parse(&octets[..len]) {
+            Err(reason) => {
+                self.taken += 1;
+                self.ports.shared.counters.dropped(reason);
             }
             Ok(packet) => {
                 for index in 0..packet.count() {
@@ -210,10 +206,18 @@ impl Sender {
         self.packet = octets;
     }
 
+    /// What the device gave: the offload header, and the packet that it is about.
+    fn parse<'p>(&self, octets: &'p [u8]) -> Result<SuperPacket<'p>, DropReason> {
+        let (header, packet) = octets.split_first_chunk().ok_or(DropReason::NotIp)?;
+        let header = VnetHeader::parse(header).map_err(|_| DropReason::OffloadMismatch)?;
+        let packet = SuperPacket::parse(&header, packet)?;
+        if packet.len_max() > self.ports.mtu { Err(DropReason::TooLarge) } else { Ok(packet) }
+    }
+
     /// Puts what was sealed in place to the others that wait to leave, and passes on what control must know.
     fn finish(&mut self, sealed: Sealed) {
+        self.taken += 1;
         if let Some((to, len)) = sealed.datagram {
-            self.sealed += 1;
             if self.run.takes(to, len) {
                 self.run.add(to, len);
             } else {
@@ -243,11 +247,4 @@ impl Sender {
             }
         }
     }
-}
-
-/// What the device gave: the offload header, and the packet that it is about.
-fn parse(octets: &[u8]) -> Result<SuperPacket<'_>, DropReason> {
-    let (header, packet) = octets.split_first_chunk().ok_or(DropReason::NotIp)?;
-    let header = VnetHeader::parse(header).map_err(|_| DropReason::OffloadMismatch)?;
-    Ok(SuperPacket::parse(&header, packet)?)
 }
