@@ -1,11 +1,11 @@
 //! The way in: sealed datagrams become packets for the device and for the channels.
 //!
-//! Owned by the receiving thread; nothing here allocates or waits. What is opened has passed, in this order: the session
+//! One thread at a time has it; nothing here allocates or waits. What is opened has passed, in this order: the session
 //! (authentic, not replayed), the first nibble, and either the label or the check of its source address.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use tieline_seal::{Notice, Opened};
+use tieline_seal::{Authentic, Notice, Opened, Opener};
 use tieline_wire::{
     ip::IpPacket,
     label::Label,
@@ -39,6 +39,12 @@ pub struct Received<'d> {
     pub notice: Option<Notice>,
 }
 
+impl<'d> Received<'d> {
+    fn only(delivery: Delivery<'d>) -> Self {
+        Self { delivery, notice: None }
+    }
+}
+
 /// The receiving half of a line.
 pub struct Inbound {
     session: tieline_seal::Inbound,
@@ -50,6 +56,12 @@ impl Inbound {
         Self { session, shared }
     }
 
+    /// What opens datagrams for this half in another thread, for [`Self::handle_authentic`].
+    #[must_use]
+    pub fn opener(&self) -> Opener {
+        self.session.opener()
+    }
+
     /// Opens `datagram` in place and says where its content belongs.
     pub fn handle_datagram<'d>(
         &mut self,
@@ -58,9 +70,34 @@ impl Inbound {
         datagram: &'d mut [u8],
     ) -> Received<'d> {
         if MessageType::of(datagram) != Ok(MessageType::TransportData) {
-            return Received { delivery: self.handshake(now, from, datagram), notice: None };
+            // The session looks, but does not keep it.
+            return match self.session.open(now, from, datagram) {
+                Ok(Opened::Handshake) => Received::only(Delivery::Handshake(datagram)),
+                _ => Received::only(Delivery::Nothing),
+            };
         }
-        match self.session.open(now, from, datagram) {
+        let opened = self.session.open(now, from, datagram);
+        self.received(opened)
+    }
+
+    /// Says where the content of `datagram` belongs, which an [`Opener`] of this half has opened. In which order datagrams come here is
+    /// the order in which they arrive.
+    pub fn handle_authentic<'d>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &'d mut [u8],
+        authentic: Authentic,
+    ) -> Received<'d> {
+        if authentic.is_handshake() {
+            return Received::only(Delivery::Handshake(datagram));
+        }
+        let opened = self.session.accept(now, from, datagram, authentic);
+        self.received(opened)
+    }
+
+    fn received<'d>(&self, opened: Result<Opened<'d>, tieline_seal::DropReason>) -> Received<'d> {
+        match opened {
             Ok(Opened::Packet { plaintext, notice }) => {
                 let delivery = self.deliver(plaintext).unwrap_or_else(|reason| {
                     self.shared.counters.dropped(reason);
@@ -70,15 +107,7 @@ impl Inbound {
             }
             Ok(Opened::Keepalive { notice }) => Received { delivery: Delivery::Nothing, notice },
             // The session has counted it by reason.
-            Ok(Opened::Handshake) | Err(_) => Received { delivery: Delivery::Nothing, notice: None },
-        }
-    }
-
-    /// What claims to be part of a handshake, if the session takes it for one.
-    fn handshake<'d>(&mut self, now: Instant, from: SocketAddr, datagram: &'d mut [u8]) -> Delivery<'d> {
-        match self.session.open(now, from, datagram) {
-            Ok(Opened::Handshake) => Delivery::Handshake(datagram),
-            _ => Delivery::Nothing,
+            Ok(Opened::Handshake) | Err(_) => Received::only(Delivery::Nothing),
         }
     }
 

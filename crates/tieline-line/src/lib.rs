@@ -18,6 +18,7 @@ pub mod accept;
 pub mod control;
 pub mod counters;
 pub mod cut;
+pub mod flow;
 pub mod greeting;
 pub mod inbound;
 pub mod join;
@@ -36,7 +37,7 @@ use tieline_wire::time::Now;
 pub use control::{Control, Event, Outgoing};
 pub use inbound::{Delivery, Inbound, Received};
 pub use outbound::{HEADROOM, Outbound, Outcome, TAILROOM};
-pub use tieline_seal::Notice;
+pub use tieline_seal::{Authentic, Notice, Opener};
 
 use crate::{accept::AcceptTable, counters::Counters, greeting::Greeting};
 

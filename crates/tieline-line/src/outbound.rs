@@ -1,6 +1,6 @@
 //! The way out: packets of the device and of the channels become sealed datagrams.
 //!
-//! Owned by the sending thread. Nothing here allocates but `Staged`, which holds what cannot be sealed because there is
+//! Each sending thread has its own. Nothing here allocates but `Staged`, which holds what cannot be sealed because there is
 //! no session yet; that is the slow path of the first packet.
 //!
 //! A buffer has [`HEADROOM`] octets before the packet and [`TAILROOM`] after it, so that header, label, padding and tag go
@@ -70,6 +70,13 @@ pub struct Outbound {
 impl Outbound {
     pub(crate) fn new(session: tieline_seal::Outbound, mtu: usize, shared: Arc<Shared>) -> Self {
         Self { session, staged: Staged::default(), session_asked: None, mtu, shared }
+    }
+
+    /// Another one, for another thread; what waits for a session in this one stays here. See [`tieline_seal::Outbound::another`] for
+    /// what holds of the order.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(self.session.another(), self.mtu, Arc::clone(&self.shared))
     }
 
     /// Seals the IP packet at `buffer[HEADROOM..HEADROOM + len]`; without a session it is staged.

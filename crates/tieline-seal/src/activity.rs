@@ -78,7 +78,7 @@ pub(crate) struct Activity {
     pub(crate) received: OwnCacheLine<Traffic>,
 }
 
-/// One direction of a line. Only one thread writes it.
+/// One direction of a line.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     /// When the last datagram was sealed or opened.
@@ -90,9 +90,7 @@ pub(crate) struct Traffic {
 impl Traffic {
     pub(crate) fn note(&self, epoch: Epoch, now: Instant, length: usize) {
         self.last.store(epoch, now);
-        // The only writer needs no read-modify-write.
-        let bytes = self.bytes.load(Ordering::Relaxed).wrapping_add(length as u64);
-        self.bytes.store(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(length as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn bytes(&self) -> u64 {

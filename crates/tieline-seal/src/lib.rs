@@ -2,7 +2,7 @@
 //!
 //! A line is three values, made by [`split`]: [`Control`] does handshakes, timers and cookies; [`Outbound`]
 //! seals packets and belongs to the thread that sends; [`Inbound`] opens them and belongs to the thread that
-//! receives. They share a table of sessions that control swaps whole, and a few atomics. Nothing here reads a
+//! receives. Where there are more threads, each that sends has an [`Outbound`], each that opens an [`Opener`]. They share a table of sessions that control swaps whole, and a few atomics. Nothing here reads a
 //! clock, draws a random number from the system or opens a socket.
 //!
 //! ```text
@@ -47,7 +47,7 @@ mod tests;
 pub use config::{AttemptStatus, Config, Event, Pace, Peer, SessionStatus, Status, Transmit};
 pub use control::{Control, split};
 pub use drops::{DropCounters, DropReason};
-pub use inbound::{Inbound, Opened};
+pub use inbound::{Authentic, Inbound, Opened, Opener};
 pub use keys::{InvitationSecret, KEY_LEN, KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use mac::stamp_mac1;
 pub use notice::Notice;

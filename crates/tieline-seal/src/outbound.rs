@@ -1,4 +1,4 @@
-//! The sealing half of a line, owned by the thread that sends.
+//! The sealing half of a line. Each thread that sends has one of its own; they share the session, so no counter is used twice.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,6 +59,13 @@ impl Outbound {
         Self { shared, rekey_pace: NoticePace::new() }
     }
 
+    /// Another one, for another thread. What the two seal reaches the peer in the order in which it is sent, which need not be that of
+    /// the counters: send soon after sealing, for what falls behind by more than [`crate::ReplayWindow::LEN`] is lost.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(Arc::clone(&self.shared))
+    }
+
     /// Seals a packet in place.
     ///
     /// `datagram` is [`TransportHeader::LEN`] octets of room, the packet, and [`TAG_LEN`] octets of room; all
@@ -114,12 +121,10 @@ impl Outbound {
 
 /// Takes the next counter. A counter that was taken is never used again, whatever becomes of its packet.
 fn take_counter(session: &Session) -> Result<u64, SealError> {
-    let counter = session.outbound.counter.load(Ordering::Relaxed);
-    if counter >= REJECT_AFTER_MESSAGES {
+    // Looked at first, so that a session that is used up does not go on counting.
+    if session.outbound.counter.load(Ordering::Relaxed) >= REJECT_AFTER_MESSAGES {
         return Err(SealError::Exhausted);
     }
-    // Only this half counts, so what `fetch_add` returns is what was read; it is used because a nonce must
-    // not depend on that.
     let counter = session.outbound.counter.fetch_add(1, Ordering::Relaxed);
     if counter < REJECT_AFTER_MESSAGES { Ok(counter) } else { Err(SealError::Exhausted) }
 }
