@@ -2,11 +2,13 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::thread;
 use std::time::Instant;
 
 use tieline_io::tun::Offload;
 use tieline_io::udp::ReceiveBuffers;
 use tieline_io::wait::wait_readable;
+use tieline_line::flow;
 use tieline_line::join::Joiner;
 use tieline_node::packet_path::pace::Pace;
 use tieline_wire::ip::IpPacket;
@@ -17,7 +19,7 @@ use crate::{BACK_LEN, FRONT_LEN, Path};
 pub(super) fn run(path: &Path) -> io::Error {
     let mut buffers = ReceiveBuffers::default();
     let joins_udp = path.device.offload() == Offload::TcpAndUdp;
-    let mut pace = Pace::new(Instant::now());
+    let mut pace = Pace::of_receiving(Instant::now());
     loop {
         let mut is_done = false;
         match path.socket.recv_batch(&mut buffers) {
@@ -39,7 +41,14 @@ pub(super) fn run(path: &Path) -> io::Error {
             // An ICMP answer to something sent earlier, for instance; the socket stays usable.
             Err(_) => {}
         }
-        if let Some(Err(error)) = pace.rest(is_done, || wait_readable(&[path.socket.as_fd()], None)) {
+        let rested = pace.rest(is_done, |limit| match limit {
+            Some(pause) => {
+                thread::sleep(pause);
+                Ok(())
+            }
+            None => wait_readable(&[path.socket.as_fd()], None).map(drop),
+        });
+        if let Some(Err(error)) = rested {
             return error;
         }
     }
@@ -55,5 +64,9 @@ fn packet_of(datagram: &mut [u8]) -> Option<&mut [u8]> {
 
 fn write(path: &Path, joiner: &mut Joiner<'_>) {
     // What the device refuses is lost; the measurement shows it.
-    joiner.flush(|parts| path.device.write_parts(parts).is_ok());
+    joiner.flush(|parts| {
+        let flow = parts.get(1).map_or(0, |packet| flow::hash(packet));
+        let queues = path.device.queues();
+        queues[flow as usize % queues.len()].write_parts(parts).is_ok()
+    });
 }

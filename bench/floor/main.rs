@@ -15,6 +15,7 @@ use std::sync::Arc;
 use tieline_io::scheduling::RealTime;
 use tieline_io::tun::TunDevice;
 use tieline_io::udp::UdpSocket;
+use tieline_node::packet_path::intake::QUEUES;
 
 /// The largest packet of the device, as the product has it.
 const MTU: u16 = 1420;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
 
 fn open(device: &str, local: &str, remote: &str) -> Result<(Path, RealTime), String> {
     let address = |text: &str| text.parse::<SocketAddr>().map_err(|error| format!("{text}: {error}"));
-    let device = TunDevice::create_with_offload(device, MTU).map_err(|error| error.to_string())?;
+    let device = TunDevice::create_with_offload(device, MTU, QUEUES).map_err(|error| error.to_string())?;
     let socket = UdpSocket::bind(address(local)?).map_err(|error| error.to_string())?;
     let real_time = RealTime::enter().map_err(|error| format!("real time: {error}"))?;
     Ok((Path { device, socket, remote: address(remote)? }, real_time))

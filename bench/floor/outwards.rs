@@ -1,25 +1,21 @@
 //! From the device to the medium.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tieline_io::tun::OFFLOAD_HEADER_LEN;
-use tieline_io::wait::wait_readable;
 use tieline_line::cut::SuperPacket;
+use tieline_node::packet_path::intake::Intake;
 use tieline_node::packet_path::pace::Pace;
 use tieline_wire::sealed::padded_len;
 use tieline_wire::vnet::VnetHeader;
 
 use crate::{BACK_LEN, FRONT_LEN, MTU, Path};
 
-/// The longest packet of the device.
-const PACKET_LEN_MAX: usize = 65_535;
 /// Datagrams and octets that the kernel takes in one go.
 const DATAGRAMS_MAX: usize = 64;
 const OCTETS_MAX: usize = 65_507;
-/// Packets of the device in one go: as many as the product takes in a turn.
-const TURN_PACKETS: usize = 32;
 
 /// Datagrams that leave together: of one size, but for the last.
 struct Run {
@@ -31,27 +27,49 @@ struct Run {
 
 /// Runs until the device or the medium fails for good, and says how.
 pub(super) fn run(path: &Path) -> io::Error {
-    let mut packet = vec![0; OFFLOAD_HEADER_LEN + PACKET_LEN_MAX].into_boxed_slice();
     let room = OCTETS_MAX + FRONT_LEN + usize::from(MTU) + BACK_LEN;
     let mut run = Run { octets: vec![0; room].into_boxed_slice(), len: 0, segment: 0, count: 0 };
-    let mut pace = Pace::new(Instant::now());
+    let mut intake = Intake::new(Instant::now());
+    let mut pace = Pace::of_sending(Instant::now());
     loop {
-        let mut is_done = false;
-        for _ in 0..TURN_PACKETS {
-            match path.device.read(&mut packet) {
-                Ok(len) => pace.count(cut(path, &mut run, &packet[..len])),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    is_done = true;
-                    break;
-                }
-                Err(error) => return error,
+        let result = match send(path, &mut intake, &mut run) {
+            Ok(datagrams) => {
+                pace.count(datagrams);
+                let rested = pace.rest(datagrams == 0, |limit| match limit {
+                    Some(pause) => rest(path, &mut intake, &mut run, pause),
+                    None => intake.wait(path.device.queues(), path.device.queue().as_fd(), None),
+                });
+                rested.unwrap_or(Ok(()))
             }
-        }
-        run.send(path);
-        if let Some(Err(error)) = pace.rest(is_done, || wait_readable(&[path.device.as_fd()], None)) {
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
             return error;
         }
     }
+}
+
+/// Sends what the device has; returns how many datagrams that made.
+fn send(path: &Path, intake: &mut Intake, run: &mut Run) -> io::Result<usize> {
+    let mut datagrams = 0;
+    intake.take(path.device.queues(), Instant::now(), |packet| {
+        datagrams += cut(path, run, packet);
+        ControlFlow::Continue(())
+    })?;
+    run.send(path);
+    Ok(datagrams)
+}
+
+/// Rests for a while, but not from lone packets.
+fn rest(path: &Path, intake: &mut Intake, run: &mut Run, pause: Duration) -> io::Result<()> {
+    let until = Instant::now() + pause;
+    while let left = until.saturating_duration_since(Instant::now())
+        && !left.is_zero()
+        && intake.wait_for_lone(path.device.queues(), left)?
+    {
+        send(path, intake, run)?;
+    }
+    Ok(())
 }
 
 /// Returns how many datagrams that made.

@@ -29,6 +29,13 @@ impl RealTime {
         set_policy(libc::SCHED_RR, PRIORITY)?;
         Ok(Self(()))
     }
+
+    /// Whether the calling thread is in the class.
+    #[must_use]
+    pub fn is_entered() -> bool {
+        // SAFETY: no memory is involved; 0 is the calling thread.
+        unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) == libc::SCHED_RR.into() }
+    }
 }
 
 impl Drop for RealTime {

@@ -7,6 +7,9 @@
 //! be cut here, and may lack its checksum; before each packet, both ways, stands the kernel's `virtio_net_hdr`
 //! ([`OFFLOAD_HEADER_LEN`] octets) that says so.
 //!
+//! It may have several queues ([`TunQueue`]), each with its flows. The kernel puts a packet into the queue to which the flow's last
+//! packet in the other direction was written, and spreads flows without any by a hash: whoever writes decides where answers come out.
+//!
 //! **The device lives exactly as long as the [`TunDevice`]**: it is not persistent, so when the value is dropped, or the
 //! process is killed in any way, the kernel closes the descriptor, removes the device, and with it its addresses and every
 //! route through it. That is how a crash leaves nothing behind; there is no clean-up to be run, and none to be missed.
@@ -42,7 +45,7 @@ pub enum Offload {
 /// A TUN device of this process.
 #[derive(Debug)]
 pub struct TunDevice {
-    file: File,
+    queues: Vec<TunQueue>,
     name: String,
     index: u32,
     offload: Offload,
@@ -56,27 +59,81 @@ impl TunDevice {
     ///
     /// [`TunError`] says what is missing.
     pub fn create(name: &str, mtu: u16) -> Result<Self, TunError> {
-        Self::open(name, mtu, libc::IFF_TUN | libc::IFF_NO_PI)
+        Self::open(name, mtu, libc::IFF_TUN | libc::IFF_NO_PI, 1)
     }
 
     /// Makes the device with as much offload as the kernel has; [`Self::offload`] says how much. Each packet, both ways, has
-    /// [`OFFLOAD_HEADER_LEN`] octets before it, also if that is none.
+    /// [`OFFLOAD_HEADER_LEN`] octets before it, also if that is none. It has so many `queues`, at least one.
     ///
     /// # Errors
     ///
-    /// As [`Self::create`].
-    pub fn create_with_offload(name: &str, mtu: u16) -> Result<Self, TunError> {
-        let mut device = Self::open(name, mtu, libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR)?;
+    /// As [`Self::create`]; the kernel makes at most 256 queues.
+    pub fn create_with_offload(name: &str, mtu: u16, queues: usize) -> Result<Self, TunError> {
+        let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+        let mut device = Self::open(name, mtu, flags, queues)?;
         let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
         let udp = TUN_F_USO4 | TUN_F_USO6;
         let offers = [(Offload::TcpAndUdp, tcp | udp), (Offload::Tcp, tcp)];
-        let taken = offers.iter().find(|(_, features)| set_offload(&device.file, *features).is_ok());
+        // What one queue is told holds for the device.
+        let first = &device.queue().file;
+        let taken = offers.iter().find(|(_, features)| set_offload(first, *features).is_ok());
         device.offload = taken.map_or(Offload::None, |(offload, _)| *offload);
         Ok(device)
     }
 
-    fn open(name: &str, mtu: u16, flags: libc::c_int) -> Result<Self, TunError> {
+    fn open(name: &str, mtu: u16, flags: libc::c_int, queues: usize) -> Result<Self, TunError> {
         check_name(name)?;
+        let (first, name) = TunQueue::open(name, flags)?;
+        let other = |source| TunError::Other { name: name.clone(), source };
+        let index = configure(&name, mtu).map_err(other)?;
+        let mut device = Self { queues: vec![first], name, index, offload: Offload::None };
+        for _ in 1..queues {
+            let (queue, _) = TunQueue::open(&device.name, flags)?;
+            device.queues.push(queue);
+        }
+        Ok(device)
+    }
+
+    /// The queues, at least one. A packet may come out of any, and may be written to any.
+    #[must_use]
+    pub fn queues(&self) -> &[TunQueue] {
+        &self.queues
+    }
+
+    /// The first queue, which is the only one of a device made by [`Self::create`].
+    #[must_use]
+    pub fn queue(&self) -> &TunQueue {
+        &self.queues[0]
+    }
+
+    /// What the kernel leaves to this process, and takes from it.
+    #[must_use]
+    pub fn offload(&self) -> Offload {
+        self.offload
+    }
+
+    /// The device's name, with its number filled in.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device's index, as [`crate::netlink`] takes it.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+}
+
+/// One queue of a device. Several threads may use it at once; it never blocks.
+#[derive(Debug)]
+pub struct TunQueue {
+    file: File,
+}
+
+impl TunQueue {
+    /// Opens a queue of the device `name`, which is made if it is not there; returns its name with the number filled in.
+    fn open(name: &str, flags: libc::c_int) -> Result<(Self, String), TunError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -86,10 +143,7 @@ impl TunDevice {
         let mut request = Request::named(name);
         request.set_flags(flags as libc::c_short);
         request.submit(&file, libc::TUNSETIFF).map_err(|source| create_fault(name, source))?;
-        let name = request.name();
-        let other = |source| TunError::Other { name: name.clone(), source };
-        let index = configure(&name, mtu).map_err(other)?;
-        Ok(Self { file, name, index, offload: Offload::None })
+        Ok((Self { file }, request.name()))
     }
 
     /// Reads one IP packet that the machine sends through the device; returns its length.
@@ -122,27 +176,9 @@ impl TunDevice {
         rustix::io::retry_on_intr(|| rustix::io::writev(&self.file, parts))?;
         Ok(())
     }
-
-    /// What the kernel leaves to this process, and takes from it.
-    #[must_use]
-    pub fn offload(&self) -> Offload {
-        self.offload
-    }
-
-    /// The device's name, with its number filled in.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The device's index, as [`crate::netlink`] takes it.
-    #[must_use]
-    pub fn index(&self) -> u32 {
-        self.index
-    }
 }
 
-impl AsFd for TunDevice {
+impl AsFd for TunQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

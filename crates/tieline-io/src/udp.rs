@@ -39,6 +39,9 @@ pub const BATCH: usize = 16;
 /// Octets of one receive operation: what `UDP_GRO` may hand over at once.
 const SLOT_BYTES: usize = 1 << 16;
 
+/// Datagrams that the kernel joins to one (`UDP_GRO_CNT_MAX`).
+pub const DATAGRAMS_JOINED_MAX: usize = 64;
+
 /// A UDP socket; IPv4 and IPv6 at once where it is bound to the IPv6 wildcard.
 #[derive(Debug)]
 pub struct UdpSocket {
@@ -190,12 +193,9 @@ impl UdpSocket {
         let mut slots = buffers.octets.chunks_mut(SLOT_BYTES);
         let mut views: [IoSliceMut<'_>; BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(slots.next().unwrap_or_default()));
-        let count = self.state.recv(UdpSockRef::from(&self.socket), &mut views, &mut buffers.metas)?;
-        Ok(Datagrams {
-            slots: buffers.octets.chunks_mut(SLOT_BYTES).zip(buffers.metas[..count].iter()),
-            rest: &mut [],
-            meta: RecvMeta::default(),
-        })
+        buffers.count = 0;
+        buffers.count = self.state.recv(UdpSockRef::from(&self.socket), &mut views, &mut buffers.metas)?;
+        Ok(buffers.datagrams())
     }
 
     /// The address the socket is bound to, canonical.
@@ -259,15 +259,35 @@ impl AsFd for UdpSocket {
     }
 }
 
-/// Room for one batch, owned by the receiving thread. One MiB of address space, of which the kernel touches what arrives.
+/// Room for one batch, owned by a receiving thread. One MiB of address space, of which the kernel touches what arrives.
 pub struct ReceiveBuffers {
     octets: Box<[u8]>,
     metas: [RecvMeta; BATCH],
+    /// Operations of the last batch.
+    count: usize,
+}
+
+impl ReceiveBuffers {
+    /// The datagrams of the last batch once more, as whoever had them has left them.
+    pub fn datagrams(&mut self) -> Datagrams<'_> {
+        Datagrams {
+            slots: self.octets.chunks_mut(SLOT_BYTES).zip(self.metas[..self.count].iter()),
+            rest: &mut [],
+            meta: RecvMeta::default(),
+        }
+    }
+
+    /// Octets of the last batch.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.metas[..self.count].iter().map(|meta| meta.len).sum()
+    }
 }
 
 impl Default for ReceiveBuffers {
     fn default() -> Self {
-        Self { octets: vec![0; SLOT_BYTES * BATCH].into_boxed_slice(), metas: [RecvMeta::default(); BATCH] }
+        let octets = vec![0; SLOT_BYTES * BATCH].into_boxed_slice();
+        Self { octets, metas: [RecvMeta::default(); BATCH], count: 0 }
     }
 }
 

@@ -301,7 +301,7 @@ impl Engine {
             woken = true;
         }
         if woken {
-            self.parts.ports.sending.wake();
+            self.parts.ports.wake_senders();
         }
     }
 

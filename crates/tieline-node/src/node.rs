@@ -4,7 +4,7 @@
 //! nothing on the system is changed before the configuration was read whole. Then the process gives up what it does not
 //! need, and only then are there threads.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, thread};
 
 use ipnet::IpNet;
 use rand::{TryRngCore, rngs::OsRng};
@@ -29,7 +29,7 @@ use crate::{
     engine::{Command, Engine, Inputs, PacketPathEnded, Parts},
     network::{Network, NetworkError},
     offers,
-    packet_path::{HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl},
+    packet_path::{HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl, intake::QUEUES},
     places::{LineFiles, LineName, Places, PlacesError},
     state::State,
     status,
@@ -40,6 +40,9 @@ use crate::{
     },
 };
 
+/// Packet threads for each direction on a machine with many processors. All that comes in is delivered by one after the other, so more
+/// would wait for each other.
+pub const LANES_MAX: usize = 4;
 /// Messages of the far end, and commands, that wait for the control task.
 const INBOX_MAX: usize = 16;
 
@@ -52,12 +55,17 @@ pub struct Options {
     pub unconfined: bool,
     /// As [`tieline_seal::Config::fast_aes`].
     pub fast_aes: bool,
+    /// Packet threads for each direction.
+    pub lanes: usize,
 }
 
 impl Default for Options {
     /// A line's end as `up` runs it, with what this processor is good at.
     fn default() -> Self {
-        Self { without_routes: false, unconfined: false, fast_aes: processor::has_fast_aes() }
+        // Half of the processors for each direction, but no more than the one replay window can keep in order.
+        let lanes = thread::available_parallelism().map_or(1, |processors| processors.get() / 2);
+        let lanes = lanes.clamp(1, LANES_MAX);
+        Self { without_routes: false, unconfined: false, fast_aes: processor::has_fast_aes(), lanes }
     }
 }
 
@@ -153,7 +161,7 @@ impl Node {
 
         let socket = UdpSocket::bind(config.listen).map_err(|source| StartError::Medium { source })?;
         let device = routes
-            .then(|| TunDevice::create_with_offload(&config.device, config.mtu))
+            .then(|| TunDevice::create_with_offload(&config.device, config.mtu, options.lanes * QUEUES))
             .transpose()
             .map_err(|source| StartError::Device { source })?;
         let line_address = offers::line_address(&line.secrets.private_key.public_key());

@@ -17,9 +17,11 @@
 //! Where they may, both run in real time: what comes for them on a busy machine does not wait for the slices of other
 //! programs. In exchange they rest often (`pace`).
 
+pub mod intake;
 pub mod pace;
 mod receiver;
 mod run;
+mod sealer;
 mod sender;
 
 use std::{
@@ -36,7 +38,7 @@ use std::{
 };
 
 use crossbeam_queue::ArrayQueue;
-use receiver::Receiver;
+use receiver::{Order, Receiver};
 use sender::Sender;
 use tieline_io::{tun::TunDevice, udp::UdpSocket, wait::Waker};
 use tieline_line::{Inbound, Outbound, Outgoing, Shared, counters::DropReason};
@@ -106,9 +108,9 @@ pub struct Ports {
     pub outgoing: ArrayQueue<Outgoing>,
     /// Label 16.
     pub streams: Arc<StreamChannel>,
-    /// Wakes the sending thread.
-    pub sending: Arc<Waker>,
-    /// Wakes the receiving thread; only to stop it.
+    /// Wakes the sending threads, one each; the first one serves control and the streams.
+    pub senders: Vec<Arc<Waker>>,
+    /// Wakes the receiving threads; only to stop them.
     pub receiving: Waker,
     /// The line's counters.
     pub shared: Arc<Shared>,
@@ -118,7 +120,8 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Puts together what the threads work with.
+    /// Puts together what the threads work with; `sending` wakes the first that sends. There are as many threads for each direction as the
+    /// device has queues for ([`intake::QUEUES`] each), at least one.
     ///
     /// # Errors
     ///
@@ -131,17 +134,33 @@ impl Ports {
         shared: Arc<Shared>,
         mtu: usize,
     ) -> io::Result<Arc<Self>> {
+        let lanes = device.as_ref().map_or(1, |device| device.queues().len() / intake::QUEUES).max(1);
+        let mut senders = vec![sending];
+        for _ in 1..lanes {
+            senders.push(Arc::new(Waker::new()?));
+        }
         Ok(Arc::new(Self {
             socket,
             device,
             outgoing: ArrayQueue::new(tieline_line::control::OUTGOING_MAX),
             streams,
-            sending,
+            senders,
             receiving: Waker::new()?,
             shared,
             mtu,
             stopping: AtomicBool::new(false),
         }))
+    }
+
+    /// Threads for each direction.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        self.senders.len()
+    }
+
+    /// Wakes all that send: there is a session, or something of control.
+    pub fn wake_senders(&self) {
+        self.senders.iter().for_each(|sender| sender.wake());
     }
 }
 
@@ -153,7 +172,7 @@ pub struct PacketPath {
 }
 
 impl PacketPath {
-    /// Starts both threads, of the caller's class of scheduling.
+    /// Starts the threads, of the caller's class of scheduling.
     ///
     /// # Errors
     ///
@@ -164,11 +183,15 @@ impl PacketPath {
         inbound: Inbound,
         control: ToControl,
     ) -> io::Result<Self> {
-        let sender = Sender::new(Arc::clone(&ports), outbound, control.reports.clone());
-        let receiver = Receiver::new(Arc::clone(&ports), inbound, control);
-        let mut path = Self { ports, threads: Vec::new() };
-        path.threads.push(Thread::start("send", move || sender.run())?);
-        path.threads.push(Thread::start("receive", move || receiver.run())?);
+        let (lanes, opener, reports) = (ports.lanes(), inbound.opener(), control.reports.clone());
+        let order = Order::new(Arc::clone(&ports), inbound, control);
+        let mut path = Self { ports: Arc::clone(&ports), threads: Vec::new() };
+        for lane in 0..lanes {
+            let sender = Sender::new(Arc::clone(&ports), lane, outbound.another(), reports.clone());
+            let receiver = Receiver::new(Arc::clone(&ports), Arc::clone(&order), lanes == 1, opener.clone());
+            path.threads.push(Thread::start("send", move || sender.run())?);
+            path.threads.push(Thread::start("receive", move || receiver.run())?);
+        }
         Ok(path)
     }
 }
@@ -176,7 +199,7 @@ impl PacketPath {
 impl Drop for PacketPath {
     fn drop(&mut self) {
         self.ports.stopping.store(true, Ordering::Release);
-        self.ports.sending.wake();
+        self.ports.wake_senders();
         self.ports.receiving.wake();
         let until = Instant::now() + STOP_WAIT_MAX;
         for thread in self.threads.drain(..) {

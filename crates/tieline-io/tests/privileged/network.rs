@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_device_has_the_name_mtu_and_index_it_was_made_with", device_has_what_it_was_made_with),
     ("a_taken_device_name_is_told_as_such", taken_name_is_told),
     ("packets_go_out_and_come_in_through_the_device", packets_go_out_and_come_in),
+    ("answers_come_out_of_the_queue_that_their_flow_was_written_to", answers_come_out_of_their_queue),
     ("a_dropped_device_takes_its_addresses_and_routes_along", dropped_device_takes_all_along),
     ("addresses_are_given_twice_without_harm_and_taken_once", addresses_are_given_and_taken),
     ("an_ipv6_address_is_usable_at_once", ipv6_address_is_usable_at_once),
@@ -84,10 +85,39 @@ fn packets_go_out_and_come_in() {
         // Sent back with source and destination exchanged, neither checksum changes.
         let (source, destination) = packet[12..20].split_at_mut(4);
         source.swap_with_slice(destination);
-        device.write(&packet).unwrap();
+        device.queue().write(&packet).unwrap();
         let mut buffer = [0; 64];
         let (length, from) = socket.recv_from(&mut buffer).unwrap();
         assert_eq!((&buffer[..length], from), (b"payload".as_slice(), "192.0.2.2:7".parse().unwrap()));
+    });
+}
+
+fn answers_come_out_of_their_queue() {
+    in_namespace(async |netlink| {
+        const QUEUES: usize = 5;
+        let device = TunDevice::create_with_offload("tie0", MTU, QUEUES).unwrap();
+        assert_eq!(device.queues().len(), QUEUES);
+        netlink.add_address(device.index(), net("192.0.2.1/24")).await.unwrap();
+        netlink.set_link_up(device.index(), None).await.unwrap();
+        for (port, queue) in (7..27_u8).zip((0..QUEUES).cycle()) {
+            let socket = UdpSocket::bind(SocketAddr::from(([192, 0, 2, 1], port.into()))).unwrap();
+            socket.set_read_timeout(LIMIT).unwrap();
+            // No checksum, which UDP over IPv4 may do without.
+            let mut packet = [0; 10 + 28 + 8];
+            packet[10..38].copy_from_slice(&[
+                0x45, 0, 0, 36, 0, 0, 0, 0, 64, 17, 0xf6, 0xc5, 192, 0, 2, 2, 192, 0, 2, 1, 0, port, 0, port,
+                0, 16, 0, 0,
+            ]);
+            device.queues()[queue].write(&packet).unwrap();
+            let mut buffer = [0; 64];
+            let (length, from) = socket.recv_from(&mut buffer).unwrap();
+            socket.send_to(&buffer[..length], from).unwrap();
+            assert!(
+                !wait_readable(&[device.queues()[queue].as_fd()], LIMIT).unwrap().is_empty(),
+                "port {port}"
+            );
+            while device.queues()[queue].read(&mut packet).is_ok() {}
+        }
     });
 }
 
@@ -95,8 +125,8 @@ fn packets_go_out_and_come_in() {
 fn read_udp(device: &TunDevice) -> Vec<u8> {
     let mut buffer = [0; MTU as usize];
     loop {
-        assert!(!wait_readable(&[device.as_fd()], LIMIT).unwrap().is_empty(), "no packet in time");
-        let length = device.read(&mut buffer).unwrap();
+        assert!(!wait_readable(&[device.queue().as_fd()], LIMIT).unwrap().is_empty(), "no packet in time");
+        let length = device.queue().read(&mut buffer).unwrap();
         if buffer[0] >> 4 == 4 && buffer[9] == 17 {
             return buffer[..length].to_vec();
         }
@@ -148,7 +178,7 @@ fn ipv6_address_is_usable_at_once() {
             let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number);
             netlink.add_address(device.index(), IpNet::from(IpAddr::from(address))).await.unwrap();
             let socket = UdpSocket::bind((address, 7)).unwrap();
-            device.write(&udp_v6("2001:db8:1::1".parse().unwrap(), address)).unwrap();
+            device.queue().write(&udp_v6("2001:db8:1::1".parse().unwrap(), address)).unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
             let received = socket.recv(&mut [0; 8]);
             assert_eq!(received.map_err(|error| error.kind()), Ok(2), "address {number}");
@@ -305,11 +335,12 @@ fn missing_is_not_found() {
 fn removed_device_is_gone() {
     in_namespace(async |netlink| {
         let device = TunDevice::create("tie0", MTU).unwrap();
-        let nothing = device.read(&mut [0; 64]).unwrap_err();
+        let nothing = device.queue().read(&mut [0; 64]).unwrap_err();
         assert!(!tun::is_gone(&nothing), "{nothing}");
         assert!(netlink.remove_link(device.index()).await.unwrap());
-        assert!(wait_readable(&[device.as_fd()], LIMIT).unwrap().contains(0));
-        let gone = [device.read(&mut [0; 64]).unwrap_err(), device.write(&[0x45; 20]).unwrap_err()];
+        assert!(wait_readable(&[device.queue().as_fd()], LIMIT).unwrap().contains(0));
+        let gone =
+            [device.queue().read(&mut [0; 64]).unwrap_err(), device.queue().write(&[0x45; 20]).unwrap_err()];
         assert!(gone.iter().all(tun::is_gone), "{gone:?}");
     });
 }

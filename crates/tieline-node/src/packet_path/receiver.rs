@@ -1,53 +1,121 @@
-//! The receiving thread: opens what the medium brings and gives it to the device, to the streams and to control.
+//! A receiving thread: opens what the medium brings and gives it to the device, to the streams and to control.
+//!
+//! Where there are several, one after the other takes a batch from the socket. What costs most, the opening, each does for itself; then
+//! it waits until the batches before its own are delivered ([`Order`]). So nothing overtakes anything, and one replay window sees all. A
+//! small batch is not worth waking another thread for: who has it keeps the socket until it is delivered.
 
 use std::{
     io,
     net::SocketAddr,
     os::fd::AsFd,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    thread,
     time::Instant,
 };
 
-use tieline_io::{tun::Offload, udp::ReceiveBuffers, wait::wait_readable};
-use tieline_line::{Delivery, Inbound, counters::DropReason, join::Joiner};
+use tieline_io::{
+    tun::Offload,
+    udp::{BATCH, DATAGRAMS_JOINED_MAX, ReceiveBuffers},
+    wait::wait_readable,
+};
+use tieline_line::{
+    Authentic, Delivery, Inbound, Opener, Received, counters::DropReason, flow, join::Joiner,
+};
 use tieline_wire::time::Now;
 
 use super::{Handshake, Ports, Report, ToControl, Watch, pace::Pace, report};
 
-pub(super) struct Receiver {
+/// Octets of a batch from which on another thread may take the next one meanwhile: opening them takes longer than waking it.
+const SHARED_OCTETS: usize = 64 << 10;
+
+/// What the receiving threads of a line have in common.
+pub(super) struct Order {
+    /// Whoever has it takes the next batch from the socket.
+    socket: Mutex<Socket>,
+    delivery: Mutex<Deliverer>,
+    /// Told when a batch was delivered.
+    delivered: Condvar,
+}
+
+struct Socket {
+    pace: Pace,
+    /// Batches taken that were not delivered at once.
+    taken: u64,
+}
+
+/// Delivers packets in the order of their arrival.
+struct Deliverer {
     ports: Arc<Ports>,
     inbound: Inbound,
     control: ToControl,
+    /// Batches delivered of those that were not at once.
+    delivered: u64,
+}
+
+impl Order {
+    pub(super) fn new(ports: Arc<Ports>, inbound: Inbound, control: ToControl) -> Arc<Self> {
+        Arc::new(Self {
+            socket: Mutex::new(Socket { pace: Pace::of_receiving(Instant::now()), taken: 0 }),
+            delivery: Mutex::new(Deliverer { ports, inbound, control, delivered: 0 }),
+            delivered: Condvar::new(),
+        })
+    }
+
+    /// Waits until all batches before number `batch` are delivered.
+    fn turn_of(&self, batch: u64) -> MutexGuard<'_, Deliverer> {
+        let delivery = self.delivery.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_early = |deliverer: &mut Deliverer| deliverer.delivered < batch;
+        self.delivered.wait_while(delivery, is_early).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One receiving thread.
+pub(super) struct Receiver {
+    ports: Arc<Ports>,
+    order: Arc<Order>,
+    /// Whether it is the only one.
+    is_alone: bool,
+    opener: Opener,
+    buffers: ReceiveBuffers,
+    /// What was opened of the batch.
+    opened: Vec<Option<Authentic>>,
+    joins_udp: bool,
 }
 
 impl Receiver {
-    pub(super) fn new(ports: Arc<Ports>, inbound: Inbound, control: ToControl) -> Self {
-        Self { ports, inbound, control }
+    pub(super) fn new(ports: Arc<Ports>, order: Arc<Order>, is_alone: bool, opener: Opener) -> Self {
+        let joins_udp = ports.device.as_ref().is_some_and(|device| device.offload() == Offload::TcpAndUdp);
+        let opened = Vec::with_capacity(if is_alone { 0 } else { BATCH * DATAGRAMS_JOINED_MAX });
+        Self { ports, order, is_alone, opener, buffers: ReceiveBuffers::default(), opened, joins_udp }
     }
 
     pub(super) fn run(mut self) {
-        let ports = Arc::clone(&self.ports);
-        let _watch = Watch { ports: Arc::clone(&ports), reports: self.control.reports.clone() };
-        let mut buffers = ReceiveBuffers::default();
-        let joins_udp = ports.device.as_ref().is_some_and(|device| device.offload() == Offload::TcpAndUdp);
-        let mut pace = Pace::new(Instant::now());
+        let (ports, order) = (Arc::clone(&self.ports), Arc::clone(&self.order));
+        let reports = order.turn_of(0).control.reports.clone();
+        let _watch = Watch { ports: Arc::clone(&ports), reports };
         while !ports.stopping.load(Ordering::Acquire) {
+            let mut socket = order.socket.lock().unwrap_or_else(PoisonError::into_inner);
             let mut is_done = false;
-            match ports.socket.recv_batch(&mut buffers) {
+            match ports.socket.recv_batch(&mut self.buffers) {
                 Ok(datagrams) => {
-                    let now = Now::from_system();
-                    let mut joiner = Joiner::new(joins_udp);
-                    for datagram in datagrams {
-                        pace.count(1);
-                        self.receive(now, datagram.from, datagram.octets, &mut joiner);
+                    socket.pace.count(datagrams.count());
+                    if !self.is_alone && self.buffers.octets() >= SHARED_OCTETS {
+                        let batch = socket.taken;
+                        socket.taken += 1;
+                        drop(socket);
+                        self.open_and_deliver(batch);
+                        continue;
                     }
-                    self.write(&mut joiner);
+                    self.deliver_sealed(&mut order.turn_of(socket.taken));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_done = true,
                 // An ICMP answer to something sent earlier, for instance; the socket stays usable.
                 Err(error) => tracing::debug!(%error, "the socket gives no datagram"),
             }
-            pace.rest(is_done, || self.sleep());
+            socket.pace.rest(is_done, |limit| match limit {
+                Some(pause) => thread::sleep(pause),
+                None => self.sleep(),
+            });
         }
     }
 
@@ -57,9 +125,43 @@ impl Receiver {
         }
     }
 
-    fn receive<'b>(&mut self, now: Now, from: SocketAddr, datagram: &'b mut [u8], joiner: &mut Joiner<'b>) {
+    /// Opens and delivers a batch datagram by datagram.
+    fn deliver_sealed(&mut self, deliverer: &mut Deliverer) {
+        let now = Now::from_system();
+        let mut joiner = Joiner::new(self.joins_udp);
+        for datagram in self.buffers.datagrams() {
+            let received = deliverer.inbound.handle_datagram(now.monotonic, datagram.from, datagram.octets);
+            deliverer.deliver(now, datagram.from, received, &mut joiner);
+        }
+        deliverer.write(&mut joiner);
+    }
+
+    /// Opens a batch while others are at theirs, and delivers it in its turn.
+    fn open_and_deliver(&mut self, batch: u64) {
+        let now = Now::from_system();
+        self.opened.clear();
+        for datagram in self.buffers.datagrams() {
+            self.opened.push(self.opener.open(now.monotonic, datagram.octets).ok());
+        }
+        let mut deliverer = self.order.turn_of(batch);
+        let mut joiner = Joiner::new(self.joins_udp);
+        for (datagram, opened) in self.buffers.datagrams().zip(&self.opened) {
+            // What was not opened has been counted.
+            if let Some(authentic) = *opened {
+                let (from, octets) = (datagram.from, datagram.octets);
+                let received = deliverer.inbound.handle_authentic(now.monotonic, from, octets, authentic);
+                deliverer.deliver(now, from, received, &mut joiner);
+            }
+        }
+        deliverer.write(&mut joiner);
+        deliverer.delivered += 1;
+        self.order.delivered.notify_all();
+    }
+}
+
+impl Deliverer {
+    fn deliver<'b>(&self, now: Now, from: SocketAddr, received: Received<'b>, joiner: &mut Joiner<'b>) {
         let ports = &self.ports;
-        let received = self.inbound.handle_datagram(now.monotonic, from, datagram);
         match received.delivery {
             Delivery::Nothing => {}
             Delivery::Ip(packet) => {
@@ -90,13 +192,17 @@ impl Receiver {
         }
     }
 
-    /// Writes what was joined to the device.
+    /// Writes what was joined to the device, by the queue that all packets of the flow go by: so what comes back comes out there.
     fn write(&self, joiner: &mut Joiner<'_>) {
         let ports = &self.ports;
         joiner.flush(|parts| {
-            let written = ports.device.as_ref().map(|device| device.write_parts(parts));
+            let written = ports.device.as_ref().map(|device| {
+                // The offload header is the first part.
+                let flow = parts.get(1).map_or(0, |packet| flow::hash(packet));
+                let queues = device.queues();
+                queues[flow as usize % queues.len()].write_parts(parts)
+            });
             if !matches!(written, Some(Ok(()))) {
-                // The first part is the offload header, every other a packet.
                 for _ in 1..parts.len() {
                     ports.shared.counters.dropped(DropReason::NoDevice);
                 }

@@ -30,9 +30,7 @@ use crate::packet_ring::{NoRoom, PacketRing, Popped};
 pub const OUTGOING_PACKETS_MAX: usize = 256;
 /// Packets that wait for QUIC: as many as the receiving thread may find in one batch, since QUIC may not have its turn before the
 /// batch is delivered.
-pub const INCOMING_PACKETS_MAX: usize = udp::BATCH * DATAGRAMS_JOINED_MAX;
-/// Datagrams that the kernel joins to one (`UDP_GRO_CNT_MAX`).
-const DATAGRAMS_JOINED_MAX: usize = 64;
+pub const INCOMING_PACKETS_MAX: usize = udp::BATCH * udp::DATAGRAMS_JOINED_MAX;
 
 /// The two rings and those who wait for them.
 #[derive(Debug)]

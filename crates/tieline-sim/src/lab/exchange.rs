@@ -170,7 +170,7 @@ impl Exchange {
         for (slot, party) in descriptors[1..].iter_mut().zip(&self.parties) {
             // The waker stands in for a device that is no more, which would never let us sleep.
             if !party.is_gone {
-                *slot = party.device.as_fd();
+                *slot = party.device.queue().as_fd();
             }
         }
         // Fails only for descriptors that are not open, and these are ours.
@@ -189,7 +189,7 @@ impl Exchange {
             }
             let now = Instant::now();
             for _ in 0..BATCH {
-                let length = match self.parties[from].device.read(&mut self.scratch) {
+                let length = match self.parties[from].device.queue().read(&mut self.scratch) {
                     Ok(length) => length,
                     Err(error) => {
                         self.parties[from].is_gone = tun::is_gone(&error);
@@ -250,7 +250,7 @@ impl Exchange {
             && !translate_inwards(nat, now, &mut packet)
         {
             self.counters.refused_by_nat += 1;
-        } else if party.device.write(packet.octets()).is_err() {
+        } else if party.device.queue().write(packet.octets()).is_err() {
             self.counters.not_taken += 1;
         }
         self.keep_spare(packet.into_buffer());

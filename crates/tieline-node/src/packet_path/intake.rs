@@ -1,0 +1,158 @@
+//! What the machine sends through the device, in an order in which a lone packet passes a stream.
+//!
+//! The device has many queues, and the kernel keeps all packets of a flow in one of them ([`tieline_io::tun`]). Those queues that bring
+//! little go first. While the thread pauses because there is much to do, it still wakes for them. So a question, a keystroke or a voice
+//! packet does not wait behind a transfer of files, unless its flow happens to share a queue with it.
+
+use std::{
+    array, io,
+    ops::ControlFlow,
+    os::fd::{AsFd, BorrowedFd},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tieline_io::{
+    tun::{OFFLOAD_HEADER_LEN, TunQueue},
+    wait::{WATCHED_MAX, wait_readable},
+};
+
+use super::pace::Rate;
+
+/// Queues of one thread: as many as it can wait for together with its waker. The more there are, the less often two flows share one.
+pub const QUEUES: usize = WATCHED_MAX - 1;
+
+/// A queue that brings more packets than these in a millisecond is a stream; packets of TCP have up to 64 KiB here.
+const LONE_PACKETS: u32 = 8;
+/// Packets that one queue may give before the next is served.
+const TURN_PACKETS: usize = 32;
+/// Octets that one queue may give before the next is served: the longest packet.
+const TURN_OCTETS: usize = 64 << 10;
+/// Octets of one look at all queues: some 100 µs at full speed. A lone packet that comes meanwhile waits for that long.
+const LOOK_OCTETS: usize = 128 << 10;
+/// The longest packet of the device.
+const PACKET_LEN_MAX: usize = 65_535;
+
+/// Takes packets from the queues of one thread.
+#[derive(Debug)]
+pub struct Intake {
+    rates: [Rate; QUEUES],
+    /// Which queues had something when they were last looked at.
+    ready: [bool; QUEUES],
+    /// Whether that was just now, by a wait.
+    is_fresh: bool,
+    /// The queue that is served first among its like.
+    first: usize,
+    /// What was read last, with the offload header before it.
+    packet: Box<[u8]>,
+}
+
+impl Intake {
+    /// Nothing has come yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            rates: [Rate::new(now); QUEUES],
+            ready: [false; QUEUES],
+            is_fresh: false,
+            first: 0,
+            packet: vec![0; OFFLOAD_HEADER_LEN + PACKET_LEN_MAX].into_boxed_slice(),
+        }
+    }
+
+    /// Sleeps until one of at most [`QUEUES`] `queues` has something, `also` is readable, or `limit` has passed.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn wait(
+        &mut self,
+        queues: &[TunQueue],
+        also: BorrowedFd<'_>,
+        limit: Option<Duration>,
+    ) -> io::Result<()> {
+        let mut descriptors = [also; QUEUES + 1];
+        for (slot, queue) in descriptors.iter_mut().zip(queues) {
+            *slot = queue.as_fd();
+        }
+        let readable = wait_readable(&descriptors[..=queues.len()], limit)?;
+        self.ready = array::from_fn(|index| index < queues.len() && readable.contains(index));
+        self.is_fresh = true;
+        Ok(())
+    }
+
+    /// Sleeps until one of the `queues` that bring little has something, or `limit` has passed; whether there is something.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn wait_for_lone(&mut self, queues: &[TunQueue], limit: Duration) -> io::Result<bool> {
+        let now = Instant::now();
+        let is_lone: [bool; QUEUES] = array::from_fn(|index| !self.rates[index].is_above(LONE_PACKETS, now));
+        let Some((_, quiet)) = queues.iter().enumerate().find(|(index, _)| is_lone[*index]) else {
+            thread::sleep(limit);
+            return Ok(false);
+        };
+        // What is not waited for has its place taken by one that is.
+        let mut descriptors = [quiet.as_fd(); QUEUES];
+        for (index, queue) in queues.iter().enumerate().filter(|(index, _)| is_lone[*index]) {
+            descriptors[index] = queue.as_fd();
+        }
+        let readable = wait_readable(&descriptors[..queues.len()], Some(limit))?;
+        self.ready =
+            array::from_fn(|index| index < queues.len() && is_lone[index] && readable.contains(index));
+        self.is_fresh = true;
+        Ok(!readable.is_empty())
+    }
+
+    /// Gives what the queues have to `take`, each packet with the offload header before it, until they are empty or have had their turn.
+    /// Those that bring little come first. Returns whether there was anything.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said of a queue; what the others have is still there.
+    pub fn take(
+        &mut self,
+        queues: &[TunQueue],
+        now: Instant,
+        mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> io::Result<bool> {
+        if !std::mem::take(&mut self.is_fresh) {
+            self.wait(queues, queues[0].as_fd(), Some(Duration::ZERO))?;
+            self.is_fresh = false;
+        }
+        let is_lone: [bool; QUEUES] = array::from_fn(|index| !self.rates[index].is_above(LONE_PACKETS, now));
+        let first = self.first;
+        let round = || (first..queues.len()).chain(0..first);
+        let in_order =
+            round().filter(|index| is_lone[*index]).chain(round().filter(|index| !is_lone[*index]));
+        let mut octets = 0;
+        let mut found = false;
+        for index in in_order.filter(|index| self.ready[*index]) {
+            if octets >= LOOK_OCTETS {
+                // It is the first next time.
+                self.first = index;
+                break;
+            }
+            let of_this = octets;
+            for _ in 0..TURN_PACKETS {
+                match queues[index].read(&mut self.packet) {
+                    Ok(len) => {
+                        found = true;
+                        octets += len;
+                        self.rates[index].count(1);
+                        if take(&self.packet[..len]).is_break() {
+                            return Ok(true);
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
+                }
+                if octets - of_this >= TURN_OCTETS {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+}
