@@ -15,7 +15,7 @@ pub(crate) struct Metric {
 /// How many there are.
 pub(crate) const COUNT: usize = 13;
 
-/// The figures of one run, in the order of [`METRICS`]; `None` where there is none (a bare cable has no daemon).
+/// The figures of one run, in the order of [`METRICS`]; `None` where there is none (a bare cable and the kernel have no daemon).
 pub(crate) type Figures = [Option<f64>; COUNT];
 
 /// In the order of the table.

@@ -9,8 +9,8 @@ const USAGE: &str = "\
 cargo xtask bench tunnel [OPTION]...
   --seconds N          of each TCP measurement (default 5)
   --rounds N           runs of each tunnel on each cable (default 3)
-  --only PEER,...      of veth, floor, tieline, tieline-chacha20, wireguard-go, wireguard-go-2022, boringtun, gotatun,
-                       openvpn, fastd, tinc, nebula
+  --only PEER,...      of veth, vxlan, floor (these three seal nothing), tieline, tieline-chacha20, wireguard-go,
+                       wireguard-go-2022, boringtun, gotatun, openvpn, fastd, tinc, nebula
   --cable KIND         whole (64 KiB in one piece), wire (no packet over 1,500 octets) or both (default)
   --wireguard-go PATH  one with segmentation offload (0.0.20230223 or newer); without it only Debian 12's of 2022, if that is installed
   --boringtun PATH     default boringtun-cli

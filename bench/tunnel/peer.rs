@@ -23,6 +23,8 @@ const MTU: u16 = 1420;
 pub(crate) enum Peer {
     /// The cable itself.
     Veth,
+    /// The kernel's own tunnel, which does not seal.
+    Vxlan,
     /// Our packet path with sealing left out.
     Floor,
     Tieline,
@@ -40,7 +42,7 @@ pub(crate) enum Peer {
     Nebula,
 }
 
-/// The daemons of a tunnel that is up; none for the bare cable.
+/// The daemons of a tunnel that is up; none for the bare cable and what the kernel does.
 pub(crate) struct Running {
     pub(crate) daemons: Vec<Daemon>,
 }
@@ -54,8 +56,9 @@ impl Running {
 
 impl Peer {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Veth,
+        Self::Vxlan,
         Self::Floor,
         Self::Tieline,
         Self::TielineChaCha20,
@@ -72,6 +75,7 @@ impl Peer {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Veth => "veth",
+            Self::Vxlan => "vxlan",
             Self::Floor => "floor",
             Self::Tieline => "tieline",
             Self::TielineChaCha20 => "tieline-chacha20",
@@ -86,9 +90,9 @@ impl Peer {
         }
     }
 
-    /// Whether it is a tunnel that somebody uses, to be compared with.
+    /// Whether it is another's tunnel that seals, to be compared with.
     pub(crate) fn is_competitor(self) -> bool {
-        !matches!(self, Self::Veth | Self::Floor | Self::Tieline | Self::TielineChaCha20)
+        !matches!(self, Self::Veth | Self::Vxlan | Self::Floor | Self::Tieline | Self::TielineChaCha20)
     }
 
     /// The programs it needs, the one that knows its version first.
@@ -98,7 +102,7 @@ impl Peer {
             options.wireguard_go.clone().unwrap_or("wireguard-go with offloads (--wireguard-go PATH)".into())
         };
         match self {
-            Self::Veth => vec![],
+            Self::Veth | Self::Vxlan => vec![],
             Self::Floor => vec![options.floor.clone()],
             Self::Tieline => vec![options.tieline.clone()],
             Self::TielineChaCha20 => vec![options.tieline.clone(), options.chacha20.clone()],
@@ -139,7 +143,8 @@ impl Peer {
                 offices.target = offices.a.outside;
                 Ok(vec![])
             }
-            Self::Floor => bare::start(&options.floor, offices),
+            Self::Vxlan => bare::start_vxlan(offices),
+            Self::Floor => bare::start_floor(&options.floor, offices),
             Self::Tieline => {
                 let ends = tieline::Up { program: &options.tieline, arguments: &["up", "--foreground"] };
                 tieline::start(&options.tieline, &ends, offices)
