@@ -10,11 +10,12 @@ cargo xtask bench tunnel [OPTION]...
   --seconds N          of each TCP measurement (default 5)
   --rounds N           runs of each tunnel on each cable (default 3)
   --only PEER,...      of veth, vxlan, floor (these three seal nothing), tieline, tieline-chacha20, wireguard-go,
-                       wireguard-go-2022, boringtun, gotatun, openvpn, fastd, tinc, nebula
+                       wireguard-go-2022, boringtun, gotatun, openvpn, fastd, tinc, nebula, vpncloud
   --cable KIND         whole (64 KiB in one piece), wire (no packet over 1,500 octets) or both (default)
   --wireguard-go PATH  one with segmentation offload (0.0.20230223 or newer); without it only Debian 12's of 2022, if that is installed
   --boringtun PATH     default boringtun-cli
   --gotatun PATH       default gotatun
+  --vpncloud PATH      default vpncloud
   --json PATH          where the figures of every run go
   --verify             measures nothing: sends random octets through each tunnel, both ways, and compares every one
 Each end of a tunnel has one processor; nothing else should run.";
@@ -38,6 +39,7 @@ pub(crate) struct Options {
     pub(crate) wireguard_go: Option<PathBuf>,
     pub(crate) boringtun: PathBuf,
     pub(crate) gotatun: PathBuf,
+    pub(crate) vpncloud: PathBuf,
 }
 
 impl Default for Options {
@@ -55,6 +57,7 @@ impl Default for Options {
             wireguard_go: None,
             boringtun: "boringtun-cli".into(),
             gotatun: "gotatun".into(),
+            vpncloud: "vpncloud".into(),
         }
     }
 }
@@ -100,6 +103,7 @@ impl Options {
             "--wireguard-go" => self.wireguard_go = Some(value.into()),
             "--boringtun" => self.boringtun = value.into(),
             "--gotatun" => self.gotatun = value.into(),
+            "--vpncloud" => self.vpncloud = value.into(),
             _ => return Err(format!("{name}: there is no such option\n{USAGE}")),
         }
         Ok(())

@@ -40,6 +40,7 @@ pub(crate) enum Peer {
     Fastd,
     Tinc,
     Nebula,
+    Vpncloud,
 }
 
 /// The daemons of a tunnel that is up; none for the bare cable and what the kernel does.
@@ -56,7 +57,7 @@ impl Running {
 
 impl Peer {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Veth,
         Self::Vxlan,
         Self::Floor,
@@ -70,6 +71,7 @@ impl Peer {
         Self::Fastd,
         Self::Tinc,
         Self::Nebula,
+        Self::Vpncloud,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -87,6 +89,7 @@ impl Peer {
             Self::Fastd => "fastd",
             Self::Tinc => "tinc",
             Self::Nebula => "nebula",
+            Self::Vpncloud => "vpncloud",
         }
     }
 
@@ -114,6 +117,7 @@ impl Peer {
             Self::Fastd => vec!["fastd".into()],
             Self::Tinc => vec!["tincd".into()],
             Self::Nebula => vec!["nebula".into(), "nebula-cert".into()],
+            Self::Vpncloud => vec![options.vpncloud.clone()],
         }
     }
 
@@ -169,6 +173,7 @@ impl Peer {
             Self::Fastd => mesh::start_fastd(offices),
             Self::Tinc => mesh::start_tinc(offices),
             Self::Nebula => mesh::start_nebula(offices),
+            Self::Vpncloud => mesh::start_vpncloud(&options.vpncloud, offices),
         };
         Ok(Running { daemons: daemons? })
     }
