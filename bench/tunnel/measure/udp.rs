@@ -1,18 +1,21 @@
 //! The largest rate of datagrams of which nearly all arrive.
 
-use super::iperf::Server;
+use super::iperf::{Server, Udp};
 
 /// The share that may be lost.
 const LOST_MAX: f64 = 0.005;
 /// Where the search begins, in packets a second.
 const FIRST: f64 = 64_000.0;
-/// Attempts; each takes a second. The last steps are of about 5 %.
-const ATTEMPTS: u32 = 8;
+/// Rates that are tried. The last steps are of about 5 %.
+const RATES: u32 = 8;
+/// Seconds in which a rate may show that it loses too much. Something else on the machine can spoil one, and what has been taken for too
+/// much bounds all rates after it.
+const SECONDS_PER_RATE: u32 = 2;
 /// A sender below this share of what was asked of it is at its end.
 const SENDER_SHARE: f64 = 0.9;
 
 /// Packets of `len` octets of UDP payload a second that were received at the largest rate at which fewer than 0.5 % were lost: doubled
-/// from [`FIRST`] until more are, then halved in between.
+/// from [`FIRST`] until more are, twice in a row, then halved in between.
 ///
 /// # Errors
 ///
@@ -20,17 +23,17 @@ const SENDER_SHARE: f64 = 0.9;
 pub(super) fn largest_rate(server: &Server<'_>, len: u32) -> Result<f64, String> {
     let (mut best, mut good, mut bad) = (0.0_f64, None, None);
     let mut problem = String::new();
-    for _ in 0..ATTEMPTS {
+    for _ in 0..RATES {
         let Some(rate) = next_rate(good, bad) else { break };
-        match server.udp(len, rate) {
-            Ok(udp) if udp.lost < LOST_MAX => {
+        match carried(server, len, rate) {
+            Ok(Some(udp)) => {
                 best = best.max(udp.received_per_second);
                 good = Some(rate);
                 if udp.sent_per_second < rate * SENDER_SHARE {
                     break;
                 }
             }
-            Ok(_) => bad = Some(rate),
+            Ok(None) => bad = Some(rate),
             // A path that is full to the brim may let the end of a measurement wait too long.
             Err(error) => {
                 problem = error;
@@ -39,6 +42,17 @@ pub(super) fn largest_rate(server: &Server<'_>, len: u32) -> Result<f64, String>
         }
     }
     if best > 0.0 { Ok(best) } else { Err(format!("no rate without loss for {len} octets: {problem}")) }
+}
+
+/// What arrived in a second at `rate`; `None` if each time too much was lost.
+fn carried(server: &Server<'_>, len: u32, rate: f64) -> Result<Option<Udp>, String> {
+    for _ in 0..SECONDS_PER_RATE {
+        let udp = server.udp(len, rate)?;
+        if udp.lost < LOST_MAX {
+            return Ok(Some(udp));
+        }
+    }
+    Ok(None)
 }
 
 fn next_rate(good: Option<f64>, bad: Option<f64>) -> Option<f64> {
