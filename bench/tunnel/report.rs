@@ -96,6 +96,9 @@ impl Report {
             names.join(" | ")
         );
         let _ = writeln!(text, "|---|{}---|---|", "---|".repeat(names.len()));
+        // A tunnel that failed sometimes has the median of its better runs: that is to be seen.
+        let counts: Vec<String> = self.peers.iter().map(|(peer, _)| self.count(cable, *peer)).collect();
+        let _ = writeln!(text, "| runs measured | {} | - | - |", counts.join(" | "));
         for (place, metric) in METRICS.iter().enumerate() {
             let medians: Vec<(Peer, Option<f64>)> =
                 self.peers.iter().map(|(peer, _)| (*peer, self.median_of(cable, *peer, place))).collect();
@@ -105,6 +108,12 @@ impl Report {
             let _ = writeln!(text, "| {} | {} | {} |", metric.name, cells.join(" | "), ratios.join(" | "));
         }
         text
+    }
+
+    /// How many of its runs were measured.
+    fn count(&self, cable: Cable, peer: Peer) -> String {
+        let runs: Vec<&Run> = self.runs.iter().filter(|run| run.cable == cable && run.peer == peer).collect();
+        format!("{} of {}", runs.iter().filter(|run| run.measured.is_ok()).count(), runs.len())
     }
 
     fn median_of(&self, cable: Cable, peer: Peer, place: usize) -> Option<f64> {
@@ -160,6 +169,15 @@ fn ratio(metric: &Metric, medians: &[(Peer, Option<f64>)], ours: Peer) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_that_failed_are_seen_beside_the_medians() {
+        let run = |round, measured| Run { round, cable: Cable::Wire, peer: Peer::Tinc, measured };
+        let runs = vec![run(1, Ok([Some(2.0); METRICS.len()])), run(2, Err("it ended".into()))];
+        let peers = vec![(Peer::Tinc, "1.0".into())];
+        let report = Report { machine: String::new(), seconds: 1, peers, runs, json: None };
+        assert!(report.markdown().contains("| runs measured | 1 of 2 |"), "{}", report.markdown());
+    }
 
     #[test]
     fn the_best_peer_is_a_tunnel_and_the_best_way_is_that_of_the_metric() {
