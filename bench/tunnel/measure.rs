@@ -6,7 +6,7 @@ mod udp;
 
 use std::time::Duration;
 
-use self::iperf::{Direction, Server};
+use self::iperf::{ATTEMPTS, Direction, Server, Tcp};
 use self::ping::RoundTrips;
 use crate::machine;
 use crate::metric::Figures;
@@ -36,7 +36,7 @@ pub(crate) fn all(options: &Options, offices: &Offices, running: &mut Running) -
     let gigabytes = (up.octets + down.octets) / 1e9;
 
     let four = server.tcp(options.seconds, 4, Direction::ToServer)?;
-    let loaded = beside_tcp(options, offices, &server)?;
+    let (loaded, beside) = beside_tcp(options, offices, &server)?;
     let udp_1200 = udp::largest_rate(&server, 1200)?;
     let udp_200 = udp::largest_rate(&server, 200)?;
     let peak = running.daemons.iter().map(|daemon| daemon.peak_kib()).collect::<Result<Vec<_>, _>>()?;
@@ -51,6 +51,7 @@ pub(crate) fn all(options: &Options, offices: &Offices, running: &mut Running) -
         Some(idle.p99_us),
         Some(loaded.p50_us),
         Some(loaded.p99_us),
+        Some(beside.bits_per_second / 1e9),
         of_daemons(used.daemons / gigabytes),
         Some(used.machine / gigabytes),
         peak.into_iter().max().map(|kib| kib as f64 / 1024.0),
@@ -58,16 +59,28 @@ pub(crate) fn all(options: &Options, offices: &Offices, running: &mut Running) -
     ])
 }
 
-/// Round trips while a stream of TCP fills the path the same way.
-fn beside_tcp(options: &Options, offices: &Offices, server: &Server<'_>) -> Result<RoundTrips, String> {
+/// Round trips while a stream of TCP fills the path the same way, and the stream.
+fn beside_tcp(
+    options: &Options,
+    offices: &Offices,
+    server: &Server<'_>,
+) -> Result<(RoundTrips, Tcp), String> {
     let seconds = options.seconds;
-    std::thread::scope(|scope| {
-        let stream = scope.spawn(move || server.tcp(seconds + 1, 1, Direction::ToServer));
-        std::thread::sleep(FILLED_AFTER);
-        let pinged = ping::for_seconds(offices, seconds);
-        let streamed = stream.join().unwrap_or_else(|_| Err("the measuring thread ended".into()));
-        streamed.and(pinged)
-    })
+    let mut problem = String::new();
+    for _ in 0..ATTEMPTS {
+        let (streamed, pinged) = std::thread::scope(|scope| {
+            // In one attempt: a stream that begins late leaves pings alone on the path.
+            let stream = scope.spawn(move || server.tcp_at_once(seconds + 1));
+            std::thread::sleep(FILLED_AFTER);
+            let pinged = ping::for_seconds(offices, seconds);
+            (stream.join().unwrap_or_else(|_| Err("the measuring thread ended".into())), pinged)
+        });
+        match streamed {
+            Ok(tcp) => return Ok((pinged?, tcp)),
+            Err(error) => problem = error,
+        }
+    }
+    Err(problem)
 }
 
 /// Processor time in seconds.

@@ -13,7 +13,7 @@ pub(crate) struct Metric {
 }
 
 /// How many there are.
-pub(crate) const COUNT: usize = 13;
+pub(crate) const COUNT: usize = 14;
 
 /// The figures of one run, in the order of [`METRICS`]; `None` where there is none (a bare cable and the kernel have no daemon).
 pub(crate) type Figures = [Option<f64>; COUNT];
@@ -29,6 +29,7 @@ pub(crate) const METRICS: [Metric; COUNT] = [
     less("idle_p99_us", "idle round trip p99, µs", 0),
     less("loaded_p50_us", "round trip beside one TCP stream p50, µs", 0),
     less("loaded_p99_us", "round trip beside one TCP stream p99, µs", 0),
+    more("loaded_tcp_gbit_s", "TCP beside the round trips, Gbit/s", 2),
     less("daemons_s_gb", "processor seconds per GB, both daemons", 2),
     less("machine_s_gb", "processor seconds per GB, whole machine", 2),
     less("peak_mib", "peak memory of the larger end, MiB", 1),

@@ -10,7 +10,7 @@ use crate::process::{self, Daemon};
 /// What a client may need beyond the time that it measures.
 const GRACE_SECONDS: u32 = 10;
 /// Attempts to reach a server that is still starting, or busy with the end of the measurement before.
-const ATTEMPTS: u32 = 5;
+pub(super) const ATTEMPTS: u32 = 5;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
 
 /// Socket buffer of the programs that send and count datagrams. With the system's own of 92 datagrams the figure would be how long they are
@@ -32,6 +32,19 @@ pub(super) struct Tcp {
     pub(super) bits_per_second: f64,
     pub(super) octets: f64,
     pub(super) retransmits: f64,
+}
+
+impl Tcp {
+    fn of(end: &Value) -> Result<Self, String> {
+        let number = |sum: &str, key: &str| {
+            end[sum][key].as_f64().ok_or(format!("iperf3 does not say {sum} {key}: {end}"))
+        };
+        Ok(Self {
+            bits_per_second: number("sum_received", "bits_per_second")?,
+            octets: number("sum_received", "bytes")?,
+            retransmits: number("sum_sent", "retransmits")?,
+        })
+    }
 }
 
 /// What became of datagrams.
@@ -57,21 +70,19 @@ impl<'o> Server<'o> {
 
     pub(super) fn tcp(&self, seconds: u32, streams: u32, direction: Direction) -> Result<Tcp, String> {
         let reverse = if direction == Direction::FromServer { " --reverse" } else { "" };
-        let end = self.measure(seconds, &format!("--parallel {streams}{reverse}"))?;
-        let number = |sum: &str, key: &str| {
-            end[sum][key].as_f64().ok_or(format!("iperf3 does not say {sum} {key}: {end}"))
-        };
-        Ok(Tcp {
-            bits_per_second: number("sum_received", "bits_per_second")?,
-            octets: number("sum_received", "bytes")?,
-            retransmits: number("sum_sent", "retransmits")?,
-        })
+        Tcp::of(&self.measure(ATTEMPTS, seconds, &format!("--parallel {streams}{reverse}"))?)
+    }
+
+    /// One stream to the server, which begins now or not at all.
+    pub(super) fn tcp_at_once(&self, seconds: u32) -> Result<Tcp, String> {
+        Tcp::of(&self.measure(1, seconds, "")?)
     }
 
     /// Sends datagrams of `len` octets of payload for a second, `packets_per_second` if the sender can.
     pub(super) fn udp(&self, len: u32, packets_per_second: f64) -> Result<Udp, String> {
         let bits_per_second = packets_per_second * f64::from(len) * 8.0;
         let end = self.measure(
+            ATTEMPTS,
             1,
             &format!("--udp --window {UDP_WINDOW} --length {len} --bitrate {bits_per_second:.0}"),
         )?;
@@ -89,13 +100,13 @@ impl<'o> Server<'o> {
         })
     }
 
-    fn measure(&self, seconds: u32, what: &str) -> Result<Value, String> {
+    fn measure(&self, attempts: u32, seconds: u32, what: &str) -> Result<Value, String> {
         let (limit, target) = (seconds + GRACE_SECONDS, self.offices.target);
         let words = format!(
             "--kill-after=1 {limit} iperf3 --client {target} --time {seconds} --connect-timeout 3000 --json {what}"
         );
         let mut problem = String::new();
-        for _ in 0..ATTEMPTS {
+        for _ in 0..attempts {
             let command = self.offices.b.command("timeout").args(words.split_whitespace());
             match process::must(command).and_then(|said| end_of(&said)) {
                 Ok(end) => return Ok(end),

@@ -30,6 +30,9 @@ fn ping(offices: &Offices, options: &str) -> Result<RoundTrips, String> {
     let command = offices.b.command("ping").args(["-n"]).args(options.split_whitespace());
     let said = process::must(command.arg(offices.target.to_string()))?;
     let mut times = times_us(&said);
+    // What was lost took for ever, but for the last one, whose answer the end may have cut off.
+    let lost = lost(&said).ok_or_else(|| format!("ping does not say how many were answered: {said}"))?;
+    times.extend(std::iter::repeat_n(f64::INFINITY, lost.saturating_sub(1)));
     if times.len() < WARM_UP + ANSWERS_MIN {
         return Err(format!("only {} pings of `{options}` were answered", times.len()));
     }
@@ -43,6 +46,13 @@ fn times_us(said: &str) -> Vec<f64> {
     said.lines().filter_map(time).map(|milliseconds| milliseconds * 1000.0).collect()
 }
 
+fn lost(said: &str) -> Option<usize> {
+    let (before, after) = said.split_once(" packets transmitted, ")?;
+    let sent: usize = before.rsplit(char::is_whitespace).next()?.parse().ok()?;
+    let received: usize = after.split(' ').next()?.parse().ok()?;
+    Some(sent.saturating_sub(received))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +64,6 @@ mod tests {
             64 bytes from 10.9.0.1: icmp_seq=2 ttl=64 time=12.5 ms\n\
             \n--- 10.9.0.1 ping statistics ---\n3 packets transmitted, 2 received, 33% packet loss, time 4ms\n";
         assert_eq!(times_us(said), [266.0, 12_500.0]);
+        assert_eq!(lost(said), Some(1));
     }
 }
