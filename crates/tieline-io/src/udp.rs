@@ -34,7 +34,7 @@ pub const SEND_BUFFER_BYTES: usize = 256 << 10;
 pub const SEND_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Receive operations that [`UdpSocket::recv_batch`] does with one system call.
-pub const BATCH: usize = 16;
+pub const BATCH: usize = 32;
 
 /// Octets of one receive operation: what `UDP_GRO` may hand over at once.
 const SLOT_BYTES: usize = 1 << 16;

@@ -97,6 +97,8 @@ pub struct Here {
     pub offload: Option<Offload>,
     /// Whether the threads that move packets run before other programs' (`SCHED_RR`); none if the process is too old to say.
     pub real_time: Option<bool>,
+    /// Threads that move packets, for each direction; none if the process is too old to say.
+    pub packet_threads: Option<usize>,
     /// Where files arrive.
     pub inbox: Option<PathBuf>,
     /// Files delivered into the inbox since the start.

@@ -78,6 +78,7 @@ impl Engine {
             offers: self.parts.hello.offers.clone(),
             offload: Some(offload(ports)),
             real_time: Some(self.parts.real_time),
+            packet_threads: Some(ports.lanes()),
             inbox: self.parts.takes_files.then(|| config.inbox.clone()),
             files_received: self.files_received,
         }
