@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::end::LIMIT;
-use crate::world::{Test, World};
+use crate::world::{self, Test, World};
 
 pub(crate) const TESTS: &[Test] = &[
     Test::new(
@@ -88,7 +88,5 @@ fn route(world: &World, network: &str) -> String {
 
 /// Runs `ip` in the second office.
 fn ip(world: &World, arguments: &[&str]) -> String {
-    let output = world.b.gateway().command("ip").args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    world::ip(world.b.gateway(), arguments)
 }

@@ -1,5 +1,6 @@
 //! Two offices on a bad internet, the two ends of their line, and what the tests say about themselves.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tieline_io::namespace::NamespaceThread;
 use tieline_io::sysctl::IpVersion;
 use tieline_sim::lab::{Lab, LabConfig, Office, OfficeConfig};
 use tieline_sim::path::PathModel;
@@ -50,7 +52,7 @@ pub(crate) const DELAY: Duration = Duration::from_millis(15);
 /// What the path adds to a question and its answer.
 pub(crate) const ROUND_TRIP: Duration = Duration::from_millis(30);
 
-/// Two offices, 20 Mbit/s and 15 ms apart.
+/// Two offices, 20 Mbit/s and 15 ms apart unless said otherwise.
 pub(crate) struct World {
     // Ends before the lab they run in, the lab before its files.
     pub(crate) end_a: End,
@@ -59,6 +61,8 @@ pub(crate) struct World {
     pub(crate) b: Office,
     pub(crate) lab: Lab,
     pub(crate) folder: TempDir,
+    /// Where the ends are reached, A's and B's.
+    pub(crate) reached: [SocketAddr; 2],
 }
 
 impl World {
@@ -76,7 +80,20 @@ impl World {
         lab.set_path(A, B, model).unwrap();
         let end_a = End::new(a.gateway(), &folder.path().join("a"));
         let end_b = End::new(b.gateway(), &folder.path().join("b"));
-        Self { end_a, end_b, a, b, lab, folder }
+        let reached = [&a, &b].map(|office| (office.wan_address(IpVersion::V4).unwrap(), PORT).into());
+        Self { end_a, end_b, a, b, lab, folder, reached }
+    }
+
+    /// Has TCP between the hosts of the offices use CUBIC from its first packet on. The option of a socket comes after the
+    /// connection is made, and where the system begins with BBR, its pacing stays. Takes `ip`.
+    pub(crate) fn use_cubic(&self) {
+        for (office, other) in [(&self.a, &self.b), (&self.b, &self.a)] {
+            for version in [IpVersion::V4, IpVersion::V6] {
+                let network = other.host_address(version).unwrap();
+                let via = office.gateway_address(version).unwrap();
+                use_cubic_towards(office.host(), network, &["via", &via.to_string()]);
+            }
+        }
     }
 
     /// The files of both ends, made by `new` and `join`; nothing runs.
@@ -97,7 +114,7 @@ impl World {
     /// The first end's files, and the invitation to be its second.
     pub(crate) fn invite(&self) -> String {
         let offers = ["--offer", "10.1.0.0/24", "--offer", "fd00:0:0:1::/64"];
-        let address = format!("{}:{PORT}", self.a.wan_address(IpVersion::V4).unwrap());
+        let address = self.reached[0].to_string();
         let rest = ["new", LINE, "--no-up", "--json", "--listen", "[::]:51820", "--address", &address];
         let made: Value = serde_json::from_str(&self.end_a.must(&[&rest[..], &offers[..]].concat())).unwrap();
         made["invitation"].as_str().unwrap().to_owned()
@@ -168,6 +185,19 @@ impl World {
             &format!("{}: {}", output.status, String::from_utf8_lossy(&said)),
         );
     }
+}
+
+/// Has TCP of `namespace` to `address` use CUBIC from its first packet on; `way` is how it gets there.
+pub(crate) fn use_cubic_towards(namespace: &NamespaceThread, address: IpAddr, way: &[&str]) {
+    let address = address.to_string();
+    ip(namespace, &[&["route", "replace", &address], way, &["congctl", "cubic"]].concat());
+}
+
+/// Runs `ip` and returns what it says.
+pub(crate) fn ip(namespace: &NamespaceThread, arguments: &[&str]) -> String {
+    let output = namespace.command("ip").args(arguments).output().unwrap();
+    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn taken(status: &Value) -> usize {
