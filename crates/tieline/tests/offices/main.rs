@@ -9,7 +9,9 @@
 
 mod circuit;
 mod configuration;
+mod content;
 mod end;
+mod full_speed;
 mod idle;
 mod key_twice;
 mod loss;
@@ -51,6 +53,7 @@ fn main() {
         nat::TESTS,
         networks::TESTS,
         loss::TESTS,
+        full_speed::TESTS,
     ];
     let soak = std::env::var_os("TIELINE_SOAK").is_some();
     let wanted = tests.iter().copied().flatten().filter(|test| soak || !test.is_soak);

@@ -11,7 +11,7 @@ use crate::probe::Probe;
 use crate::traffic::Killed;
 use crate::world::{B, PORT, Test, World};
 
-const PROGRAMS: &[&str] = &["wireguard-go", "wg", "unshare", "ip"];
+pub(crate) const PROGRAMS: &[&str] = &["wireguard-go", "wg", "unshare", "ip"];
 
 pub(crate) const TESTS: &[Test] = &[
     Test::new("wireguard_go_that_dials_us_is_reached_with_and_without_a_preshared_key", || {
@@ -30,31 +30,34 @@ pub(crate) const TESTS: &[Test] = &[
         .soak(),
 ];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Dials {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dials {
     Us,
     Them,
 }
 
 /// A tieline in office A and a wireguard-go in office B.
-struct Pair {
+pub(crate) struct Pair {
     wireguard: Option<Killed>,
     script: String,
     log: std::path::PathBuf,
-    world: World,
+    pub(crate) world: World,
 }
 
 impl Pair {
     fn new(dials: Dials, with_preshared_key: bool) -> Self {
-        let world = World::bare();
+        Self::over(World::bare(), dials, with_preshared_key)
+    }
+
+    /// A pair in offices that have no line yet.
+    pub(crate) fn over(world: World, dials: Dials, with_preshared_key: bool) -> Self {
         let key = || world.end_a.must(&["key", "gen"]).trim().to_owned();
         let (ours, theirs) = (key(), key());
         let preshared = with_preshared_key.then(|| world.end_a.must(&["key", "psk"]).trim().to_owned());
         let preshared = preshared.map(|key| format!("PresharedKey = {key}\n")).unwrap_or_default();
-        let address = |office: &tieline_sim::lab::Office| office.wan_address(IpVersion::V4).unwrap();
-        let dialled = |who, office| {
+        let dialled = |who, address: std::net::SocketAddr| {
             if dials == who {
-                format!("Endpoint = {}:{PORT}\nPersistentKeepalive = 25\n", address(office))
+                format!("Endpoint = {address}\nPersistentKeepalive = 25\n")
             } else {
                 String::new()
             }
@@ -67,8 +70,8 @@ impl Pair {
         let (our_public, their_public) = (public(&world, &ours), public(&world, &theirs));
         let our_accepted = "10.2.0.0/24, fd00:0:0:2::/64";
         let their_accepted = "10.1.0.0/24, fd00:0:0:1::/64";
-        let our_file = file(&ours, &their_public, our_accepted, dialled(Dials::Us, &world.b));
-        let their_file = file(&theirs, &our_public, their_accepted, dialled(Dials::Them, &world.a));
+        let our_file = file(&ours, &their_public, our_accepted, dialled(Dials::Us, world.reached[1]));
+        let their_file = file(&theirs, &our_public, their_accepted, dialled(Dials::Them, world.reached[0]));
         fs::write(world.file("ours.conf"), our_file).unwrap();
         fs::write(world.file("theirs.conf"), their_file).unwrap();
         world.end_a.must(&["import", world.file("ours.conf").to_str().unwrap(), "--name", LINE]);
@@ -79,7 +82,7 @@ impl Pair {
         Self { wireguard: None, script, log, world }
     }
 
-    fn up(mut self) -> Self {
+    pub(crate) fn up(mut self) -> Self {
         self.world.end_a.start();
         self.start_wireguard();
         self
@@ -94,7 +97,7 @@ impl Pair {
         Instant::now()
     }
 
-    fn probes(&self) -> [Probe; 2] {
+    pub(crate) fn probes(&self) -> [Probe; 2] {
         let at = |office: &tieline_sim::lab::Office| office.host_address(IpVersion::V4).unwrap();
         let (a, b) = (&self.world.a, &self.world.b);
         let (a, b) = ((a.host(), at(a)), (b.host(), at(b)));
@@ -102,7 +105,7 @@ impl Pair {
     }
 
     /// Waits until traffic flows both ways, and returns how long that took.
-    fn check_traffic(&self, probes: &[Probe; 2], since: Instant) -> Duration {
+    pub(crate) fn check_traffic(&self, probes: &[Probe; 2], since: Instant) -> Duration {
         for probe in probes {
             let arrived = probe.first_since(since, LIMIT).is_some();
             self.check(arrived, "no traffic");
@@ -110,7 +113,7 @@ impl Pair {
         since.elapsed()
     }
 
-    fn check(&self, holds: bool, otherwise: &str) {
+    pub(crate) fn check(&self, holds: bool, otherwise: &str) {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let ours = &self.world.end_a;
         assert!(holds, "{otherwise}\n{:#}\n{}\nwireguard-go:\n{log}", ours.status(), ours.log());

@@ -84,6 +84,32 @@ impl World {
         Self { end_a, end_b, a, b, lab, folder, reached }
     }
 
+    /// The offices, and a cable from one gateway to the other: as fast as this machine, and segmentation offload stays whole. The
+    /// ends are reached over it in this version of IP. Takes `ip`.
+    pub(crate) fn cabled(version: IpVersion) -> Self {
+        let mut world = Self::bare();
+        let (a, b) = (world.a.gateway(), world.b.gateway());
+        ip(
+            a,
+            &["link", "add", "cable0", "type", "veth", "peer", "name", "cable0", "netns", &shown(b.path())],
+        );
+        let addresses: [IpAddr; 2] = match version {
+            IpVersion::V4 => ["192.0.2.1", "192.0.2.2"],
+            IpVersion::V6 => ["2001:db8:ffff::1", "2001:db8:ffff::2"],
+        }
+        .map(|address| address.parse().unwrap());
+        let length = if version == IpVersion::V4 { 30 } else { 64 };
+        for (gateway, address) in [a, b].into_iter().zip(addresses) {
+            let address = format!("{address}/{length}");
+            // Duplicates are looked for by protocols that take a second.
+            let flags: &[&str] = if version == IpVersion::V6 { &["nodad"] } else { &[] };
+            ip(gateway, &[&["address", "add", &address, "dev", "cable0"], flags].concat());
+            ip(gateway, &["link", "set", "cable0", "up"]);
+        }
+        world.reached = addresses.map(|address| (address, PORT).into());
+        world
+    }
+
     /// Has TCP between the hosts of the offices use CUBIC from its first packet on. The option of a socket comes after the
     /// connection is made, and where the system begins with BBR, its pacing stays. Takes `ip`.
     pub(crate) fn use_cubic(&self) {
@@ -198,6 +224,23 @@ pub(crate) fn ip(namespace: &NamespaceThread, arguments: &[&str]) -> String {
     let output = namespace.command("ip").args(arguments).output().unwrap();
     assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+fn shown(path: PathBuf) -> String {
+    path.into_os_string().into_string().unwrap()
+}
+
+/// What an end has dropped between two looks that a path without loss and without strangers gives no reason to drop. Everything counts
+/// but what kernels send of themselves, and what arrives faster than this machine opens it.
+pub(crate) fn unexpected_drops(before: &Value, status: &Value) -> Vec<(String, u64)> {
+    const EXPECTED: [&str; 3] = ["link-local", "source-not-accepted", "receive-buffer-full"];
+    let drops = status["drops"].as_object().unwrap();
+    let unexpected = drops.iter().filter(|(reason, _)| !EXPECTED.contains(&reason.as_str()));
+    let counts = unexpected.map(|(reason, count)| {
+        let count = count.as_u64().unwrap() - before["drops"][reason].as_u64().unwrap_or(0);
+        (reason.clone(), count)
+    });
+    counts.filter(|(_, count)| *count > 0).collect()
 }
 
 fn taken(status: &Value) -> usize {
