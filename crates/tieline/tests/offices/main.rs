@@ -19,6 +19,7 @@ mod nat;
 mod networks;
 mod probe;
 mod recovery;
+mod rekey;
 mod restore;
 mod strangers;
 mod traffic;
@@ -54,6 +55,7 @@ fn main() {
         networks::TESTS,
         loss::TESTS,
         full_speed::TESTS,
+        rekey::TESTS,
     ];
     let soak = std::env::var_os("TIELINE_SOAK").is_some();
     let wanted = tests.iter().copied().flatten().filter(|test| soak || !test.is_soak);
