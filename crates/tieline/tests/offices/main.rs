@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, in a test program without the standard harness")]
 #![allow(clippy::print_stdout, reason = "figures are for whoever reads the run")]
 
+mod batch;
 mod circuit;
 mod configuration;
 mod content;
@@ -56,6 +57,7 @@ fn main() {
         loss::TESTS,
         full_speed::TESTS,
         rekey::TESTS,
+        batch::TESTS,
     ];
     let soak = std::env::var_os("TIELINE_SOAK").is_some();
     let wanted = tests.iter().copied().flatten().filter(|test| soak || !test.is_soak);
