@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tieline_io::namespace::{NamespaceCommand, NamespaceThread};
 
+use crate::threads;
+
 /// The program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tieline");
 /// What every end calls its line.
@@ -24,13 +26,15 @@ pub(crate) struct End {
     namespace: NamespaceThread,
     folder: PathBuf,
     process: Option<Child>,
+    /// Packet threads for each direction, if that is not left to the program.
+    threads: Option<usize>,
 }
 
 impl End {
     /// An end that will run in `namespace` and keep everything below `folder`, which is made.
     pub(crate) fn new(namespace: &NamespaceThread, folder: &Path) -> Self {
         fs::create_dir_all(folder).unwrap();
-        Self { namespace: namespace.clone(), folder: folder.to_owned(), process: None }
+        Self { namespace: namespace.clone(), folder: folder.to_owned(), process: None, threads: None }
     }
 
     /// Another end with a copy of this one's files, as when somebody restores a backup on a second machine.
@@ -107,6 +111,11 @@ impl End {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// From now on it runs with so many packet threads for each direction, not by the program but by the same library.
+    pub(crate) fn use_threads(&mut self, threads: usize) {
+        self.threads = Some(threads);
+    }
+
     /// Starts the end's process and returns when it was started; it may need longer to be up.
     pub(crate) fn spawn(&mut self) -> Instant {
         self.spawn_notifying(None)
@@ -135,7 +144,14 @@ impl End {
         assert!(self.process.is_none(), "one process at a time");
         let mut log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         writeln!(log, "--- started").unwrap();
-        let mut command = self.command(["-v", "up", "--foreground", LINE]).stdin(Stdio::null());
+        let command = match self.threads {
+            None => self.command(["-v", "up", "--foreground", LINE]),
+            Some(threads) => {
+                let ourselves = std::env::current_exe().unwrap().into_os_string().into_string().unwrap();
+                self.command_of(&ourselves, [""; 0]).env(threads::VARIABLE, threads.to_string())
+            }
+        };
+        let mut command = command.stdin(Stdio::null());
         command = command.stdout(log.try_clone().unwrap()).stderr(log);
         if let Some(socket) = socket {
             command = command.env("NOTIFY_SOCKET", socket);

@@ -23,6 +23,7 @@ mod recovery;
 mod rekey;
 mod restore;
 mod strangers;
+mod threads;
 mod traffic;
 mod wire_format;
 mod wireguard;
@@ -35,6 +36,7 @@ use tieline_sim::lab::Lab;
 use world::Test;
 
 fn main() {
+    threads::run_end_if_asked();
     let arguments = Arguments::from_args();
     // Before anything starts a thread: a user namespace is entered by a whole process.
     let standing = Lab::prepare().and_then(|standing| Lab::supported().map(|()| standing));
@@ -58,6 +60,7 @@ fn main() {
         full_speed::TESTS,
         rekey::TESTS,
         batch::TESTS,
+        threads::TESTS,
     ];
     let soak = std::env::var_os("TIELINE_SOAK").is_some();
     let wanted = tests.iter().copied().flatten().filter(|test| soak || !test.is_soak);
