@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 cargo xtask verify                  what CI runs, without installing anything
 cargo xtask simulate [--seeds N]    N random lives of a line on virtual time (default 100000)
-cargo xtask soak [FILTER]           the long tests of the system, released program, one at a time (about half an hour)
+cargo xtask soak [FILTER]           the long tests of the system, released program, one at a time (about three quarters of an hour)
 cargo xtask fuzz [--seconds N] [--inputs N] [TARGET]...
                                     runs the fuzz targets, each for so long or so many inputs (default 60 s)
 cargo xtask bench micro [FILTER]    the packet path's parts and the ciphers, one core
