@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn whole_batch_of_the_receiving_thread_finds_room_before_quic_has_its_turn() {
-        const DATAGRAMS: usize = 1024;
+        const DATAGRAMS: usize = 32 * 64;
         let channel = channel();
         for number in 0..DATAGRAMS {
             channel.deliver(&number.to_be_bytes()).unwrap();
