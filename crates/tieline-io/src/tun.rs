@@ -63,7 +63,7 @@ impl TunDevice {
     }
 
     /// Makes the device with as much offload as the kernel has; [`Self::offload`] says how much. Each packet, both ways, has
-    /// [`OFFLOAD_HEADER_LEN`] octets before it, also if that is none. It has so many `queues`, at least one.
+    /// [`OFFLOAD_HEADER_LEN`] octets before it, also if that is none. It has so many `queues`; none is as one.
     ///
     /// # Errors
     ///

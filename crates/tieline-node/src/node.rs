@@ -55,7 +55,7 @@ pub struct Options {
     pub unconfined: bool,
     /// As [`tieline_seal::Config::fast_aes`].
     pub fast_aes: bool,
-    /// Packet threads for each direction.
+    /// Packet threads for each direction, at least one; with a network device only, without one there is one.
     pub lanes: usize,
 }
 
@@ -161,7 +161,9 @@ impl Node {
 
         let socket = UdpSocket::bind(config.listen).map_err(|source| StartError::Medium { source })?;
         let device = routes
-            .then(|| TunDevice::create_with_offload(&config.device, config.mtu, options.lanes * QUEUES))
+            .then(|| {
+                TunDevice::create_with_offload(&config.device, config.mtu, options.lanes.max(1) * QUEUES)
+            })
             .transpose()
             .map_err(|source| StartError::Device { source })?;
         let line_address = offers::line_address(&line.secrets.private_key.public_key());

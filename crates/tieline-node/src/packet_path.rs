@@ -1,4 +1,6 @@
-//! The two threads that move packets, and what they share with control.
+//! The threads that move packets, and what they share with control. There is one for each direction, or several where there are
+//! processors for them: then each sends the flows of its own queues of the device (`sender`), and those that receive take turns
+//! (`receiver`).
 //!
 //! ```text
 //!  device ─┐                                                    ┌─▶ device
@@ -6,15 +8,15 @@
 //!  control ┘                                                    └─▶ control
 //! ```
 //!
-//! The sending thread serves control first, then streams, then the device, a bounded turn of each at a time. It
-//! sleeps on the device and on a waker; the receiving thread sleeps on the socket. Control is reached through bounded
+//! The first sending thread serves control, then what waited for a session, then streams, then the device, a bounded turn of each at
+//! a time; the others have the device only. They sleep on the device and on a waker, a receiving thread on the socket. Control is reached through bounded
 //! queues only, and never waited for.
 //!
-//! Both work in batches. What the device gives in one piece of up to 64 KiB is cut, sealed and sent in one pass over one buffer
+//! All work in batches. What the device gives in one piece of up to 64 KiB is cut, sealed and sent in one pass over one buffer
 //! (`run`); what arrives is opened where it lies, and segments that follow one another are joined and written
 //! at once. No lone packet waits for a batch to fill: a batch is what is there.
 //!
-//! Where they may, both run in real time: what comes for them on a busy machine does not wait for the slices of other
+//! Where they may, they run in real time: what comes for them on a busy machine does not wait for the slices of other
 //! programs. In exchange they rest often (`pace`).
 
 pub mod intake;
