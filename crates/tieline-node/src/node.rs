@@ -19,7 +19,7 @@ use tieline_io::{
 };
 use tieline_line::accept::AcceptTable;
 use tieline_seal::{Peer, PresharedKey};
-use tieline_transfer::{Inbox, InboxError};
+use tieline_transfer::{Inbox, InboxError, Journal, JournalError};
 use tieline_wire::{associated, control::Hello, label::LabelStackEntry, time::Now};
 use tokio::{net::UnixListener, sync::mpsc};
 
@@ -43,6 +43,8 @@ use crate::{
 /// Packet threads for each direction on a machine with many processors. All that comes in is delivered by one after the other, so more
 /// would wait for each other.
 pub const LANES_MAX: usize = 4;
+/// The line's own inbox in the journal.
+const INBOX_NAME: &str = "inbox";
 /// Messages of the far end, and commands, that wait for the control task.
 const INBOX_MAX: usize = 16;
 
@@ -107,6 +109,9 @@ pub enum StartError {
     /// The inbox.
     #[error(transparent)]
     Inbox(#[from] InboxError),
+    /// What is remembered of files.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The stream channel.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -173,7 +178,9 @@ impl Node {
             }
             None => None,
         };
-        let inbox = Arc::new(Inbox::open(&config.inbox)?);
+        places.make_data_dir(name)?;
+        let journal = Arc::new(Journal::open(&files.journal)?);
+        let inbox = Arc::new(Inbox::open(&config.inbox, INBOX_NAME, journal)?);
         let (listener, socket_file) = listen(&files)?;
         let identity = Identity::generate()?;
         // Whoever may not is told by `doctor` what is missed.
@@ -183,7 +190,7 @@ impl Node {
         let confinement = if options.unconfined {
             status::Confinement { landlock: "off".into(), seccomp: "off".into(), ..Default::default() }
         } else {
-            confine(places, &config, routes)?
+            confine(places, &files, &config, routes)?
         };
 
         let now = Now::from_system();
@@ -312,12 +319,22 @@ fn listen(files: &LineFiles) -> Result<(UnixListener, SocketFile), StartError> {
     Ok((listener, file))
 }
 
-fn confine(places: &Places, config: &LineConfig, routes: bool) -> Result<status::Confinement, StartError> {
+fn confine(
+    places: &Places,
+    files: &LineFiles,
+    config: &LineConfig,
+    routes: bool,
+) -> Result<status::Confinement, StartError> {
     let system = |source| StartError::System { what: "switch off core dumps", source };
     privileges::disable_core_dumps().map_err(system)?;
     let report = privileges::confine(&Confinement {
         keep_net_admin: routes,
-        write: vec![places.config_dir().to_owned(), places.runtime_dir().to_owned(), config.inbox.clone()],
+        write: vec![
+            places.config_dir().to_owned(),
+            places.runtime_dir().to_owned(),
+            files.data.clone(),
+            config.inbox.clone(),
+        ],
         ..Confinement::default()
     })?;
     Ok(status::Confinement {

@@ -9,15 +9,17 @@
 //! | `RUNTIME/NAME.sock` | the running process's | the local API |
 //! | `RUNTIME/NAME.lock` | the running process's | held while the line is up |
 //! | `RUNTIME/NAME.state` | the machine's | what must survive a crash: what was changed on the system, the last timestamp sent |
+//! | `DATA/NAME/journal` | the machine's, 0600 | what was sent and received, and how far (SQLite; beside it `journal-wal`) |
 //! | the inbox | the operator's | where the far end's files arrive |
 //!
 //! | folder | chosen by | else, as root | else |
 //! |---|---|---|---|
 //! | CONFIG | `--config-dir`, `TIELINE_CONFIG_DIR` | `/etc/tieline` | `$XDG_CONFIG_HOME/tieline`, `~/.config/tieline` |
 //! | RUNTIME | `--runtime-dir`, `TIELINE_RUNTIME_DIR` | `/run/tieline` | `$XDG_RUNTIME_DIR/tieline`, `$TMPDIR/tieline-UID` |
-//! | the inbox of NAME | `inbox = …` in `NAME.toml` | `/var/lib/tieline/NAME/inbox` | `$XDG_DATA_HOME/tieline/NAME/inbox`, `~/.local/share/…` |
+//! | DATA | CONFIG, if that was chosen | `/var/lib/tieline` | `$XDG_DATA_HOME/tieline`, `~/.local/share/tieline` |
+//! | the inbox of NAME | `inbox = …` in `NAME.toml` | `DATA/NAME/inbox` | `DATA/NAME/inbox` |
 //!
-//! Whoever chooses CONFIG also moves the default inbox, to `CONFIG/NAME/inbox`: two ends on one machine, each with a
+//! Whoever chooses CONFIG also moves DATA there: two ends on one machine, each with a
 //! folder of its own, must not share an inbox. As the XDG Base Directory Specification 0.8 demands, a relative path in
 //! an XDG variable is ignored.
 
@@ -32,6 +34,9 @@ pub use line_name::{LineName, LineNameError};
 
 /// The longest path of a unix socket: `sun_path` has 108 octets and the last one is NUL (`unix(7)`).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Of the folder of a line's data: the group may read what arrived.
+const DATA_MODE: u32 = 0o750;
 
 /// Lines looked at in one configuration folder; more than anybody has, few enough to list in one breath.
 pub const LINES_MAX: usize = 1024;
@@ -84,6 +89,10 @@ pub struct LineFiles {
     pub lock: PathBuf,
     /// What must survive a crash of that process (JSON).
     pub state: PathBuf,
+    /// What the machine keeps of the line for ever.
+    pub data: PathBuf,
+    /// What was sent and received, in that folder.
+    pub journal: PathBuf,
     /// Where files arrive, unless the configuration names another folder.
     pub inbox: PathBuf,
 }
@@ -207,13 +216,16 @@ impl Places {
     pub fn files(&self, line: &LineName) -> LineFiles {
         let config = |ending: &str| self.config_dir.join(format!("{line}.{ending}"));
         let runtime = |ending: &str| self.runtime_dir.join(format!("{line}.{ending}"));
+        let data = self.data_dir.join(line.as_str());
         LineFiles {
             config: config("toml"),
             key: config("key"),
             socket: runtime("sock"),
             lock: runtime("lock"),
             state: runtime("state"),
-            inbox: self.data_dir.join(line.as_str()).join("inbox"),
+            journal: data.join("journal"),
+            inbox: data.join("inbox"),
+            data,
         }
     }
 
@@ -250,7 +262,7 @@ impl Places {
     ///
     /// [`PlacesError::Io`], [`PlacesError::NotAFolder`].
     pub fn make_config_dir(&self) -> Result<(), PlacesError> {
-        private_folder::make(&self.config_dir)
+        private_folder::make(&self.config_dir, private_folder::PRIVATE)
     }
 
     /// Makes the runtime folder if it is not there. Below the temporary folder, where anybody may have made one of
@@ -260,8 +272,17 @@ impl Places {
     ///
     /// [`PlacesError::Io`], [`PlacesError::NotAFolder`], [`PlacesError::NotOwned`].
     pub fn make_runtime_dir(&self) -> Result<(), PlacesError> {
-        private_folder::make(&self.runtime_dir)?;
+        private_folder::make(&self.runtime_dir, private_folder::PRIVATE)?;
         if self.runtime_is_fallback { private_folder::claim(&self.runtime_dir) } else { Ok(()) }
+    }
+
+    /// Makes the folder of what is kept of `line`, unless it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`PlacesError::Io`], [`PlacesError::NotAFolder`].
+    pub fn make_data_dir(&self, line: &LineName) -> Result<(), PlacesError> {
+        private_folder::make(&self.files(line).data, DATA_MODE)
     }
 }
 
@@ -331,6 +352,8 @@ mod tests {
                 socket: "/run/tieline/berlin.sock".into(),
                 lock: "/run/tieline/berlin.lock".into(),
                 state: "/run/tieline/berlin.state".into(),
+                data: "/var/lib/tieline/berlin".into(),
+                journal: "/var/lib/tieline/berlin/journal".into(),
                 inbox: "/var/lib/tieline/berlin/inbox".into(),
             }
         );

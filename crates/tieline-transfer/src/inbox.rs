@@ -2,7 +2,8 @@
 //!
 //! An [`Inbox`] lives as long as the process that receives. It holds the folder itself by descriptor, so that everything is
 //! created relative to it whatever becomes of its path, and a private folder inside it where files grow until they are whole.
-//! The lock on that private folder makes one process its owner; the owner removes what a killed one left there.
+//! The lock on that private folder makes one process its owner; the owner removes what a killed one left there, but what the journal
+//! knows: that goes on growing when its sender comes back.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -13,12 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fstatvfs, mkdirat, openat, syncfs,
-    unlinkat,
+    AtFlags, CWD, Dir, FallocateFlags, FlockOperation, Mode, OFlags, fallocate, fchmod, flock, fstat,
+    fstatvfs, fsync, mkdirat, openat, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 
-use crate::path::PARTIAL_FOLDER;
+use crate::journal::{Journal, JournalError};
+use crate::path::{PARTIAL_FOLDER, RelativePath};
+use crate::stamp::Stamp;
 
 /// Transfers that may arrive at once; bounds threads, open files and memory.
 pub const TRANSFERS_MAX: u64 = 4;
@@ -29,6 +32,9 @@ pub struct Inbox {
     root: OwnedFd,
     partial: OwnedFd,
     path: PathBuf,
+    /// Its name in the journal.
+    name: String,
+    journal: Arc<Journal>,
     next_partial: AtomicU64,
     running: AtomicU64,
     leftovers: u64,
@@ -73,15 +79,19 @@ pub enum InboxError {
         /// The inbox.
         path: PathBuf,
     },
+    /// What is known of unfinished files cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 impl Inbox {
-    /// Opens the inbox at `path`, creating it with mode 0750 if it is missing, and removes what a killed receiver left.
+    /// Opens the inbox at `path`, creating it with mode 0750 if it is missing, and removes what a killed receiver left, unless `journal`
+    /// knows it under `name`.
     ///
     /// # Errors
     ///
-    /// `Folder`, `Partial` with the system's reason; `Owner`, `InUse`.
-    pub fn open(path: &Path) -> Result<Self, InboxError> {
+    /// `Folder`, `Partial` with the system's reason; `Owner`, `InUse`, `Journal`.
+    pub fn open(path: &Path, name: &str, journal: Arc<Journal>) -> Result<Self, InboxError> {
         let folder = |source: io::Error| InboxError::Folder { path: path.into(), source };
         let inside = |source: Errno| InboxError::Partial { path: path.into(), source: source.into() };
         let is_new = matches!(fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
@@ -108,12 +118,14 @@ impl Inbox {
             Err(Errno::WOULDBLOCK) => return Err(InboxError::InUse { path: path.into() }),
             Err(errno) => return Err(inside(errno)),
         }
-        let leftovers = remove_leftovers(&partial).map_err(inside)?;
+        let known: Vec<String> = journal.partials(name)?.iter().map(ToString::to_string).collect();
+        let leftovers = remove_leftovers(&partial, &known).map_err(inside)?;
         if leftovers > 0 {
             tracing::info!(inbox = %path.display(), leftovers, "removed what an interrupted receiver had left");
         }
         let (next_partial, running) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { root, partial, path: path.into(), next_partial, running, leftovers })
+        let (path, name) = (path.into(), name.into());
+        Ok(Self { root, partial, path, name, journal, next_partial, running, leftovers })
     }
 
     /// Where it was when it was opened; for people only.
@@ -140,6 +152,26 @@ impl Inbox {
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Its name in the journal.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Opens a file that the journal knows and that has no other name yet.
+    pub(crate) fn open_partial(&self, id: i64) -> rustix::io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(openat(&self.partial, id.to_string(), flags, Mode::empty())?.into())
+    }
+
+    /// Makes the names in the private folder durable.
+    pub(crate) fn sync_partials(&self) -> rustix::io::Result<()> {
+        fsync(&self.partial)
     }
 
     /// Admits one more transfer, or says how many run already.
@@ -170,22 +202,65 @@ impl Drop for Admission {
     }
 }
 
-/// A file that is not whole yet; gone when dropped, unless it was renamed away.
+/// A file that is not whole yet. Dropped, it is gone, unless it got its name, or the journal knows it: then it waits for the rest.
 #[derive(Debug)]
 pub(crate) struct Partial {
     admission: Arc<Admission>,
     name: String,
     pub(crate) file: File,
-    renamed: bool,
+    /// Its number in the journal, if it is known there.
+    id: Option<i64>,
+    stays: bool,
 }
 
 impl Partial {
     /// Creates an empty file that only we can reach.
     pub(crate) fn create(admission: &Arc<Admission>) -> rustix::io::Result<Self> {
-        let name = admission.next_partial.fetch_add(1, Ordering::Relaxed).to_string();
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&admission.partial, &name, flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(Self { admission: Arc::clone(admission), name, file: file.into(), renamed: false })
+        // Names of those that the journal knows are numbers alone.
+        let name = format!("t{}", admission.next_partial.fetch_add(1, Ordering::Relaxed));
+        let file = create_file(admission, &name)?;
+        Ok(Self { admission: Arc::clone(admission), name, file, id: None, stays: false })
+    }
+
+    /// Opens the file that the journal knows by `id`; its name has to be taken from nobody.
+    pub(crate) fn reopen(admission: &Arc<Admission>, id: i64) -> rustix::io::Result<Self> {
+        let file = admission.open_partial(id)?;
+        Ok(Self { admission: Arc::clone(admission), name: id.to_string(), file, id: Some(id), stays: true })
+    }
+
+    /// Creates an empty file that the journal knows, for a version of the file that is to appear at `path`, and reserves its room.
+    pub(crate) fn begin(
+        admission: &Arc<Admission>,
+        path: &RelativePath,
+        stamp: Stamp,
+        size: u64,
+    ) -> Result<Self, Errno> {
+        let (id, given_up) =
+            admission.journal.begin_partial(&admission.name, path, stamp, size).map_err(journal_errno)?;
+        for id in given_up {
+            remove_file(admission, &id.to_string());
+        }
+        let name = id.to_string();
+        let made = create_file(admission, &name).and_then(|file| {
+            let partial = Self { admission: Arc::clone(admission), name, file, id: Some(id), stays: true };
+            match fallocate(&partial.file, FallocateFlags::KEEP_SIZE, 0, size) {
+                // Where room cannot be reserved it may still be there.
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(partial),
+                Err(errno) => {
+                    partial.discard();
+                    Err(errno)
+                }
+            }
+        });
+        if made.is_err() {
+            let _ = admission.journal.forget_partial(id);
+        }
+        made
+    }
+
+    /// Its number in the journal, if it is known there.
+    pub(crate) fn id(&self) -> Option<i64> {
+        self.id
     }
 
     /// The folder and the name under which it is to be found until then.
@@ -195,27 +270,55 @@ impl Partial {
 
     /// Says that the file has left the private folder.
     pub(crate) fn renamed(&mut self) {
-        self.renamed = true;
+        self.stays = true;
+    }
+
+    /// Removes the file, whoever knows it.
+    pub(crate) fn discard(mut self) {
+        if let Some(id) = self.id {
+            // First the row: a file without one is removed at the next start, a row without a file misleads.
+            if let Err(error) = self.admission.journal.forget_partial(id) {
+                tracing::warn!(%error, "an unfinished file stays");
+                return;
+            }
+        }
+        self.stays = false;
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if self.renamed {
-            return;
-        }
-        if let Err(error) = unlinkat(&self.admission.partial, &self.name, AtFlags::empty()) {
-            tracing::warn!(name = self.name, %error, "an unfinished file stays until the next start");
+        if !self.stays {
+            remove_file(&self.admission, &self.name);
         }
     }
 }
 
-/// Removes what is in the private folder; only its lock's holder may.
-fn remove_leftovers(partial: &OwnedFd) -> rustix::io::Result<u64> {
+fn create_file(inbox: &Inbox, name: &str) -> rustix::io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(&inbox.partial, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
+fn remove_file(inbox: &Inbox, name: &str) {
+    match unlinkat(&inbox.partial, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => tracing::warn!(name, %error, "an unfinished file stays until the next start"),
+    }
+}
+
+/// What an error of the journal is for whoever waits for the disk.
+pub(crate) fn journal_errno(error: JournalError) -> Errno {
+    tracing::error!(%error, "the journal cannot be written");
+    if error.is_full() { Errno::NOSPC } else { Errno::IO }
+}
+
+/// Removes what is in the private folder, but files of `known` names; only its lock's holder may.
+fn remove_leftovers(partial: &OwnedFd, known: &[String]) -> rustix::io::Result<u64> {
     let mut names = Vec::new();
     for entry in Dir::read_from(partial)? {
         let entry = entry?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") && !known.iter().any(|known| known.as_bytes() == name) {
             names.push(entry.file_name().to_owned());
         }
     }
@@ -242,29 +345,33 @@ mod tests {
 
     use super::*;
 
+    fn open(path: &Path) -> Result<Inbox, InboxError> {
+        Inbox::open(path, "inbox", Arc::new(Journal::in_memory().unwrap()))
+    }
+
     #[test]
     fn an_inbox_is_made_private_inside_and_has_one_owner() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/inbox");
-        let inbox = Inbox::open(&path).unwrap();
+        let inbox = open(&path).unwrap();
         let mode = fs::metadata(path.join(PARTIAL_FOLDER)).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o700);
-        assert!(matches!(Inbox::open(&path), Err(InboxError::InUse { .. })));
+        assert!(matches!(open(&path), Err(InboxError::InUse { .. })));
         drop(inbox);
-        assert!(Inbox::open(&path).is_ok());
+        assert!(open(&path).is_ok());
     }
 
     #[test]
     fn leftovers_are_removed_by_the_next_owner_only() {
         let dir = tempfile::tempdir().unwrap();
-        let inbox = Inbox::open(dir.path()).unwrap();
+        let inbox = open(dir.path()).unwrap();
         let partial = dir.path().join(PARTIAL_FOLDER);
         fs::write(partial.join("7"), b"half a file").unwrap();
         symlink("/etc", partial.join("8")).unwrap();
-        assert!(Inbox::open(dir.path()).is_err());
+        assert!(open(dir.path()).is_err());
         assert!(partial.join("7").exists());
         drop(inbox);
-        assert_eq!(Inbox::open(dir.path()).unwrap().leftovers(), 2);
+        assert_eq!(open(dir.path()).unwrap().leftovers(), 2);
         assert_eq!(fs::read_dir(&partial).unwrap().count(), 0);
         assert!(Path::new("/etc/passwd").exists());
     }
@@ -274,21 +381,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
         symlink(elsewhere.path(), dir.path().join(PARTIAL_FOLDER)).unwrap();
-        assert!(matches!(Inbox::open(dir.path()), Err(InboxError::Partial { .. })));
+        assert!(matches!(open(dir.path()), Err(InboxError::Partial { .. })));
     }
 
     #[test]
     fn a_file_as_inbox_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), b"").unwrap();
-        let error = Inbox::open(&dir.path().join("file")).unwrap_err().to_string();
+        let error = open(&dir.path().join("file")).unwrap_err().to_string();
         assert!(error.contains("/file cannot be used"), "{error}");
     }
 
     #[test]
     fn transfers_are_admitted_up_to_the_bound_and_again_when_one_is_done() {
         let dir = tempfile::tempdir().unwrap();
-        let inbox = Arc::new(Inbox::open(dir.path()).unwrap());
+        let inbox = Arc::new(open(dir.path()).unwrap());
         let mut admitted: Vec<_> = (0..TRANSFERS_MAX).map(|_| inbox.admit().unwrap()).collect();
         assert_eq!(inbox.admit().unwrap_err(), TRANSFERS_MAX);
         admitted.pop();
@@ -298,7 +405,7 @@ mod tests {
     #[test]
     fn a_partial_file_goes_when_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let inbox = Arc::new(Inbox::open(dir.path()).unwrap());
+        let inbox = Arc::new(open(dir.path()).unwrap());
         let admission = Arc::new(inbox.admit().unwrap());
         let partial = Partial::create(&admission).unwrap();
         let at = dir.path().join(PARTIAL_FOLDER).join(&partial.name);

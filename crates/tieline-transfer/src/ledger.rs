@@ -5,8 +5,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::content::{HASH_LEN, PIECE_LEN};
 use crate::outcome::Fate;
 use crate::protocol::{Verdict, Violation};
+use crate::stamp::Stamp;
 
 #[derive(Debug)]
 pub(crate) struct Ledger(Mutex<Book>);
@@ -21,13 +23,35 @@ struct Book {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Waiting,
+    /// Asked about; the size of the file.
+    Asked {
+        size: u64,
+    },
     Offered,
-    Ended,
+    Ended(Option<Version>),
     Settled {
         fate: Fate,
         /// The receiver may have decided before it saw that we gave up.
         verdict_may_come: bool,
     },
+}
+
+/// Which version of a file was sent to its end, and its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) stamp: Stamp,
+    pub(crate) size: u64,
+    pub(crate) hash: [u8; HASH_LEN],
+}
+
+/// What a verdict changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct News {
+    pub(crate) fate: Fate,
+    /// It is the answer to a question: whoever waits for one need not any more.
+    pub(crate) is_answer: bool,
+    /// What was sent, of a file that was sent to its end.
+    pub(crate) version: Option<Version>,
 }
 
 impl Ledger {
@@ -42,12 +66,41 @@ impl Ledger {
         book.open += 1;
     }
 
-    /// The end of the entry is about to leave. False if the receiver has decided already.
-    pub(crate) fn ended(&self, entry: usize) -> bool {
+    /// A question about the entry, a file of `size` octets, is about to leave.
+    pub(crate) fn asked(&self, entry: usize, size: u64) {
+        let mut book = self.book();
+        book.entries[entry] = State::Asked { size };
+        book.open += 1;
+    }
+
+    /// Enters the receiver's answer to a question.
+    ///
+    /// # Errors
+    ///
+    /// `Answer` if nothing was asked, or if the place is none from which a file can go on.
+    pub(crate) fn on_go(&self, entry: u64, from: u64) -> Result<usize, Violation> {
+        let mut book = self.book();
+        let wrong = Violation::Answer { entry, from };
+        let index = usize::try_from(entry).map_err(|_| wrong)?;
+        match book.entries.get_mut(index) {
+            Some(state @ State::Asked { .. }) => {
+                let State::Asked { size } = *state else { return Err(wrong) };
+                if from != size && (from > size || !from.is_multiple_of(PIECE_LEN)) {
+                    return Err(wrong);
+                }
+                *state = State::Offered;
+                Ok(index)
+            }
+            _ => Err(wrong),
+        }
+    }
+
+    /// The end of the entry is about to leave; of a file, of this version. False if the receiver has decided already.
+    pub(crate) fn ended(&self, entry: usize, version: Option<Version>) -> bool {
         let state = &mut self.book().entries[entry];
         let is_open = matches!(state, State::Offered);
         if is_open {
-            *state = State::Ended;
+            *state = State::Ended(version);
         }
         is_open
     }
@@ -67,7 +120,7 @@ impl Ledger {
         let mut book = self.book();
         let verdict_may_come = match book.entries[entry] {
             State::Waiting => false,
-            State::Offered | State::Ended => true,
+            State::Asked { .. } | State::Offered | State::Ended(_) => true,
             State::Settled { .. } => return false,
         };
         book.open -= u64::from(verdict_may_come);
@@ -80,20 +133,22 @@ impl Ledger {
         matches!(self.book().entries[entry], State::Settled { .. })
     }
 
-    /// Enters the receiver's word; returns the fate if it is news.
+    /// Enters the receiver's word; returns what is new.
     ///
     /// # Errors
     ///
     /// `Verdict` if none was due, or if it confirms what was not sent to its end.
-    pub(crate) fn on_verdict(&self, entry: u64, verdict: Verdict) -> Result<Option<Fate>, Violation> {
+    pub(crate) fn on_verdict(&self, entry: u64, verdict: Verdict) -> Result<Option<News>, Violation> {
         let mut book = self.book();
         let fate = Fate::from(verdict);
         let wrong = Violation::Verdict(entry);
         let index = usize::try_from(entry).map_err(|_| wrong)?;
         let state = book.entries.get_mut(index).ok_or(wrong)?;
         let (settled, news) = match *state {
-            State::Offered if fate.is_delivered() => return Err(wrong),
-            State::Offered | State::Ended => (fate, Some(fate)),
+            State::Asked { .. } | State::Offered if fate.is_delivered() => return Err(wrong),
+            State::Asked { .. } => (fate, Some(News { fate, is_answer: true, version: None })),
+            State::Offered => (fate, Some(News { fate, is_answer: false, version: None })),
+            State::Ended(version) => (fate, Some(News { fate, is_answer: false, version })),
             State::Settled { verdict_may_come: true, .. } if fate.is_delivered() => return Err(wrong),
             State::Settled { fate: ours, verdict_may_come: true } => (ours, None),
             State::Waiting | State::Settled { verdict_may_come: false, .. } => return Err(wrong),
@@ -116,8 +171,8 @@ impl Ledger {
     /// What became of every entry, now that no more can be heard.
     pub(crate) fn fates(&self) -> Vec<Fate> {
         let fate_of = |state: &State| match *state {
-            State::Waiting | State::Offered => Fate::NotSent,
-            State::Ended => Fate::Unconfirmed,
+            State::Waiting | State::Asked { .. } | State::Offered => Fate::NotSent,
+            State::Ended(_) => Fate::Unconfirmed,
             State::Settled { fate, .. } => fate,
         };
         self.book().entries.iter().map(fate_of).collect()
@@ -138,21 +193,25 @@ mod tests {
 
     const YES: Verdict = Verdict::Delivered { copy: 1 };
     const NO: Verdict = Verdict::Failed(Obstacle::HashMismatch);
+    const SIZE: u64 = 5 * PIECE_LEN + 1;
     const CHANGED: Fate = Fate::Failed(Fault::Source(SourceFault::Changed));
 
     /// One entry brought into each state.
     fn book(state: &str) -> Ledger {
         let ledger = Ledger::new(1);
-        let steps = ["waiting", "offered", "ended", "settled"];
-        let step = steps.iter().position(|step| *step == state);
-        if step.is_none_or(|step| step >= 1) {
-            ledger.offered(0);
+        match state {
+            "waiting" => return ledger,
+            "asked" => {
+                ledger.asked(0, SIZE);
+                return ledger;
+            }
+            _ => ledger.offered(0),
         }
         match state {
-            "waiting" | "offered" => {}
-            "ended" => assert!(ledger.ended(0)),
+            "offered" => {}
+            "ended" => assert!(ledger.ended(0, None)),
             "settled" => {
-                assert!(ledger.ended(0));
+                assert!(ledger.ended(0, None));
                 ledger.on_verdict(0, YES).unwrap();
             }
             "given up" => assert!(ledger.give_up(0, CHANGED)),
@@ -165,6 +224,7 @@ mod tests {
     fn every_state_takes_the_verdicts_that_fit_it_and_no_others() {
         for (state, yes, no) in [
             ("waiting", false, false),
+            ("asked", false, true),
             ("offered", false, true),
             ("ended", true, true),
             ("settled", false, false),
@@ -175,6 +235,40 @@ mod tests {
         }
         assert!(book("ended").on_verdict(1, YES).is_err());
         assert!(book("ended").on_verdict(u64::MAX, YES).is_err());
+    }
+
+    #[test]
+    fn an_answer_is_taken_once_and_only_where_a_question_is_open() {
+        for state in ["waiting", "offered", "ended", "settled", "given up"] {
+            assert!(book(state).on_go(0, 0).is_err(), "{state}");
+        }
+        let ledger = book("asked");
+        assert!(ledger.on_go(1, 0).is_err());
+        assert!(ledger.on_go(u64::MAX, 0).is_err());
+        assert_eq!(ledger.on_go(0, 0), Ok(0));
+        assert!(ledger.on_go(0, 0).is_err(), "a second one");
+    }
+
+    #[test]
+    fn a_file_goes_on_after_whole_pieces_or_at_its_end() {
+        for from in [0, PIECE_LEN, 5 * PIECE_LEN, SIZE] {
+            assert_eq!(book("asked").on_go(0, from), Ok(0), "{from}");
+        }
+        for from in [1, PIECE_LEN - 1, SIZE + 1, 6 * PIECE_LEN, u64::MAX] {
+            assert_eq!(book("asked").on_go(0, from), Err(Violation::Answer { entry: 0, from }), "{from}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_says_what_it_is_about() {
+        let version = Version { stamp: Stamp::from_bytes([1; 16]), size: 3, hash: [2; HASH_LEN] };
+        let ledger = book("offered");
+        assert!(ledger.ended(0, Some(version)));
+        let fate = Fate::Delivered { copy: 1 };
+        let news = News { fate, is_answer: false, version: Some(version) };
+        assert_eq!(ledger.on_verdict(0, YES), Ok(Some(news)));
+        let news = News { fate: NO.into(), is_answer: true, version: None };
+        assert_eq!(book("asked").on_verdict(0, NO), Ok(Some(news)));
     }
 
     #[test]
@@ -194,13 +288,15 @@ mod tests {
         let ledger = book("offered");
         ledger.on_verdict(0, NO).unwrap();
         assert!(!ledger.give_up(0, CHANGED));
-        assert!(!ledger.ended(0));
+        assert!(!ledger.ended(0, None));
         assert_eq!(ledger.fates(), [Fate::from(NO)]);
     }
 
     #[test]
     fn done_is_believed_only_when_nothing_is_open_and_everything_was_said() {
-        for (state, open) in [("waiting", 0), ("offered", 1), ("ended", 1), ("settled", 0), ("given up", 0)] {
+        for (state, open) in
+            [("waiting", 0), ("asked", 1), ("offered", 1), ("ended", 1), ("settled", 0), ("given up", 0)]
+        {
             let ledger = book(state);
             assert_eq!(ledger.check_done(), Err(Violation::DoneTooEarly(open)), "{state}");
             ledger.all_ended();
@@ -212,6 +308,7 @@ mod tests {
     fn what_was_not_confirmed_is_said_to_be_so() {
         for (state, fate) in [
             ("waiting", Fate::NotSent),
+            ("asked", Fate::NotSent),
             ("offered", Fate::NotSent),
             ("ended", Fate::Unconfirmed),
             ("settled", Fate::Delivered { copy: 1 }),

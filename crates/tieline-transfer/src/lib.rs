@@ -8,6 +8,7 @@
 //! - A file appears under its final name once, whole and with the content that was read (BLAKE3), or not at all. Nothing
 //!   is overwritten: another file of the name is kept beside it under a number.
 //! - "Delivered" is said of what survives a power cut, and of nothing else.
+//! - A large file that is cut goes on where it was, after a restart of either end too; what was synced is not sent again, nor hashed again.
 //! - A file that changed while it was read is not delivered, and whatever is not delivered is reported by name with its reason.
 //! - The sender's words reach no path outside the inbox, nor the receiver's own files in it. The receiver's words cannot make the
 //!   sender believe in something that it did not send.
@@ -17,14 +18,19 @@
 //! |---|---|
 //! | [`path`] | names that may be created, their copies, and how they are shown |
 //! | [`protocol`], `frame`, [`reason`] | octets |
+//! | [`content`], [`stamp`] | the hash of a file that comes in parts, and which version of it that is |
+//! | [`journal`] | what is remembered across cuts and restarts |
 //! | [`plan`], `source`, `reading`, `ledger`, [`sender`] | the sending end, from the first pass to the last verdict |
-//! | [`inbox`], `beneath`, `assembly`, `publish`, [`receiver`] | the receiving end, from the frame to the durable name |
+//! | [`inbox`], `beneath`, `assembly`, `keeping`, `publish`, [`receiver`] | the receiving end, from the frame to the durable name |
 //! | [`outcome`] | what became of it all |
 
 mod assembly;
 mod beneath;
+pub mod content;
 mod frame;
 pub mod inbox;
+pub mod journal;
+mod keeping;
 mod ledger;
 pub mod outcome;
 pub mod path;
@@ -36,12 +42,15 @@ pub mod reason;
 pub mod receiver;
 pub mod sender;
 mod source;
+pub mod stamp;
 
 pub use inbox::{Inbox, InboxError};
+pub use journal::{Journal, JournalError};
 pub use outcome::{EntryKind, EntryReport, Fate, Fault, Progress, Skip, Totals};
 pub use path::{Escaped, NameFault, RelativePath};
 pub use plan::{Plan, PlanError};
 pub use reason::{Obstacle, StopReason};
 pub use receiver::{ReceiveError, Received, receive};
-pub use sender::{Outcome, SendError, send};
+pub use sender::{Order, Outcome, SendError, send};
 pub use source::SourceFault;
+pub use stamp::Stamp;

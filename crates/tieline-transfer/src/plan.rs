@@ -333,7 +333,7 @@ fn names_in(folder: BorrowedFd<'_>) -> Result<Vec<Box<[u8]>>, SourceFault> {
     Ok(names)
 }
 
-fn skip_of(file_type: FileType) -> Skip {
+pub(crate) fn skip_of(file_type: FileType) -> Skip {
     match file_type {
         FileType::Symlink => Skip::Link,
         FileType::Fifo => Skip::Pipe,

@@ -8,28 +8,37 @@
 //! |---|---|---|---|
 //! | 0x01 | sender | hello | magic `TLft` (4), oldest version (2), newest version (2), entries (8), octets (8) |
 //! | 0x02 | sender | folder | entry (8), mode (4), path length (2), path |
-//! | 0x03 | sender | file | entry (8), size (8), mode (4), mtime seconds (8, signed), nanoseconds (4), path length (2), path |
+//! | 0x03 | sender | file | entry (8), stamp (16), size (8), mode (4), mtime seconds (8, signed), nanoseconds (4), path length (2), path |
 //! | 0x04 | sender | data | 1 to [`DATA_LEN_MAX`] octets of the file that is open |
 //! | 0x05 | sender | file end | BLAKE3 of the whole file (32) |
 //! | 0x06 | sender | abandon | why (2): the open file is not to be kept |
 //! | 0x07 | sender | end | |
+//! | 0x08 | sender | ask | as file: from where is its data wanted? |
+//! | 0x09 | sender | body | entry (8), from (8): the file that was asked about is open, its data from there on follows |
 //! | 0x41 | receiver | welcome | version (2) |
 //! | 0x42 | receiver | verdict | entry (8), what (1), code (2), detail (8) |
 //! | 0x43 | receiver | done | |
 //! | 0x44 | receiver | stop | code (2), detail (8) |
+//! | 0x45 | receiver | go | entry (8), from (8): what is before that is here |
 //!
-//! The hello comes first and waits for welcome or stop; from there nothing waits. The sender streams entries, numbered upwards
-//! below the announced count, each file followed by its data and its end; verdicts come back when they are true, in any order,
-//! one for every entry that was not abandoned. A verdict "delivered" means: the octets are verified, and they and their name
-//! survive a power cut. After the sender's end and the last verdict the receiver says done.
+//! Nothing waits for an answer but large files. The hello comes first; the sender streams entries, numbered upwards below the announced
+//! count, each small file followed by its data and its end. About a large one it asks first: a part of it may be at the receiving end from
+//! a transfer that was cut, told by its path and its stamp ([`Stamp`]). Up to [`ASKED_MAX`] questions may be open while other entries go
+//! on, and each is followed by go, and then by body, data and end, or by a verdict. What a go says is there is a multiple of
+//! [`PIECE_LEN`](crate::content::PIECE_LEN), or all of it.
+//!
+//! Verdicts come back when they are true, in any order, one for every entry that was not abandoned. A verdict "delivered" means: the
+//! octets are verified, and they and their name survive a power cut. After the sender's end and the last verdict the receiver says done.
 //!
 //! Growth: octets behind the known fields of a body are ignored (but data has none). A kind of 0x80 or above that is not known is
 //! ignored too, any other unknown kind is a violation: the version in the hello is what allows new ones.
 
 use crate::reason::{Obstacle, StopReason};
+use crate::stamp::Stamp;
 
 mod octets;
 
+pub use crate::content::HASH_LEN;
 pub(crate) use octets::{DATA, frame, is_end};
 
 /// Octets of the length before each frame.
@@ -42,8 +51,8 @@ pub const FRAME_LEN_MAX: usize = 1 + DATA_LEN_MAX;
 pub const VERSION: u16 = 1;
 /// Files and folders of one transfer; bounds what the sender keeps of them.
 pub const ENTRIES_MAX: u64 = 1_000_000;
-/// Octets of a BLAKE3 hash.
-pub const HASH_LEN: usize = 32;
+/// Questions about files that may be open at once; bounds the files that a receiver holds open for them.
+pub const ASKED_MAX: usize = 32;
 /// Unknown kinds from here on are ignored.
 pub const IGNORABLE_FROM: u8 = 0x80;
 
@@ -86,12 +95,23 @@ pub enum Violation {
         /// How many were announced.
         announced: u64,
     },
+    /// More open questions than [`ASKED_MAX`].
+    #[error("more than {ASKED_MAX} questions about files at once")]
+    TooManyAsked,
     /// More data than the file's declared size.
     #[error("more data than the declared size of entry {0}")]
     BeyondSize(u64),
     /// A verdict on an entry that has none coming.
     #[error("a verdict on entry {0} that has none coming")]
     Verdict(u64),
+    /// An answer to no question, or with a place from which no file goes on.
+    #[error("entry {entry} is to go on from octet {from}, which was not asked or cannot be")]
+    Answer {
+        /// Which.
+        entry: u64,
+        /// From where.
+        from: u64,
+    },
     /// Done, though verdicts are missing.
     #[error("done, though {0} verdicts are missing")]
     DoneTooEarly(u64),
@@ -113,6 +133,8 @@ impl Violation {
             Self::BeyondSize(_) => 9,
             Self::Verdict(_) => 10,
             Self::DoneTooEarly(_) => 11,
+            Self::TooManyAsked => 12,
+            Self::Answer { .. } => 13,
         }
     }
 }
@@ -144,7 +166,9 @@ pub struct FileTime {
 pub struct FileOffer<'a> {
     /// Its number in this transfer.
     pub entry: u64,
-    /// Octets that follow.
+    /// Which version of the file it is.
+    pub stamp: Stamp,
+    /// Octets of the whole file.
     pub size: u64,
     /// Permission bits; the receiver keeps some of them.
     pub mode: u32,
@@ -188,6 +212,15 @@ pub enum SenderMessage<'a> {
     },
     /// Nothing more follows.
     End,
+    /// A file; from where is its data wanted?
+    Ask(FileOffer<'a>),
+    /// The file that was asked about is open; its data follows.
+    Body {
+        /// Which.
+        entry: u64,
+        /// Where the data begins: as the receiver said.
+        from: u64,
+    },
     /// An ignorable kind of a later version.
     Unknown(u8),
 }
@@ -230,6 +263,13 @@ pub enum ReceiverMessage {
     },
     /// Every entry has its verdict.
     Done,
+    /// The data of a file that was asked about is wanted.
+    Go {
+        /// Which.
+        entry: u64,
+        /// From there on: a multiple of [`PIECE_LEN`](crate::content::PIECE_LEN), or the size.
+        from: u64,
+    },
     /// The receiver ends the transfer; entries without a verdict are not delivered.
     Stop(StopReason),
     /// An ignorable kind of a later version.

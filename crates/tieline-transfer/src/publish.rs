@@ -1,7 +1,7 @@
 //! Giving whole files their final names, in groups, so that a name and what it names survive a power cut.
 //!
-//! The order is: data of the whole group to the disk, then the names, then the folders that hold them; only then is anything
-//! called delivered. A group costs a few waits for the disk, not some for each file in it. A file whose data could not be
+//! The order is: data of the whole group to the disk, the journal's word that large files are whole, the names, the folders that hold
+//! them, the journal's word that all arrived; only then is anything called delivered. A group costs a few waits for the disk, not some for each file in it. A file whose data could not be
 //! written back is not tried again: the kernel forgets that it was dirty, so a second success would prove nothing.
 
 use std::fs::File;
@@ -14,13 +14,15 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::beneath;
-use crate::inbox::{Inbox, Partial};
+use crate::inbox::{Inbox, Partial, journal_errno};
+use crate::journal::incoming::ArrivedFile;
 use crate::path::{COPIES_MAX, RelativePath, copy_name};
 use crate::protocol::{HASH_LEN, Verdict};
 use crate::reason::Obstacle;
+use crate::stamp::Stamp;
 
 /// Files and folders that share their waits for the disk; bounds the files held open.
-pub(crate) const GROUP_MAX: usize = 64;
+pub(crate) const GROUP_MAX: usize = 256;
 /// From so many files on, one write-back of the file system is cheaper than one wait for each of them.
 const SYNC_WHOLE_MIN: usize = 8;
 /// Changed folders that are held open until they are synced one by one; beyond it the file system is synced.
@@ -41,8 +43,11 @@ pub(crate) struct Ready {
 /// What is to appear under that name.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// A verified file, its size and its BLAKE3 hash.
-    File { partial: Partial, size: u64, hash: [u8; HASH_LEN] },
+    /// A verified file, which version it is, its size and its BLAKE3 hash.
+    File { partial: Partial, stamp: Stamp, size: u64, hash: [u8; HASH_LEN] },
+    /// A file that is there already, under the name with this copy number or one that is not known; `is_likely`: if it is as the journal
+    /// has it.
+    Claim { stamp: Stamp, size: u64, hash: [u8; HASH_LEN], copy: Option<u32>, is_likely: bool },
     /// A folder, its permission bits already cleaned.
     Folder { mode: Mode },
 }
@@ -50,7 +55,7 @@ pub(crate) enum Content {
 /// Publishes a group and returns the verdict on each, in order, when all of it is durable.
 pub(crate) fn publish_group(inbox: &Inbox, group: &mut [Ready]) -> Vec<Verdict> {
     let mut changed = Changed::default();
-    let synced = sync_data(inbox.root(), group);
+    let synced = note_whole(inbox, group, sync_data(inbox.root(), group));
     let mut verdicts: Vec<Verdict> = group
         .iter_mut()
         .zip(synced)
@@ -68,7 +73,53 @@ pub(crate) fn publish_group(inbox: &Inbox, group: &mut [Ready]) -> Vec<Verdict> 
             }
         }
     }
+    note_arrived(inbox, group, &verdicts);
     verdicts
+}
+
+/// Tells the journal which of the files it knows are whole and on the disk, before they get their names.
+fn note_whole(inbox: &Inbox, group: &[Ready], mut synced: Vec<Result<(), Errno>>) -> Vec<Result<(), Errno>> {
+    let is_known = |ready: &Ready| match &ready.content {
+        Content::File { partial, hash, .. } => Some((partial.id()?, *hash)),
+        Content::Claim { .. } | Content::Folder { .. } => None,
+    };
+    let whole: Vec<_> = group
+        .iter()
+        .zip(&synced)
+        .filter(|(_, synced)| synced.is_ok())
+        .filter_map(|(ready, _)| is_known(ready))
+        .collect();
+    if whole.is_empty() {
+        return synced;
+    }
+    if let Err(errno) = inbox.journal().whole(&whole).map_err(journal_errno) {
+        for (ready, synced) in group.iter().zip(&mut synced) {
+            if is_known(ready).is_some() {
+                *synced = Err(errno);
+            }
+        }
+    }
+    synced
+}
+
+/// Tells the journal what arrived, and what is not there any more. A journal that does not hear of it costs a look at the file later.
+fn note_arrived(inbox: &Inbox, group: &[Ready], verdicts: &[Verdict]) {
+    let arrived = group.iter().zip(verdicts).filter_map(|(ready, verdict)| {
+        let (id, stamp, size, hash) = match &ready.content {
+            Content::File { partial, stamp, size, hash } => (partial.id(), *stamp, *size, *hash),
+            Content::Claim { stamp, size, hash, .. } => (None, *stamp, *size, *hash),
+            Content::Folder { .. } => return None,
+        };
+        let (Verdict::Delivered { copy } | Verdict::AlreadyThere { copy }) = *verdict else { return None };
+        Some((id, &ready.path, ArrivedFile { stamp, copy, size, hash }))
+    });
+    let gone = group.iter().zip(verdicts).filter_map(|(ready, verdict)| match (&ready.content, verdict) {
+        (Content::Claim { .. }, Verdict::Failed(_)) => Some(&ready.path),
+        _ => None,
+    });
+    if let Err(error) = inbox.journal().arrive(inbox.name(), arrived, gone) {
+        tracing::warn!(%error, "what arrived is not remembered");
+    }
 }
 
 /// Creates `path` and makes it durable.
@@ -91,7 +142,7 @@ fn sync_data(root: BorrowedFd<'_>, group: &[Ready]) -> Vec<Result<(), Errno>> {
         .iter()
         .map(|ready| match &ready.content {
             Content::File { partial, .. } => fsync(&partial.file),
-            Content::Folder { .. } => Ok(()),
+            Content::Claim { .. } | Content::Folder { .. } => Ok(()),
         })
         .collect()
 }
@@ -113,7 +164,17 @@ fn publish(root: BorrowedFd<'_>, ready: &mut Ready, changed: &mut Changed) -> Re
             changed.note(beneath::open_folder(root, parent.as_ref())?);
             Ok(Verdict::AlreadyThere { copy: 1 })
         }
-        Content::File { partial, size, hash } => {
+        Content::Claim { size, hash, copy, is_likely, .. } => {
+            let (parent, name) = path.split_last();
+            let folder = beneath::open_folder(root, parent.as_ref()).map_err(|_| Obstacle::HashMismatch)?;
+            let copy =
+                if *is_likely { find_content(folder.as_fd(), name, *copy, *size, hash)? } else { None };
+            let copy = copy.ok_or(Obstacle::HashMismatch)?;
+            // Whoever gave it its name may not have synced that.
+            changed.note(folder);
+            Ok(Verdict::AlreadyThere { copy })
+        }
+        Content::File { partial, size, hash, .. } => {
             let (parent, name) = path.split_last();
             let above = Mode::from_raw_mode(0o755);
             let folder =
@@ -145,6 +206,23 @@ fn publish_file(
         }
     }
     Err(Obstacle::TooManyCopies)
+}
+
+/// The copy number of the name that has that content: `copy`, or any.
+fn find_content(
+    folder: BorrowedFd<'_>,
+    name: &[u8],
+    copy: Option<u32>,
+    size: u64,
+    hash: &[u8; HASH_LEN],
+) -> Result<Option<u32>, Errno> {
+    let copies = copy.map_or(1..=COPIES_MAX, |copy| copy..=copy);
+    for copy in copies {
+        if has_content(folder, &copy_name(name, copy), size, hash)? {
+            return Ok(Some(copy));
+        }
+    }
+    Ok(None)
 }
 
 /// Renames without replacing, by a link where the file system has no such rename.
@@ -238,7 +316,8 @@ mod tests {
 
     fn inbox() -> (tempfile::TempDir, Arc<Inbox>) {
         let dir = tempfile::tempdir().unwrap();
-        let inbox = Arc::new(Inbox::open(dir.path()).unwrap());
+        let journal = Arc::new(crate::journal::Journal::in_memory().unwrap());
+        let inbox = Arc::new(Inbox::open(dir.path(), "inbox", journal).unwrap());
         (dir, inbox)
     }
 
@@ -248,7 +327,8 @@ mod tests {
         partial.file.write_all(content).unwrap();
         let path = RelativePath::parse(path.as_bytes()).unwrap();
         let (size, hash) = (content.len() as u64, *blake3::hash(content).as_bytes());
-        Ready { entry: 0, offered: path.clone(), path, content: Content::File { partial, size, hash } }
+        let stamp = Stamp::from_bytes([0; 16]);
+        Ready { entry: 0, offered: path.clone(), path, content: Content::File { partial, stamp, size, hash } }
     }
 
     #[test]

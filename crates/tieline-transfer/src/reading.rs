@@ -1,17 +1,30 @@
 //! The sender's thread: files become frames, gathered into blocks for the stream.
+//!
+//! Small files follow one another. A large one is asked about, and its data is sent when the answer has come, while the plan goes on.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use crate::content::{ContentHasher, PIECE_LEN, pieces_within};
+use crate::ledger::Version;
 use crate::outcome::{Fate, Fault};
+use crate::path::RelativePath;
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
-use crate::protocol::{DATA, DATA_LEN_MAX, FileOffer, FolderOffer, SenderMessage, frame};
+use crate::protocol::{ASKED_MAX, DATA, DATA_LEN_MAX, FileOffer, FolderOffer, SenderMessage, frame};
 use crate::sender::Job;
 use crate::source::{Source, SourceFault};
+use crate::stamp::Stamp;
 
+/// Files from here on are asked about: less than a piece of it cannot be there.
+const ASK_LEN_MIN: u64 = PIECE_LEN + 1;
 /// A block goes to the stream when it is as long, or when the stream has nothing else to do.
 const BLOCK_LEN: usize = 64 * 1024;
+/// How often the journal is told how what was read hashed; what it was not told is read again after a restart.
+const KNOW_EVERY: Duration = Duration::from_secs(1);
 /// Told with an abandoned file that the receiver has decided against already.
 const ABANDON_DECIDED: u16 = 3;
 
@@ -23,6 +36,15 @@ pub(crate) struct Block {
     pub(crate) file_bytes: u64,
 }
 
+/// What the receiver made of a question.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    /// It wants the data from there on.
+    Go { index: usize, from: u64 },
+    /// It does not want it.
+    Settled { index: usize },
+}
+
 /// Nobody takes blocks any more.
 #[derive(Debug)]
 pub(crate) struct Closed;
@@ -32,71 +54,222 @@ pub(crate) struct Closed;
 /// # Errors
 ///
 /// `Closed` if the transfer ended meanwhile.
-pub(crate) fn read_all(job: &Job, blocks: mpsc::Sender<Block>) -> Result<(), Closed> {
-    let mut out = Blocks { blocks, block: Block::default() };
-    let mut roots = Roots { plan: &job.plan, open: None };
-    for (index, Entry { root, path, kind }) in job.plan.entries.iter().enumerate() {
-        match *kind {
-            PlannedKind::Folder { mode } => {
-                job.ledger.offered(index);
-                job.ledger.ended(index);
-                let folder = FolderOffer { entry: index as u64, mode, path: path.as_bytes() };
-                out.put(SenderMessage::Folder(folder))?;
-            }
-            PlannedKind::File { .. } => match roots.open(*root).and_then(|root| Source::open(root, path)) {
-                Ok(source) => read_file(job, index, source, &mut out)?,
-                Err(fault) => give_up(job, index, fault),
-            },
-        }
-        out.offer_block()?;
-    }
-    job.ledger.all_ended();
-    out.put(SenderMessage::End)?;
-    out.flush()
+pub(crate) fn read_all(
+    job: &Job,
+    blocks: mpsc::Sender<Block>,
+    answers: mpsc::Receiver<Answer>,
+) -> Result<(), Closed> {
+    let out = Blocks { blocks, block: Block::default() };
+    let roots = Roots { plan: &job.plan, open: None };
+    Reading { job, out, roots, answers, asked: BTreeMap::new() }.run()
 }
 
-fn read_file(job: &Job, index: usize, mut source: Source<'_>, out: &mut Blocks) -> Result<(), Closed> {
-    let path = &job.plan.entries[index].path;
-    job.ledger.offered(index);
-    job.progress.file(path, source.size);
-    out.put(SenderMessage::File(FileOffer {
-        entry: index as u64,
-        size: source.size,
-        mode: source.mode,
-        modified: source.modified,
-        path: path.as_bytes(),
-    }))?;
-    let mut hasher = blake3::Hasher::new();
-    while source.left() > 0 {
-        if job.ledger.is_settled(index) {
-            return out.put(SenderMessage::Abandon { code: ABANDON_DECIDED });
+struct Reading<'j> {
+    job: &'j Job,
+    out: Blocks,
+    roots: Roots<'j>,
+    answers: mpsc::Receiver<Answer>,
+    /// Which version each file had when it was asked about.
+    asked: BTreeMap<usize, Stamp>,
+}
+
+impl<'j> Reading<'j> {
+    fn run(mut self) -> Result<(), Closed> {
+        let job = self.job;
+        for (index, Entry { path, kind, .. }) in job.plan.entries.iter().enumerate() {
+            while let Ok(answer) = self.answers.try_recv() {
+                self.on_answer(answer)?;
+            }
+            match *kind {
+                PlannedKind::Folder { mode } => {
+                    job.ledger.offered(index);
+                    job.ledger.ended(index, None);
+                    let folder = FolderOffer { entry: index as u64, mode, path: path.as_bytes() };
+                    self.out.put(SenderMessage::Folder(folder))?;
+                }
+                PlannedKind::File { .. } => self.on_file(index)?,
+            }
+            self.out.offer_block()?;
         }
-        if let Err(fault) = out.put_data(&mut source, &mut hasher)? {
-            give_up(job, index, fault);
-            return out.put(SenderMessage::Abandon { code: fault.abandon_code() });
+        while !self.asked.is_empty() {
+            self.out.flush()?;
+            self.wait_for_answer()?;
+        }
+        job.ledger.all_ended();
+        self.out.put(SenderMessage::End)?;
+        self.out.flush()
+    }
+
+    fn on_file(&mut self, index: usize) -> Result<(), Closed> {
+        let source = match self.source(index) {
+            Ok(source) => source,
+            Err(fault) => {
+                give_up(self.job, index, fault);
+                return Ok(());
+            }
+        };
+        if source.size < ASK_LEN_MIN {
+            self.job.ledger.offered(index);
+            self.out.put(SenderMessage::File(self.offer(index, &source)))?;
+            return self.send_data(index, source, ContentHasher::new());
+        }
+        while self.asked.len() >= ASKED_MAX {
+            self.out.flush()?;
+            self.wait_for_answer()?;
+        }
+        self.job.ledger.asked(index, source.size);
+        self.asked.insert(index, source.stamp);
+        self.out.put(SenderMessage::Ask(self.offer(index, &source)))
+    }
+
+    fn wait_for_answer(&mut self) -> Result<(), Closed> {
+        let answer = self.answers.blocking_recv().ok_or(Closed)?;
+        self.on_answer(answer)
+    }
+
+    fn on_answer(&mut self, answer: Answer) -> Result<(), Closed> {
+        let (index, from) = match answer {
+            Answer::Go { index, from } => (index, from),
+            Answer::Settled { index } => {
+                self.asked.remove(&index);
+                return Ok(());
+            }
+        };
+        let Some(stamp) = self.asked.remove(&index) else { return Ok(()) };
+        self.out.put(SenderMessage::Body { entry: index as u64, from })?;
+        let prepared = self.source(index).and_then(|mut source| {
+            if source.stamp != stamp {
+                return Err(SourceFault::Changed);
+            }
+            let hasher = self.hash_up_to(from, &mut source)?;
+            Ok((source, hasher))
+        });
+        match prepared {
+            Ok((source, hasher)) => self.send_data(index, source, hasher),
+            Err(fault) => self.abandon(index, fault),
         }
     }
-    if let Err(fault) = source.check_unchanged() {
-        give_up(job, index, fault);
-        return out.put(SenderMessage::Abandon { code: fault.abandon_code() });
+
+    /// Hashes what is at the receiving end already: from the journal as far as it knows, the rest from the file.
+    fn hash_up_to(&self, from: u64, source: &mut Source<'_>) -> Result<ContentHasher, SourceFault> {
+        let mut pieces = match from {
+            0 => Vec::new(),
+            _ => self.job.journal.known_content(source.stamp).map_or_else(
+                |error| {
+                    tracing::warn!(%error, "a file is read again from its start");
+                    Vec::new()
+                },
+                |known| known.pieces,
+            ),
+        };
+        let usable = (from / PIECE_LEN).min(pieces_within(source.size));
+        pieces.truncate(usize::try_from(usable).unwrap_or(usize::MAX));
+        let mut hasher = ContentHasher::resume(pieces);
+        source.go_to(hasher.len())?;
+        let mut buffer = Vec::with_capacity(DATA_LEN_MAX);
+        while hasher.len() < from {
+            buffer.clear();
+            let want = usize::try_from(from - hasher.len()).unwrap_or(usize::MAX).min(DATA_LEN_MAX);
+            source.read(want, &mut buffer)?;
+            hasher.update(&buffer);
+        }
+        Ok(hasher)
     }
-    job.ledger.ended(index);
-    out.put(SenderMessage::FileEnd { hash: *hasher.finalize().as_bytes() })
+
+    /// Sends what is left of a file, and its end.
+    fn send_data(
+        &mut self,
+        index: usize,
+        mut source: Source<'j>,
+        hasher: ContentHasher,
+    ) -> Result<(), Closed> {
+        let job = self.job;
+        job.progress.file(&job.plan.entries[index].path, source.size);
+        let mut hashing = Hashing::new(hasher, source.stamp);
+        while source.left() > 0 {
+            if job.ledger.is_settled(index) {
+                return self.out.put(SenderMessage::Abandon { code: ABANDON_DECIDED });
+            }
+            if let Err(fault) = self.out.put_data(&mut source, &mut hashing.hasher)? {
+                return self.abandon(index, fault);
+            }
+            hashing.tell(job);
+        }
+        let (stamp, size, hash) = (source.stamp, source.size, hashing.hasher.finalize());
+        if let Err(fault) = source.check_unchanged() {
+            return self.abandon(index, fault);
+        }
+        job.ledger.ended(index, Some(Version { stamp, size, hash }));
+        self.out.put(SenderMessage::FileEnd { hash })
+    }
+
+    fn abandon(&mut self, index: usize, fault: SourceFault) -> Result<(), Closed> {
+        give_up(self.job, index, fault);
+        self.out.put(SenderMessage::Abandon { code: fault.abandon_code() })
+    }
+
+    fn source(&mut self, index: usize) -> Result<Source<'j>, SourceFault> {
+        let Entry { root, path, .. } = &self.job.plan.entries[index];
+        Source::open(self.roots.open(*root)?, path)
+    }
+
+    fn offer(&self, index: usize, source: &Source<'_>) -> FileOffer<'j> {
+        let path: &RelativePath = &self.job.plan.entries[index].path;
+        FileOffer {
+            entry: index as u64,
+            stamp: source.stamp,
+            size: source.size,
+            mode: source.mode,
+            modified: source.modified,
+            path: path.as_bytes(),
+        }
+    }
+}
+
+/// How a file hashes that is being sent, of which the journal is told now and then.
+struct Hashing {
+    hasher: ContentHasher,
+    stamp: Stamp,
+    /// Pieces that the journal knows of, and since when.
+    known: usize,
+    known_since: Instant,
+}
+
+impl Hashing {
+    fn new(hasher: ContentHasher, stamp: Stamp) -> Self {
+        let known = hasher.pieces().len();
+        Self { hasher, stamp, known, known_since: Instant::now() }
+    }
+
+    fn tell(&mut self, job: &Job) {
+        let pieces = self.hasher.pieces();
+        if pieces.len() == self.known || self.known_since.elapsed() < KNOW_EVERY {
+            return;
+        }
+        if let Err(error) = job.journal.know_pieces(self.stamp, self.known as u64, &pieces[self.known..]) {
+            // Then it is read again after a restart.
+            tracing::warn!(%error, "how a file hashed is not remembered");
+        }
+        (self.known, self.known_since) = (pieces.len(), Instant::now());
+    }
 }
 
 /// The root that is being read from, held open; entries come root by root.
-struct Roots<'a> {
-    plan: &'a Plan,
-    open: Option<(usize, OwnedFd)>,
+struct Roots<'j> {
+    plan: &'j Plan,
+    open: Option<(usize, Arc<OwnedFd>)>,
 }
 
 impl Roots<'_> {
-    fn open(&mut self, root: usize) -> Result<BorrowedFd<'_>, SourceFault> {
-        let held = match self.open.take() {
-            Some((held, folder)) if held == root => folder,
-            _ => open_root(&self.plan.roots[root])?,
-        };
-        Ok(self.open.insert((root, held)).1.as_fd())
+    fn open(&mut self, root: usize) -> Result<Arc<OwnedFd>, SourceFault> {
+        match &self.open {
+            Some((held, folder)) if *held == root => Ok(Arc::clone(folder)),
+            _ => {
+                let folder = Arc::new(open_root(&self.plan.roots[root])?);
+                self.open = Some((root, Arc::clone(&folder)));
+                Ok(folder)
+            }
+        }
     }
 }
 
@@ -123,7 +296,7 @@ impl Blocks {
     fn put_data(
         &mut self,
         source: &mut Source<'_>,
-        hasher: &mut blake3::Hasher,
+        hasher: &mut ContentHasher,
     ) -> Result<Result<(), SourceFault>, Closed> {
         let frames = &mut self.block.frames;
         let start = frames.len();
@@ -150,12 +323,15 @@ impl Blocks {
     }
 
     fn flush(&mut self) -> Result<(), Closed> {
+        if self.block.frames.is_empty() {
+            return Ok(());
+        }
         self.blocks.blocking_send(std::mem::take(&mut self.block)).map_err(|_| Closed)
     }
 
     /// Hands on what there is if the stream is waiting for it.
     fn offer_block(&mut self) -> Result<(), Closed> {
         let is_idle = self.blocks.capacity() == self.blocks.max_capacity();
-        if is_idle && !self.block.frames.is_empty() { self.flush() } else { Ok(()) }
+        if is_idle { self.flush() } else { Ok(()) }
     }
 }

@@ -1,15 +1,16 @@
 //! The receiving half of a transfer.
 //!
 //! ```text
+//!                                   ┌─▶ [holds] ─▶ keep
 //!  stream ─▶ read ─▶ [frames] ─▶ assemble ─▶ [ready] ─▶ publish
 //!                                   │                      │
-//!  stream ◀─ answer ◀── [settled] ◀─┴──────────────────────┘
+//!  stream ◀─ answer ◀── [replies] ◀─┴──────────────────────┘
 //! ```
 //!
-//! Reading and answering are part of the returned future; assembling and publishing wait for disks and so have a thread each.
+//! Reading and answering are part of the returned future; assembling, keeping and publishing wait for disks and so have a thread each.
 //! Every arrow is a bounded channel: a slow disk slows the stream, and that the sender. While one group is being
 //! published the next one gathers, so the size of a group follows the speed of the disk. When the future is dropped the channels
-//! close, the threads end, and with them everything that is not whole.
+//! close, the threads end, and with them everything that is not whole and that the journal does not know.
 
 use std::io;
 use std::sync::Arc;
@@ -18,9 +19,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::assembly::{Assembly, Settled};
+use crate::assembly::{Assembly, Outputs, Reply, Settled};
 use crate::frame::{self, FrameError};
 use crate::inbox::{Admission, Inbox};
+use crate::keeping::{HOLDS_MAX, keep};
 use crate::outcome::{EntryKind, EntryReport, Progress, Totals};
 use crate::path::RelativePath;
 use crate::protocol::{
@@ -31,8 +33,8 @@ use crate::reason::StopReason;
 
 /// Frames between stream and disk: at most 2 MiB.
 const FRAMES_MAX: usize = 32;
-/// Verdicts between disk and stream.
-const SETTLED_MAX: usize = 256;
+/// Verdicts and answers between disk and stream.
+const REPLIES_MAX: usize = 256;
 
 /// What came of a transfer that was welcome.
 #[derive(Debug)]
@@ -120,18 +122,18 @@ where
 
     let (frames, frames_out) = mpsc::channel(FRAMES_MAX);
     let (ready, ready_out) = mpsc::channel(GROUP_MAX);
-    let (settled, settled_out) = mpsc::channel(SETTLED_MAX);
+    let (replies, replies_out) = mpsc::channel(REPLIES_MAX);
+    let (holds, holds_out) = mpsc::channel(HOLDS_MAX);
     let Accepted { hello, admission, folder } = accepted;
-    let assembly = Assembly::new(
-        Arc::clone(&admission),
-        folder,
-        hello.entries,
-        ready,
-        settled.clone(),
-        Arc::clone(&progress),
-    );
+    let outputs = Outputs { ready, replies: replies.clone(), holds };
+    let assembly =
+        Assembly::new(Arc::clone(&admission), folder, hello.entries, outputs, Arc::clone(&progress));
     let assembling = spawn_blocking(move || assemble(frames_out, assembly));
-    let publishing = spawn_blocking(move || publish(&admission, ready_out, &settled));
+    let keeping = {
+        let admission = Arc::clone(&admission);
+        spawn_blocking(move || keep(&admission, holds_out))
+    };
+    let publishing = spawn_blocking(move || publish(&admission, ready_out, &replies));
     let broken = Notify::new();
     let reading = async {
         tokio::select! {
@@ -140,10 +142,10 @@ where
         }
     };
     let mut answers = Answers { writer, totals: Totals::default(), progress };
-    let (read, assembled, published, answered) =
-        tokio::join!(reading, assembling, publishing, answers.run(settled_out, &broken));
+    let (read, assembled, kept, published, answered) =
+        tokio::join!(reading, assembling, keeping, publishing, answers.run(replies_out, &broken));
 
-    let interruption = interruption(read, assembled, published, answered);
+    let interruption = interruption(read, assembled, kept.and(published), answered);
     let last = match &interruption {
         None => Some(ReceiverMessage::Done),
         Some(error) => error.stop_reason().map(ReceiverMessage::Stop),
@@ -231,23 +233,25 @@ fn assemble(mut frames: mpsc::Receiver<Vec<u8>>, mut assembly: Assembly) -> Resu
             return Ok(true);
         }
     }
+    assembly.finish();
     Ok(false)
 }
 
 /// Publishes what is ready in groups as large as they gathered.
-fn publish(inbox: &Inbox, mut ready: mpsc::Receiver<Ready>, settled: &mpsc::Sender<Settled>) {
+fn publish(inbox: &Inbox, mut ready: mpsc::Receiver<Ready>, replies: &mpsc::Sender<Reply>) {
     let mut group = Vec::with_capacity(GROUP_MAX);
     while ready.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
         let verdicts = publish_group(inbox, &mut group);
         for (ready, verdict) in group.drain(..).zip(verdicts) {
             let (kind, size) = match ready.content {
-                Content::File { size, .. } => (EntryKind::File, size),
+                Content::File { size, .. } | Content::Claim { size, .. } => (EntryKind::File, size),
                 Content::Folder { .. } => (EntryKind::Folder, 0),
             };
             let name = ready.offered.as_bytes().into();
             let report = EntryReport { name, kind, size, fate: verdict.into() };
             // Whole files are kept also when the sender has gone and cannot be told.
-            let _ = settled.blocking_send(Settled { entry: ready.entry, verdict: Some(verdict), report });
+            let settled = Settled { entry: ready.entry, verdict: Some(verdict), report };
+            let _ = replies.blocking_send(Reply::Settled(settled));
         }
     }
 }
@@ -260,16 +264,21 @@ struct Answers<W> {
 
 impl<W: AsyncWrite + Unpin> Answers<W> {
     /// Writes every verdict; goes on counting when the stream is broken, and says that it is.
-    async fn run(&mut self, mut settled: mpsc::Receiver<Settled>, broken: &Notify) -> io::Result<()> {
+    async fn run(&mut self, mut replies: mpsc::Receiver<Reply>, broken: &Notify) -> io::Result<()> {
         let mut result = Ok(());
-        let mut batch = Vec::with_capacity(SETTLED_MAX);
+        let mut batch = Vec::with_capacity(REPLIES_MAX);
         let mut out = Vec::new();
-        while settled.recv_many(&mut batch, SETTLED_MAX).await > 0 {
-            for Settled { entry, verdict, report } in batch.drain(..) {
-                self.totals.count(report.kind, report.size, &report.fate);
-                self.progress.settled(&report);
-                if let Some(verdict) = verdict {
-                    ReceiverMessage::Verdict { entry, verdict }.emit(&mut out);
+        while replies.recv_many(&mut batch, REPLIES_MAX).await > 0 {
+            for reply in batch.drain(..) {
+                match reply {
+                    Reply::Go { entry, from } => ReceiverMessage::Go { entry, from }.emit(&mut out),
+                    Reply::Settled(Settled { entry, verdict, report }) => {
+                        self.totals.count(report.kind, report.size, &report.fate);
+                        self.progress.settled(&report);
+                        if let Some(verdict) = verdict {
+                            ReceiverMessage::Verdict { entry, verdict }.emit(&mut out);
+                        }
+                    }
                 }
             }
             if result.is_ok() {

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  files ─▶ read, hash ─▶ [frames] ─▶ write ─▶ stream
-//!               │                                │
-//!             ledger ◀──────── listen ◀──────────┘
+//!             ▲  │                               │
+//!   [answers] ┘ ledger ◀─────── listen ◀─────────┘
+//!                                 │
+//!             journal ◀─ record ◀─ [settled]
 //! ```
 //!
-//! Reading waits for disks and so has a thread; writing and listening are part of the returned future and go on at the same
-//! time, so neither end can wait for the other to listen. Nothing waits for an answer between files. When the future is
-//! dropped the channel closes and the thread ends.
+//! Reading and recording wait for disks and so have a thread each; writing and listening are part of the returned future and go on at the
+//! same time, so neither end can wait for the other to listen. When the future is dropped the channels close and the threads end.
 
 use std::io;
 use std::pin::pin;
@@ -22,15 +23,19 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::frame::{self, FrameError};
-use crate::ledger::Ledger;
+use crate::journal::Journal;
+use crate::journal::outgoing::DeliveredFile;
+use crate::ledger::{Ledger, News, Version};
 use crate::outcome::{EntryKind, EntryReport, Fate, Progress, Totals};
 use crate::plan::{Entry, Plan, PlannedKind};
-use crate::protocol::{Hello, ReceiverMessage, SenderMessage, VERSION, Violation};
-use crate::reading::{Block, read_all};
+use crate::protocol::{ASKED_MAX, Hello, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation};
+use crate::reading::{Answer, Block, read_all};
 use crate::reason::StopReason;
 
 /// Blocks between disk and stream: at most 1 MiB.
 const BLOCKS_MAX: usize = 8;
+/// What was settled and is not recorded yet; also how many share a commit of the journal.
+const SETTLED_MAX: usize = 256;
 /// How long to listen for the reason why the receiver takes nothing more.
 const LAST_WORD_WAIT: Duration = Duration::from_secs(5);
 
@@ -84,49 +89,75 @@ impl From<FrameError> for SendError {
     }
 }
 
-/// Sends everything in `plan` over `stream`, and returns when the receiver has said what became of each of it.
+/// What is sent, and where it is remembered.
+#[derive(Debug)]
+pub struct Order {
+    /// Files and folders to be sent.
+    pub plan: Plan,
+    /// Remembers what was delivered and how far it came.
+    pub journal: Arc<Journal>,
+    /// The name in the journal of the outbox that the files are in.
+    pub outbox: String,
+}
+
+/// Sends what is ordered over `stream`, and returns when the receiver has said what became of each of it.
 ///
 /// Must run on a tokio runtime with time enabled. Waits for a silent receiver as long as the caller does; dropping the future ends the
-/// transfer, and the receiver discards what is not whole.
+/// transfer, and what is under way can go on later. `progress` sees an entry as settled when the journal has it.
 ///
 /// # Errors
 ///
-/// Any [`SendError`] that comes before the receiver was ready: nothing was sent then. Whatever goes wrong later is in
+/// Any [`SendError`] that comes before the receiver has let us in: nothing was delivered then. Whatever goes wrong later is in
 /// [`Outcome::interruption`].
-pub async fn send<S>(stream: S, plan: Plan, progress: Arc<dyn Progress>) -> Result<Outcome, SendError>
+pub async fn send<S>(stream: S, order: Order, progress: Arc<dyn Progress>) -> Result<Outcome, SendError>
 where
     S: AsyncRead + AsyncWrite,
 {
+    let Order { plan, journal, outbox } = order;
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = BufReader::new(reader);
-    introduce(&mut reader, &mut writer, &plan).await?;
     progress.started(plan.entries.len() as u64, plan.bytes());
 
-    let job = Arc::new(Job { ledger: Ledger::new(plan.entries.len()), plan, progress });
+    let job = Arc::new(Job { ledger: Ledger::new(plan.entries.len()), plan, journal, outbox, progress });
     let (blocks, blocks_out) = mpsc::channel(BLOCKS_MAX);
+    let (answers, answers_out) = mpsc::channel(ASKED_MAX);
+    let (settled, settled_out) = mpsc::channel(SETTLED_MAX);
     let reading = {
         let job = Arc::clone(&job);
         // If nobody takes the blocks any more, whoever stopped knows why.
-        spawn_blocking(move || drop(read_all(&job, blocks)))
+        spawn_blocking(move || drop(read_all(&job, blocks, answers_out)))
     };
-    let talked = talk(&mut reader, &mut writer, blocks_out, &job).await;
-    if let Err(error) = reading.await {
-        match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(shutting_down) => return Err(SendError::Stream(shutting_down.into())),
+    let recording = {
+        let job = Arc::clone(&job);
+        spawn_blocking(move || record(&job, settled_out))
+    };
+    let listener = Listener { job: &job, answers, settled, is_welcome: false };
+    let (is_welcome, talked) = talk(&mut reader, &mut writer, blocks_out, listener).await;
+    for thread in [reading, recording] {
+        if let Err(error) = thread.await {
+            match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(shutting_down) => return Err(SendError::Stream(shutting_down.into())),
+            }
         }
     }
-    if talked.is_ok() {
-        // The receiver is done and does not need to hear that we are.
-        let _ = writer.shutdown().await;
+    match talked {
+        Ok(()) => {
+            // The receiver is done and does not need to hear that we are.
+            let _ = writer.shutdown().await;
+            Ok(job.outcome(None))
+        }
+        Err(error) if is_welcome => Ok(job.outcome(Some(error))),
+        Err(error) => Err(error),
     }
-    Ok(job.outcome(talked.err()))
 }
 
 /// What is sent, what became of it so far, and who watches.
 pub(crate) struct Job {
     pub(crate) plan: Plan,
     pub(crate) ledger: Ledger,
+    pub(crate) journal: Arc<Journal>,
+    outbox: String,
     pub(crate) progress: Arc<dyn Progress>,
 }
 
@@ -155,60 +186,50 @@ impl Job {
     }
 }
 
-/// Says hello and waits to be welcome.
-async fn introduce<R, W>(reader: &mut R, writer: &mut W, plan: &Plan) -> Result<(), SendError>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let mut hello = Vec::new();
-    let (entries, bytes) = (plan.entries.len() as u64, plan.bytes());
-    SenderMessage::Hello(Hello { oldest: VERSION, newest: VERSION, entries, bytes }).emit(&mut hello);
-    let said = async {
-        writer.write_all(&hello).await?;
-        writer.flush().await
-    };
-    said.await.map_err(SendError::Stream)?;
-    loop {
-        match ReceiverMessage::parse(&frame::read(reader).await?)? {
-            ReceiverMessage::Welcome { version: VERSION } => return Ok(()),
-            ReceiverMessage::Stop(reason) => return Err(SendError::Refused(reason)),
-            ReceiverMessage::Unknown(kind) => {
-                tracing::debug!(kind, "a message of a later version is ignored");
-            }
-            other @ (ReceiverMessage::Welcome { .. }
-            | ReceiverMessage::Verdict { .. }
-            | ReceiverMessage::Done) => return Err(Violation::OutOfPlace(other.kind()).into()),
-        }
-    }
-}
-
-/// Writes and listens until the receiver is done or either way is cut.
+/// Writes and listens until the receiver is done or either way is cut. Says also whether it has let us in.
 async fn talk<R, W>(
     reader: &mut R,
     writer: &mut W,
     blocks: mpsc::Receiver<Block>,
-    job: &Job,
-) -> Result<(), SendError>
+    mut listener: Listener<'_>,
+) -> (bool, Result<(), SendError>)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut writing = pin!(write_blocks(writer, blocks, &*job.progress));
-    let mut listening = pin!(listen(reader, job));
-    let written = tokio::select! {
-        heard = &mut listening => return heard,
-        written = &mut writing => written,
+    let job = listener.job;
+    let talked = {
+        let mut writing = pin!(write_all(writer, blocks, job));
+        let mut listening = pin!(listener.run(reader));
+        let written = tokio::select! {
+            heard = &mut listening => Err(heard),
+            written = &mut writing => Ok(written),
+        };
+        match written {
+            Err(heard) => heard,
+            Ok(Ok(())) if job.ledger.has_ended() => listening.await,
+            // The reading thread is gone; what it was is known when it is joined.
+            Ok(Ok(())) => Err(SendError::Stream(io::ErrorKind::BrokenPipe.into())),
+            Ok(Err(error)) => match timeout(LAST_WORD_WAIT, listening).await {
+                Ok(Err(SendError::Stream(_))) | Err(_) => Err(SendError::Stream(error)),
+                Ok(last_word) => last_word,
+            },
+        }
     };
-    match written {
-        Ok(()) if job.ledger.has_ended() => listening.await,
-        // The reading thread is gone; what it was is known when it is joined.
-        Ok(()) => Err(SendError::Stream(io::ErrorKind::BrokenPipe.into())),
-        Err(error) => match timeout(LAST_WORD_WAIT, listening).await {
-            Ok(Err(SendError::Stream(_))) | Err(_) => Err(SendError::Stream(error)),
-            Ok(last_word) => last_word,
-        },
-    }
+    (listener.is_welcome, talked)
+}
+
+/// Says hello, and goes on without waiting for an answer.
+async fn write_all<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    blocks: mpsc::Receiver<Block>,
+    job: &Job,
+) -> io::Result<()> {
+    let mut hello = Vec::new();
+    let (entries, bytes) = (job.plan.entries.len() as u64, job.plan.bytes());
+    SenderMessage::Hello(Hello { oldest: VERSION, newest: VERSION, entries, bytes }).emit(&mut hello);
+    writer.write_all(&hello).await?;
+    write_blocks(writer, blocks, &*job.progress).await
 }
 
 async fn write_blocks<W: AsyncWrite + Unpin>(
@@ -228,24 +249,79 @@ async fn write_blocks<W: AsyncWrite + Unpin>(
     writer.flush().await
 }
 
-/// Enters every verdict until the receiver is done.
-async fn listen<R: AsyncRead + Unpin>(reader: &mut R, job: &Job) -> Result<(), SendError> {
-    loop {
-        match ReceiverMessage::parse(&frame::read(reader).await?)? {
-            ReceiverMessage::Verdict { entry, verdict } => {
-                if let Some(fate) = job.ledger.on_verdict(entry, verdict)? {
-                    let index = usize::try_from(entry).expect("an index of the ledger");
-                    job.progress.settled(&job.report(index, fate));
+/// Hears what the receiver says.
+struct Listener<'j> {
+    job: &'j Job,
+    answers: mpsc::Sender<Answer>,
+    settled: mpsc::Sender<Settled>,
+    is_welcome: bool,
+}
+
+/// An entry of which the receiver has said what became of it.
+struct Settled {
+    index: usize,
+    fate: Fate,
+    version: Option<Version>,
+}
+
+impl Listener<'_> {
+    /// Enters every word until the receiver is done.
+    async fn run<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> Result<(), SendError> {
+        loop {
+            match ReceiverMessage::parse(&frame::read(reader).await?)? {
+                ReceiverMessage::Unknown(kind) => {
+                    tracing::debug!(kind, "a message of a later version is ignored");
                 }
+                ReceiverMessage::Stop(reason) => return Err(SendError::Refused(reason)),
+                ReceiverMessage::Welcome { version: VERSION } if !self.is_welcome => self.is_welcome = true,
+                ReceiverMessage::Verdict { entry, verdict } if self.is_welcome => {
+                    self.on_verdict(entry, verdict).await?;
+                }
+                ReceiverMessage::Go { entry, from } if self.is_welcome => {
+                    let index = self.job.ledger.on_go(entry, from)?;
+                    self.answer(Answer::Go { index, from }).await;
+                }
+                ReceiverMessage::Done if self.is_welcome => return Ok(self.job.ledger.check_done()?),
+                other @ (ReceiverMessage::Welcome { .. }
+                | ReceiverMessage::Verdict { .. }
+                | ReceiverMessage::Go { .. }
+                | ReceiverMessage::Done) => return Err(Violation::OutOfPlace(other.kind()).into()),
             }
-            ReceiverMessage::Done => return Ok(job.ledger.check_done()?),
-            ReceiverMessage::Stop(reason) => return Err(SendError::Refused(reason)),
-            ReceiverMessage::Unknown(kind) => {
-                tracing::debug!(kind, "a message of a later version is ignored");
-            }
-            ReceiverMessage::Welcome { .. } => {
-                return Err(Violation::OutOfPlace(ReceiverMessage::Welcome { version: 0 }.kind()).into());
-            }
+        }
+    }
+
+    async fn on_verdict(&self, entry: u64, verdict: Verdict) -> Result<(), SendError> {
+        let Some(News { fate, is_answer, version }) = self.job.ledger.on_verdict(entry, verdict)? else {
+            return Ok(());
+        };
+        let index = usize::try_from(entry).expect("an index of the ledger");
+        if is_answer {
+            self.answer(Answer::Settled { index }).await;
+        }
+        // The recording thread ends after this one.
+        let _ = self.settled.send(Settled { index, fate, version }).await;
+        Ok(())
+    }
+
+    async fn answer(&self, answer: Answer) {
+        // A reading thread that is gone does not wait for an answer. There is room: each question has one.
+        let _ = self.answers.send(answer).await;
+    }
+}
+
+/// Enters into the journal what is settled, in groups as large as they gathered, and then tells whoever watches.
+fn record(job: &Job, mut settled: mpsc::Receiver<Settled>) {
+    let mut group = Vec::with_capacity(SETTLED_MAX);
+    while settled.blocking_recv_many(&mut group, SETTLED_MAX) > 0 {
+        let delivered = group.iter().filter(|settled| settled.fate.is_delivered()).filter_map(|settled| {
+            let Version { stamp, size, hash } = settled.version?;
+            Some((&job.plan.entries[settled.index].path, DeliveredFile { stamp, size, hash }))
+        });
+        if let Err(error) = job.journal.deliver(&job.outbox, delivered) {
+            tracing::warn!(%error, "what was delivered is not remembered, and will be offered again");
+        }
+        for Settled { index, fate, .. } in group.drain(..) {
+            job.progress.settled(&job.report(index, fate));
         }
     }
 }

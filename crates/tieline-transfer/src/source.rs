@@ -1,12 +1,12 @@
 //! Reading one file, and knowing whether it stayed the same meanwhile.
 //!
-//! A file is told by device, inode, size, modification and change time, taken from the open descriptor before the first octet and
-//! after the last, and by its name still leading to it. The change time cannot be set back by a program, so a write of another
-//! program is seen, except one through a memory mapping that the kernel has not noticed yet.
+//! A version of a file is told by its [`Stamp`], taken from the open descriptor before the first octet and after the last, and by its name
+//! still leading to it. So a write of another program is seen, except one through a memory mapping that the kernel has not noticed yet.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use crate::beneath;
 use crate::path::RelativePath;
 use crate::protocol::FileTime;
+use crate::stamp::Stamp;
 
 /// Two writes within one tick of the kernel's clock leave the same times; no configured tick is longer.
 const CLOCK_TICK: Duration = Duration::from_millis(10);
@@ -58,10 +59,10 @@ impl From<io::Error> for SourceFault {
 
 /// An open file that is being read from its start to its end.
 pub(crate) struct Source<'a> {
-    root: BorrowedFd<'a>,
+    root: Arc<OwnedFd>,
     path: &'a RelativePath,
     file: File,
-    before: Identity,
+    pub(crate) stamp: Stamp,
     pub(crate) size: u64,
     pub(crate) mode: u32,
     pub(crate) modified: FileTime,
@@ -70,10 +71,10 @@ pub(crate) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// Opens the regular file `path` below `root`.
-    pub(crate) fn open(root: BorrowedFd<'a>, path: &'a RelativePath) -> Result<Self, SourceFault> {
+    pub(crate) fn open(root: Arc<OwnedFd>, path: &'a RelativePath) -> Result<Self, SourceFault> {
         // A named pipe put in the file's place must not hold us, nor a terminal adopt us.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = match beneath::open(root, path, flags) {
+        let fd = match beneath::open(root.as_fd(), path, flags) {
             // The first pass saw no link.
             Err(Errno::LOOP) => return Err(SourceFault::Changed),
             opened => opened?,
@@ -87,8 +88,15 @@ impl<'a> Source<'a> {
             stat = fstat(&fd)?;
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let (before, mode, modified) = (Identity::of(&stat), stat.st_mode & 0o7777, modified(&stat));
-        Ok(Self { root, path, file: fd.into(), before, size, mode, modified, left: size })
+        let (stamp, mode, modified) = (Stamp::of(&stat), stat.st_mode & 0o7777, modified(&stat));
+        Ok(Self { root, path, file: fd.into(), stamp, size, mode, modified, left: size })
+    }
+
+    /// Goes on reading at `from`, which is not beyond the size.
+    pub(crate) fn go_to(&mut self, from: u64) -> Result<(), SourceFault> {
+        self.file.seek(SeekFrom::Start(from))?;
+        self.left = self.size - from;
+        Ok(())
     }
 
     /// Octets up to the end of the file as it was.
@@ -110,36 +118,14 @@ impl<'a> Source<'a> {
     /// Says whether what was read is the file as it was before and is now.
     pub(crate) fn check_unchanged(mut self) -> Result<(), SourceFault> {
         let longer = self.file.read(&mut [0; 1])? > 0;
-        let after = Identity::of(&fstat(&self.file)?);
-        let named = beneath::open(self.root, self.path, OFlags::PATH)
+        let after = Stamp::of(&fstat(&self.file)?);
+        let named = beneath::open(self.root.as_fd(), self.path, OFlags::PATH)
             .and_then(|fd| fstat(fd.as_fd()))
-            .map(|stat| Identity::of(&stat));
-        if longer || self.left > 0 || after != self.before || named != Ok(after) {
+            .map(|stat| Stamp::of(&stat));
+        if longer || self.left > 0 || after != self.stamp || named != Ok(after) {
             return Err(SourceFault::Changed);
         }
         Ok(())
-    }
-}
-
-/// What changes when a file does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    size: i64,
-    modified: (i64, u64),
-    changed: (i64, u64),
-}
-
-impl Identity {
-    fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            size: stat.st_size,
-            modified: (stat.st_mtime, stat.st_mtime_nsec),
-            changed: (stat.st_ctime, stat.st_ctime_nsec),
-        }
     }
 }
 

@@ -6,16 +6,17 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use support::{BUFFER, Mark, Offices, Tree, frames, hello, noise};
+use support::{BUFFER, Mark, Offices, Tree, frames, hello, noise, open_inbox, order};
 use tieline_transfer::path::PARTIAL_FOLDER;
 use tieline_transfer::protocol::{
     FileOffer, FileTime, FolderOffer, ReceiverMessage, SenderMessage, VERSION, Verdict,
 };
-use tieline_transfer::{Fate, Inbox, Plan, Progress, ReceiveError, RelativePath, SendError, receive, send};
+use tieline_transfer::{Fate, Plan, Progress, ReceiveError, RelativePath, SendError, Stamp, receive, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::sync::Notify;
 
@@ -28,7 +29,14 @@ fn transfer() -> (Vec<u8>, Tree) {
     let mut there = BTreeMap::from([(b"tree".to_vec(), None)]);
     for ((entry, path), content) in (1..).zip(names).zip(&contents) {
         let (size, modified) = (content.len() as u64, FileTime { seconds: 0, nanoseconds: 0 });
-        messages.push(SenderMessage::File(FileOffer { entry, size, mode: 0o644, modified, path }));
+        messages.push(SenderMessage::File(FileOffer {
+            entry,
+            stamp: Stamp::from_bytes([7; 16]),
+            size,
+            mode: 0o644,
+            modified,
+            path,
+        }));
         messages.extend(content.chunks(32).map(SenderMessage::Data));
         messages.push(SenderMessage::FileEnd { hash: *blake3::hash(content).as_bytes() });
         there.insert(path.to_vec(), Some(content.clone()));
@@ -80,7 +88,7 @@ async fn a_receiver_dropped_at_any_point_leaves_whole_files_only_and_frees_the_i
         drop(inbox);
         let reopened = (0..1000).find_map(|_| {
             std::thread::sleep(Duration::from_millis(2));
-            Inbox::open(&path).ok()
+            open_inbox(&path).ok()
         });
         let offices = Offices { dir, inbox: Arc::new(reopened.expect("the lock is free")) };
         assert_eq!(offices.inbox.leftovers(), 0, "dropped after {cut}");
@@ -119,7 +127,7 @@ async fn a_receiver_cut_off_after_any_octet_confirms_only_what_was_heard_whole()
             far.shutdown().await.unwrap();
             let _ = far.read_to_end(&mut Vec::new()).await;
         };
-        let (sent, ()) = tokio::join!(send(near, plan, Arc::new(())), receiver);
+        let (sent, ()) = tokio::join!(send(near, order(plan), Arc::new(())), receiver);
         let heard = ends.iter().filter(|&&end| end <= cut).count();
         if heard == 0 {
             assert!(matches!(sent, Err(SendError::Stream(_))), "cut after {cut}");
@@ -159,7 +167,7 @@ async fn both_ends_cut_in_the_middle_agree_afterwards_when_it_is_sent_again() {
             drop((middle_near, middle_far));
         };
         let (sent, received, ()) = tokio::join!(
-            send(near, plan, Arc::new(())),
+            send(near, order(plan), Arc::new(())),
             receive(far, &offices.inbox, None, Arc::new(())),
             cable
         );
@@ -188,7 +196,7 @@ async fn a_sender_dropped_in_the_middle_ends_its_thread_and_the_receiver() {
     let plan = Plan::scan(&[offices.write("big", noise(1, 30_000_000))], &()).unwrap();
     let (near, far) = duplex(BUFFER);
     let mark = Mark::at(1_000_000);
-    let sending = send(near, plan, mark.clone());
+    let sending = send(near, order(plan), mark.clone());
     let sending = async {
         tokio::select! {
             sent = sending => panic!("{sent:?}"),
@@ -198,7 +206,7 @@ async fn a_sender_dropped_in_the_middle_ends_its_thread_and_the_receiver() {
     let ((), received) = tokio::join!(sending, receive(far, &offices.inbox, None, Arc::new(())));
     assert!(matches!(received.unwrap().interruption, Some(ReceiveError::Stream(_))));
     assert_eq!(offices.arrived().len(), 0);
-    offices.assert_nothing_unfinished();
+    assert_eq!(fs::read_dir(offices.inside(PARTIAL_FOLDER)).unwrap().count(), 1, "it may go on");
     for _ in 0..500 {
         if Arc::strong_count(&mark) == 1 {
             return;
@@ -223,7 +231,7 @@ async fn a_watcher_that_panics_takes_its_end_down_and_does_not_hang_the_other() 
         let (near, far) = duplex(BUFFER);
         let inbox = Arc::clone(&offices.inbox);
         let watch = |fragile| -> Arc<dyn Progress> { if fragile { Arc::new(Fragile) } else { Arc::new(()) } };
-        let sending = tokio::spawn(send(near, plan, watch(fragile_sender)));
+        let sending = tokio::spawn(send(near, order(plan), watch(fragile_sender)));
         let there = watch(!fragile_sender);
         let receiving = tokio::spawn(async move { receive(far, &inbox, None, there).await });
         let both = async { tokio::join!(sending, receiving) };

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use support::{BUFFER, Offices, SMALL_BUFFER, Watcher, noise, tree};
+use support::{BUFFER, Offices, SMALL_BUFFER, Watcher, noise, order, tree};
 use tieline_transfer::inbox::TRANSFERS_MAX;
 use tieline_transfer::path::PARTIAL_FOLDER;
 use tieline_transfer::protocol::DATA_LEN_MAX;
@@ -294,8 +294,10 @@ async fn progress_shows_every_octet_and_every_settlement_at_both_ends() {
     assert_eq!((plan.files(), plan.folders(), plan.bytes()), (20, 1, 200_000));
     let (near, far) = duplex(BUFFER);
     let (here, there) = (Arc::new(Watcher::default()), Arc::new(Watcher::default()));
-    let (sent, received) =
-        tokio::join!(send(near, plan, here.clone()), receive(far, &offices.inbox, None, there.clone()));
+    let (sent, received) = tokio::join!(
+        send(near, order(plan), here.clone()),
+        receive(far, &offices.inbox, None, there.clone())
+    );
     assert!(sent.unwrap().is_complete() && received.unwrap().is_complete());
     for watcher in [here, there] {
         assert_eq!(*watcher.started.lock().unwrap(), [(21, 200_000)]);
@@ -342,7 +344,7 @@ async fn transfers_can_be_spawned() {
     let offices = Offices::new();
     let plan = Plan::scan(&[offices.write("file", "x")], &()).unwrap();
     let (near, far) = duplex(BUFFER);
-    let sending = spawnable(send(near, plan, Arc::new(())));
+    let sending = spawnable(send(near, order(plan), Arc::new(())));
     let receiving = spawnable(receive(far, &offices.inbox, None, Arc::new(())));
     assert!(tokio::join!(sending, receiving).0.unwrap().is_complete());
     assert!(Path::new(&offices.inside("file")).exists());

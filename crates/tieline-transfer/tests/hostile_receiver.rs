@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::{BUFFER, Offices, noise};
+use support::{BUFFER, Offices, noise, order};
 use tieline_transfer::protocol::{
     PREFIX_LEN, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation, frame_len,
 };
@@ -51,7 +51,7 @@ async fn a_file_is_not_believed_delivered_before_its_end_was_sent() {
         far.write_all(&frames([early])).await.unwrap();
         drain(&mut far).await;
     };
-    let (sent, ()) = tokio::join!(send(near, plan, Arc::new(())), liar);
+    let (sent, ()) = tokio::join!(send(near, order(plan), Arc::new(())), liar);
     let outcome = sent.unwrap();
     assert!(matches!(outcome.interruption, Some(SendError::Violation(Violation::Verdict(0)))));
     assert_eq!(outcome.entries[0].fate, Fate::NotSent);
@@ -84,7 +84,7 @@ async fn a_file_that_the_receiver_cannot_store_is_not_sent_to_its_end_and_the_ne
             .unwrap();
         octets
     };
-    let (sent, octets) = tokio::join!(send(near, plan, Arc::new(())), receiver);
+    let (sent, octets) = tokio::join!(send(near, order(plan), Arc::new(())), receiver);
     let outcome = sent.unwrap();
     assert!(octets < 10_000_000, "{octets} octets of a file that was refused");
     assert_eq!(
@@ -143,7 +143,7 @@ async fn a_receiver_that_closes_its_ear_is_still_heard_for_the_reason() {
         far_out
     };
     let stream = tokio::io::join(near_in, near_out);
-    let (sent, _open) = tokio::join!(send(stream, plan, Arc::new(())), receiver);
+    let (sent, _open) = tokio::join!(send(stream, order(plan), Arc::new(())), receiver);
     let interruption = sent.unwrap().interruption.unwrap();
     assert!(
         matches!(interruption, SendError::Refused(StopReason::NoSpace { missing_bytes: 7 })),
@@ -152,7 +152,7 @@ async fn a_receiver_that_closes_its_ear_is_still_heard_for_the_reason() {
 }
 
 #[tokio::test]
-async fn garbage_instead_of_a_welcome_sends_nothing() {
+async fn garbage_instead_of_a_welcome_delivers_nothing() {
     let mut long = frames([ReceiverMessage::Unknown(0x90)]);
     long[0] = 0xff;
     for (octets, violation) in [
@@ -214,7 +214,7 @@ async fn talk_to(answers: &[u8]) -> (Result<Outcome, SendError>, Vec<u8>) {
         far.write_all(answers).await.unwrap();
         drain(&mut far).await
     };
-    tokio::join!(send(near, plan, Arc::new(())), receiver)
+    tokio::join!(send(near, order(plan), Arc::new(())), receiver)
 }
 
 /// Takes two small files to their end, and only then gives the answers after the first, which is the welcome.
@@ -232,7 +232,7 @@ async fn after_everything(answers: &[u8]) -> Outcome {
         far.shutdown().await.unwrap();
         drain(&mut far).await;
     };
-    let everything = async { tokio::join!(send(near, plan, Arc::new(())), receiver) };
+    let everything = async { tokio::join!(send(near, order(plan), Arc::new(())), receiver) };
     let (sent, ()) = tokio::time::timeout(Duration::from_secs(30), everything).await.expect("nobody hangs");
     sent.unwrap()
 }

@@ -14,8 +14,10 @@ use tieline_transfer::protocol::{
     DATA_LEN_MAX, ENTRIES_MAX, FileOffer, FileTime, FolderOffer, Hello, ReceiverMessage, SenderMessage,
     Verdict, Violation,
 };
-use tieline_transfer::{NameFault, Obstacle, ReceiveError, Received, StopReason, receive};
+use tieline_transfer::{NameFault, Obstacle, ReceiveError, Received, Stamp, StopReason, receive};
 use tokio::io::{AsyncWriteExt, duplex};
+
+const STAMP: Stamp = Stamp::from_bytes([7; 16]);
 
 #[tokio::test]
 async fn no_name_leads_out_of_the_inbox_or_into_the_private_folder() {
@@ -409,7 +411,7 @@ async fn a_silent_sender_leaves_nothing_when_it_is_dropped() {
     drop(inbox);
     let reopened = (0..100).any(|_| {
         std::thread::sleep(Duration::from_millis(10));
-        tieline_transfer::Inbox::open(&path).is_ok()
+        support::open_inbox(&path).is_ok()
     });
     assert!(reopened);
     drop(dir);
@@ -420,7 +422,8 @@ async fn permission_bits_and_times_of_any_value_do_no_harm() {
     let offices = Offices::new();
     let modified = |seconds| FileTime { seconds, nanoseconds: 999_999_999 };
     let odd = |entry, path, seconds| {
-        let offer = FileOffer { entry, size: 0, mode: u32::MAX, modified: modified(seconds), path };
+        let offer =
+            FileOffer { entry, stamp: STAMP, size: 0, mode: u32::MAX, modified: modified(seconds), path };
         [SenderMessage::File(offer), SenderMessage::FileEnd { hash: *blake3::hash(b"").as_bytes() }]
     };
     let folder = SenderMessage::Folder(FolderOffer { entry: 2, mode: u32::MAX, path: b"folder" });
@@ -439,7 +442,8 @@ async fn permission_bits_and_times_of_any_value_do_no_harm() {
 }
 
 fn an_offer(path: &[u8]) -> FileOffer<'_> {
-    FileOffer { entry: 0, size: 1, mode: 0o644, modified: FileTime { seconds: 0, nanoseconds: 0 }, path }
+    let modified = FileTime { seconds: 0, nanoseconds: 0 };
+    FileOffer { entry: 0, stamp: STAMP, size: 1, mode: 0o644, modified, path }
 }
 
 fn folder_offer(entry: u64, path: &[u8]) -> SenderMessage<'_> {

@@ -14,7 +14,7 @@ use tieline_transfer::path::copy_name;
 use tieline_transfer::protocol::{
     FileOffer, FileTime, FolderOffer, ReceiverMessage, SenderMessage, Verdict, Violation,
 };
-use tieline_transfer::{Obstacle, ReceiveError, RelativePath, receive};
+use tieline_transfer::{Obstacle, ReceiveError, RelativePath, Stamp, receive};
 use tokio::io::{AsyncWriteExt, duplex};
 
 const ANNOUNCED: u64 = 40;
@@ -186,6 +186,7 @@ fn file<'a>(
     let modified = FileTime { seconds: 0, nanoseconds: 0 };
     messages.push(SenderMessage::File(FileOffer {
         entry,
+        stamp: Stamp::from_bytes([0; 16]),
         size,
         mode: 0o644,
         modified,

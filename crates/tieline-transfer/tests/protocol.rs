@@ -5,33 +5,36 @@ use tieline_transfer::protocol::{
     DATA_LEN_MAX, FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, PREFIX_LEN, ReceiverMessage,
     SenderMessage, Verdict, Violation, frame_len,
 };
-use tieline_transfer::{Obstacle, StopReason};
+use tieline_transfer::{Obstacle, Stamp, StopReason};
 
 const HASH: [u8; 32] = [0xab; 32];
+const STAMP: Stamp = Stamp::from_bytes(*b"0123456789abcdef");
+
+/// The body of a file, or of a question about one.
+const FILE: &[u8] = b"\0\0\0\0\0\0\0\x020123456789abcdef\0\0\0\0\0\0\0\x03\0\0\x01\xa0\
+\xff\xff\xff\xff\xff\xff\xff\xff\x3b\x9a\xc9\xff\0\x03a/\xff";
 
 fn sender_golden() -> Vec<(SenderMessage<'static>, Vec<u8>)> {
     let hello = Hello { oldest: 1, newest: 0x0203, entries: 5, bytes: 0x0102_0304_0506_0708 };
     let folder = FolderOffer { entry: 1, mode: 0o755, path: b"a" };
     let modified = FileTime { seconds: -1, nanoseconds: 999_999_999 };
-    let file = FileOffer { entry: 2, size: 3, mode: 0o640, modified, path: b"a/\xff" };
+    let file = FileOffer { entry: 2, stamp: STAMP, size: 3, mode: 0o640, modified, path: b"a/\xff" };
     vec![
         (
             SenderMessage::Hello(hello),
             b"\0\0\0\x19\x01TLft\0\x01\x02\x03\0\0\0\0\0\0\0\x05\x01\x02\x03\x04\x05\x06\x07\x08".to_vec(),
         ),
         (SenderMessage::Folder(folder), b"\0\0\0\x10\x02\0\0\0\0\0\0\0\x01\0\0\x01\xed\0\x01a".to_vec()),
-        (
-            SenderMessage::File(file),
-            [
-                &b"\0\0\0\x26\x03\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\x01\xa0"[..],
-                b"\xff\xff\xff\xff\xff\xff\xff\xff\x3b\x9a\xc9\xff\0\x03a/\xff",
-            ]
-            .concat(),
-        ),
+        (SenderMessage::File(file), [&b"\0\0\0\x36\x03"[..], FILE].concat()),
         (SenderMessage::Data(b"xyz"), b"\0\0\0\x04\x04xyz".to_vec()),
         (SenderMessage::FileEnd { hash: HASH }, [&b"\0\0\0\x21\x05"[..], &HASH].concat()),
         (SenderMessage::Abandon { code: 1 }, b"\0\0\0\x03\x06\0\x01".to_vec()),
         (SenderMessage::End, b"\0\0\0\x01\x07".to_vec()),
+        (SenderMessage::Ask(file), [&b"\0\0\0\x36\x08"[..], FILE].concat()),
+        (
+            SenderMessage::Body { entry: 2, from: 0x0010_0000 },
+            b"\0\0\0\x11\x09\0\0\0\0\0\0\0\x02\0\0\0\0\0\x10\0\0".to_vec(),
+        ),
         (SenderMessage::Unknown(0x80), b"\0\0\0\x01\x80".to_vec()),
     ]
 }
@@ -52,6 +55,10 @@ fn receiver_golden() -> Vec<(ReceiverMessage, Vec<u8>)> {
         (
             ReceiverMessage::Stop(StopReason::Busy { running: 4 }),
             b"\0\0\0\x0b\x44\0\x06\0\0\0\0\0\0\0\x04".to_vec(),
+        ),
+        (
+            ReceiverMessage::Go { entry: 7, from: 0x0030_0000 },
+            b"\0\0\0\x11\x45\0\0\0\0\0\0\0\x07\0\0\0\0\0\x30\0\0".to_vec(),
         ),
         (ReceiverMessage::Unknown(0xff), b"\0\0\0\x01\xff".to_vec()),
     ]
@@ -115,7 +122,7 @@ fn fields_of_a_later_version_are_ignored() {
 
 #[test]
 fn kinds_of_a_later_version_are_ignored_only_where_they_say_they_may() {
-    let known = |kind: u8| (1..=7).contains(&kind) || (0x41..=0x44).contains(&kind);
+    let known = |kind: u8| (1..=9).contains(&kind) || (0x41..=0x45).contains(&kind);
     for kind in (0..=u8::MAX).filter(|&kind| !known(kind)) {
         let frame = [kind];
         let (sent, received) = (SenderMessage::parse(&frame), ReceiverMessage::parse(&frame));
@@ -142,7 +149,7 @@ fn fields_outside_their_range_are_refused() {
     assert_eq!(SenderMessage::parse(&hello), Err(field));
 
     let mut file = sender_golden()[2].1[PREFIX_LEN..].to_vec();
-    file[29..33].copy_from_slice(&1_000_000_000_u32.to_be_bytes());
+    file[45..49].copy_from_slice(&1_000_000_000_u32.to_be_bytes());
     let field = Violation::Field { kind: 3, field: "nanoseconds", value: 1_000_000_000 };
     assert_eq!(SenderMessage::parse(&file), Err(field));
 
@@ -204,7 +211,9 @@ proptest! {
         for message in [
             SenderMessage::Hello(Hello { oldest, newest, entries: entry, bytes: size }),
             SenderMessage::Folder(FolderOffer { entry, mode, path: &path }),
-            SenderMessage::File(FileOffer { entry, size, mode, modified, path: &path }),
+            SenderMessage::File(FileOffer { entry, stamp: STAMP, size, mode, modified, path: &path }),
+            SenderMessage::Ask(FileOffer { entry, stamp: STAMP, size, mode, modified, path: &path }),
+            SenderMessage::Body { entry, from: size },
             SenderMessage::Data(&data),
             SenderMessage::FileEnd { hash },
             SenderMessage::Abandon { code },
@@ -223,6 +232,7 @@ proptest! {
             ReceiverMessage::Verdict { entry, verdict },
             ReceiverMessage::Stop(StopReason::from_wire(code, detail)),
             ReceiverMessage::Welcome { version: code },
+            ReceiverMessage::Go { entry, from: detail },
         ] {
             let mut out = Vec::new();
             message.emit(&mut out);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-use support::{BUFFER, Offices, noise};
+use support::{BUFFER, Offices, noise, order};
 use tieline_transfer::{
     EntryReport, Fate, Fault, NameFault, Outcome, Plan, PlanError, Progress, RelativePath, Skip, SourceFault,
     receive, send,
@@ -194,8 +194,10 @@ async fn assert_noticed(what: &str, change: impl Fn(&Path) + Send + Sync + 'stat
     let meddler = Arc::new(Meddler { victim, change, done: AtomicBool::new(false) });
     let plan = Plan::scan(&[offices.out("tree")], &()).unwrap();
     let (near, far) = duplex(BUFFER);
-    let (sent, received) =
-        tokio::join!(send(near, plan, meddler.clone()), receive(far, &offices.inbox, None, Arc::new(())));
+    let (sent, received) = tokio::join!(
+        send(near, order(plan), meddler.clone()),
+        receive(far, &offices.inbox, None, Arc::new(()))
+    );
     let outcome = sent.unwrap();
     assert!(meddler.done.load(Ordering::Relaxed));
     let undelivered: Vec<&EntryReport> = outcome.undelivered().collect();
@@ -281,7 +283,7 @@ async fn what_became_something_else_between_the_passes_is_not_followed_and_not_w
 
     let (near, far) = duplex(BUFFER);
     let (sent, _) =
-        tokio::join!(send(near, plan, Arc::new(())), receive(far, &offices.inbox, None, Arc::new(())));
+        tokio::join!(send(near, order(plan), Arc::new(())), receive(far, &offices.inbox, None, Arc::new(())));
     let outcome = sent.unwrap();
     let undelivered: Vec<_> =
         outcome.undelivered().map(|entry| String::from_utf8_lossy(&entry.name)).collect();

@@ -16,12 +16,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, fs};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::{BUFFER, Mark, Offices, Tree, noise, tree};
+use support::{BUFFER, Mark, Offices, Tree, noise, open_inbox, order, tree};
 use tempfile::TempDir;
 use tieline_transfer::path::PARTIAL_FOLDER;
 use tieline_transfer::{
-    EntryReport, Fate, Fault, Inbox, Obstacle, Outcome, Plan, Progress, ReceiveError, Received, SendError,
-    StopReason, receive, send,
+    EntryReport, Fate, Fault, Inbox, Journal, Obstacle, Outcome, Plan, Progress, ReceiveError, Received,
+    SendError, StopReason, receive, send,
 };
 use tokio::io::{duplex, join, stdin, stdout};
 
@@ -95,7 +95,8 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 // ---- killed processes ----
 
 async fn receive_here(inbox: PathBuf) -> ExitCode {
-    let inbox = Arc::new(Inbox::open(&inbox).unwrap());
+    let journal = Arc::new(Journal::open(&inbox.with_file_name("journal")).unwrap());
+    let inbox = Arc::new(Inbox::open(&inbox, "inbox", journal).unwrap());
     match receive(join(stdin(), stdout()), &inbox, None, Arc::new(())).await {
         Ok(received) if received.is_complete() => ExitCode::SUCCESS,
         other => panic!("{other:?}"),
@@ -104,7 +105,7 @@ async fn receive_here(inbox: PathBuf) -> ExitCode {
 
 async fn send_from_here(path: PathBuf) -> ExitCode {
     let plan = Plan::scan(&[path], &()).unwrap();
-    send(join(stdin(), stdout()), plan, Arc::new(())).await.unwrap();
+    send(join(stdin(), stdout()), order(plan), Arc::new(())).await.unwrap();
     ExitCode::SUCCESS
 }
 
@@ -150,22 +151,33 @@ fn killed_receiver() {
             let mut receiver = child("--receive-into", &inside);
             let stream = join(receiver.stdout.take().unwrap(), receiver.stdin.take().unwrap());
             let mark = Mark::at(at);
-            let sending = send(stream, Plan::scan(std::slice::from_ref(&path), &()).unwrap(), mark.clone());
+            let plan = Plan::scan(std::slice::from_ref(&path), &()).unwrap();
+            let sending = send(stream, order(plan), mark.clone());
             let killing = async {
                 mark.reached.notified().await;
                 receiver.kill().await.unwrap();
             };
-            tokio::join!(sending, killing).0.unwrap()
+            tokio::join!(sending, killing).0
         });
-        assert!(matches!(outcome.interruption, Some(SendError::Stream(_))), "{outcome:?}");
-        assert!(!outcome.is_complete());
+        let confirmed: Vec<EntryReport> = match outcome {
+            Ok(outcome) => {
+                assert!(matches!(outcome.interruption, Some(SendError::Stream(_))), "{outcome:?}");
+                assert!(!outcome.is_complete());
+                outcome.entries.into_iter().filter(|entry| entry.fate.is_delivered()).collect()
+            }
+            // Killed before its welcome was heard.
+            Err(error) => {
+                assert!(matches!(error, SendError::Stream(_)), "{error}");
+                Vec::new()
+            }
+        };
         let offices =
-            Offices { dir, inbox: Arc::new(Inbox::open(&inside).expect("the lock died with its holder")) };
+            Offices { dir, inbox: Arc::new(open_inbox(&inside).expect("the lock died with its holder")) };
         leftovers += offices.inbox.leftovers();
         assert_eq!(fs::read_dir(offices.inside(PARTIAL_FOLDER)).unwrap().count(), 0);
         assert_whole(&offices, &files);
         let there = offices.arrived();
-        for entry in outcome.entries.iter().filter(|entry| entry.fate.is_delivered()) {
+        for entry in confirmed {
             assert!(there.contains_key(&*entry.name), "{entry:?} was confirmed");
         }
         run(offices.deliver(&[path]));
@@ -189,7 +201,11 @@ fn killed_sender() {
             tokio::join!(receiving, killing).0.unwrap()
         });
         assert!(matches!(received.interruption, Some(ReceiveError::Stream(_))), "{received:?}");
-        offices.assert_nothing_unfinished();
+        // Only what the journal knows stays: by a number.
+        for entry in fs::read_dir(offices.inside(PARTIAL_FOLDER)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(name.parse::<u64>().is_ok(), "{name}");
+        }
         assert_whole(&offices, &files);
         assert_eq!(offices.arrived().values().flatten().count() as u64, received.totals.delivered.files);
     }
@@ -204,12 +220,14 @@ fn order_of_durability() {
     drop(inbox);
     let trace = dir.path().join("trace");
     let mut command = tokio::process::Command::new("strace");
-    command.args(["-f", "-y", "-s", "8", "-e", "trace=fsync,fdatasync,renameat2,write", "-o"]).arg(&trace);
+    command
+        .args(["-f", "-y", "-s", "8", "-e", "trace=fsync,fdatasync,renameat2,write,pwrite64", "-o"])
+        .arg(&trace);
     let outcome = run(async {
         let mut receiver = spawn(command.arg(env::current_exe().unwrap()), "--receive-into", &inside);
         let stream = join(receiver.stdout.take().unwrap(), receiver.stdin.take().unwrap());
         let plan = Plan::scan(&[dir.path().join("out/tree/big")], &()).unwrap();
-        let outcome = send(stream, plan, Arc::new(())).await.unwrap();
+        let outcome = send(stream, order(plan), Arc::new(())).await.unwrap();
         assert!(receiver.wait().await.unwrap().success());
         outcome
     });
@@ -217,20 +235,23 @@ fn order_of_durability() {
     let trace = fs::read_to_string(trace).unwrap();
     let inside = inside.canonicalize().unwrap();
     let (data, folder) =
-        (format!("<{}/{PARTIAL_FOLDER}/0>", inside.display()), format!("<{}>", inside.display()));
-    let at = |what: &dyn Fn(&str) -> bool| {
-        trace.lines().position(what).unwrap_or_else(|| panic!("not everything happened:\n{trace}"))
-    };
-    let order = [
-        at(&|row| row.contains("fsync(") && row.contains(&data)),
-        at(&|row| row.contains("renameat2(") && row.contains("RENAME_NOREPLACE")),
-        at(&|row| row.contains("fsync(") && row.contains(&folder)),
-        at(&|row| row.contains("write(1<") && row.contains(r#""\0\0\0\24B"#)),
+        (format!("<{}/{PARTIAL_FOLDER}/1>", inside.display()), format!("<{}>", inside.display()));
+    let steps: [(&str, &str); 6] = [
+        (" fsync(", &data),
+        ("sync(", "/journal-wal>"),
+        ("renameat2(", "RENAME_NOREPLACE"),
+        (" fsync(", &folder),
+        ("sync(", "/journal-wal>"),
+        ("write(1<", r#""\0\0\0\24B"#),
     ];
-    assert!(order.is_sorted(), "{order:?} in\n{trace}");
-    let writes = trace.lines().enumerate().filter(|(_, row)| row.contains("write(") && row.contains(&data));
-    let (written, _) = writes.last().unwrap();
-    assert!(written < order[0], "written after the sync");
+    let last_write =
+        trace.lines().enumerate().filter(|(_, row)| row.contains("write") && row.contains(&data));
+    let (written, _) = last_write.last().unwrap();
+    let mut rows = trace.lines().skip(written);
+    for (call, what) in steps {
+        let found = rows.any(|row| row.contains(call) && row.contains(what));
+        assert!(found, "no {call} of {what} in its place in\n{trace}");
+    }
 }
 
 // ---- disks ----
@@ -246,7 +267,7 @@ impl SmallDisk {
     fn new(options: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         mount(&["-t", "tmpfs", "-o", options, "none"], dir.path());
-        let inbox = Arc::new(Inbox::open(&dir.path().join("in")).unwrap());
+        let inbox = Arc::new(open_inbox(&dir.path().join("in")).unwrap());
         let offices = Offices { inbox, ..Offices::new() };
         Self { dir, offices }
     }
@@ -268,7 +289,9 @@ impl SmallDisk {
     fn send_watched(&self, paths: &[PathBuf], here: Arc<dyn Progress>, there: Arc<dyn Progress>) -> Results {
         let plan = Plan::scan(paths, &()).unwrap();
         let (near, far) = duplex(BUFFER);
-        run(async { tokio::join!(send(near, plan, here), receive(far, &self.offices.inbox, None, there)) })
+        run(async {
+            tokio::join!(send(near, order(plan), here), receive(far, &self.offices.inbox, None, there))
+        })
     }
 }
 
@@ -389,7 +412,7 @@ fn read_only() {
         outcome.entries.iter().all(|entry| entry.fate == failed_there(Obstacle::ReadOnly)),
         "{outcome:?}"
     );
-    let error = Inbox::open(&disk.dir.path().join("new")).unwrap_err().to_string();
+    let error = open_inbox(&disk.dir.path().join("new")).unwrap_err().to_string();
     assert!(error.contains("Read-only file system"), "{error}");
 }
 

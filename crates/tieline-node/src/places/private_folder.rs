@@ -7,11 +7,11 @@ use std::path::Path;
 use super::PlacesError;
 
 /// Nobody but the owner.
-const PRIVATE: u32 = 0o700;
+pub(super) const PRIVATE: u32 = 0o700;
 
-/// Makes `folder` and what leads to it, private; one that is there stays as it is.
-pub(super) fn make(folder: &Path) -> Result<(), PlacesError> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(folder);
+/// Makes `folder` and what leads to it with that mode; one that is there stays as it is.
+pub(super) fn make(folder: &Path, mode: u32) -> Result<(), PlacesError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(folder);
     match made {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -47,8 +47,8 @@ mod tests {
     fn a_folder_is_made_closed_with_all_that_leads_to_it() {
         let temp = tempfile::tempdir().expect("a folder");
         let folder = temp.path().join("a/b");
-        make(&folder).expect("made");
-        make(&folder).expect("there already");
+        make(&folder, PRIVATE).expect("made");
+        make(&folder, PRIVATE).expect("there already");
         let mode = std::fs::metadata(&folder).expect("made").mode();
         assert_eq!(mode & 0o777, PRIVATE);
     }
@@ -58,7 +58,7 @@ mod tests {
         let temp = tempfile::tempdir().expect("a folder");
         let file = temp.path().join("file");
         std::fs::write(&file, "").expect("a file");
-        assert!(matches!(make(&file), Err(PlacesError::NotAFolder(path)) if path == file));
+        assert!(matches!(make(&file, PRIVATE), Err(PlacesError::NotAFolder(path)) if path == file));
         assert!(matches!(claim(&file), Err(PlacesError::NotAFolder(path)) if path == file));
     }
 

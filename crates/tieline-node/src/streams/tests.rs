@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tieline_io::wait::Waker;
 use tieline_line::{Event, greeting::FarEnd, liveness::Reachability};
 use tieline_seal::{PrivateKey, PublicKey};
-use tieline_transfer::{Inbox, inbox::TRANSFERS_MAX, protocol};
+use tieline_transfer::{Inbox, Journal, inbox::TRANSFERS_MAX, protocol};
 use tieline_wire::{
     associated,
     control::{ControlMessage, Hello, StreamRequest},
@@ -28,6 +28,7 @@ use tokio::{
 use super::{
     CONNECT_WAIT_MAX, Circuit, FromFarEnd, NoStreams, OpenError, PLACE_WAIT_MAX, STREAMS_MAX, Setup, Streams,
     channel::{ChannelSocket, StreamChannel, far_address},
+    congestion::Limits,
     frame,
     identity::Identity,
     patience::QUIET_MAX,
@@ -68,7 +69,7 @@ async fn connecting_end_gives_no_stream_before_its_control_stream_is_open() {
     let (client_is, server_is) = (client.fingerprint(), server.fingerprint());
     let endpoint = bare_endpoint(far);
     let mut config = server.server_config(client_is).unwrap();
-    let mut transport = transport_config(PACKET_LEN_MAX);
+    let mut transport = transport_config(PACKET_LEN_MAX, &Limits::default());
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
     config.transport_config(Arc::new(transport));
     endpoint.set_server_config(Some(config));
@@ -265,7 +266,7 @@ impl Pair {
         let (client, server) = (Identity::generate().unwrap(), Identity::generate().unwrap());
         let (client_is, server_is) = (client.fingerprint(), server.fingerprint());
         let folder = tempfile::tempdir().unwrap();
-        let inbox = Inbox::open(folder.path()).unwrap();
+        let inbox = Inbox::open(folder.path(), "inbox", Arc::new(Journal::in_memory().unwrap())).unwrap();
         let connecting = End::new(near, smaller, client);
         let accepting = End::with_inbox(far, larger, server, Some(Arc::new(inbox)));
         connecting.streams.set_peer(larger);

@@ -5,6 +5,7 @@ use super::{
     SenderMessage, Verdict, Violation,
 };
 use crate::reason::{Obstacle, StopReason};
+use crate::stamp::Stamp;
 
 const MAGIC: [u8; 4] = *b"TLft";
 const NANOSECONDS_PER_SECOND: u32 = 1_000_000_000;
@@ -17,10 +18,13 @@ mod kind {
     pub(super) const FILE_END: u8 = 0x05;
     pub(super) const ABANDON: u8 = 0x06;
     pub(super) const END: u8 = 0x07;
+    pub(super) const ASK: u8 = 0x08;
+    pub(super) const BODY: u8 = 0x09;
     pub(super) const WELCOME: u8 = 0x41;
     pub(super) const VERDICT: u8 = 0x42;
     pub(super) const DONE: u8 = 0x43;
     pub(super) const STOP: u8 = 0x44;
+    pub(super) const GO: u8 = 0x45;
 }
 
 impl<'a> SenderMessage<'a> {
@@ -37,16 +41,14 @@ impl<'a> SenderMessage<'a> {
                 let (entry, mode) = (fields.u64()?, fields.u32()?);
                 Self::Folder(FolderOffer { entry, mode, path: fields.path()? })
             }
-            kind::FILE => {
-                let (entry, size, mode) = (fields.u64()?, fields.u64()?, fields.u32()?);
-                let modified = fields.time()?;
-                Self::File(FileOffer { entry, size, mode, modified, path: fields.path()? })
-            }
+            kind::FILE => Self::File(parse_file(&mut fields)?),
             kind::DATA if fields.rest.is_empty() => return Err(Violation::Truncated(kind::DATA)),
             kind::DATA => Self::Data(fields.rest),
             kind::FILE_END => Self::FileEnd { hash: fields.take()? },
             kind::ABANDON => Self::Abandon { code: fields.u16()? },
             kind::END => Self::End,
+            kind::ASK => Self::Ask(parse_file(&mut fields)?),
+            kind::BODY => Self::Body { entry: fields.u64()?, from: fields.u64()? },
             unknown => Self::Unknown(fields.ignorable(unknown)?),
         })
     }
@@ -69,18 +71,13 @@ impl<'a> SenderMessage<'a> {
                 out.extend(folder.mode.to_be_bytes());
                 emit_path(out, folder.path);
             }),
-            Self::File(file) => frame(out, kind::FILE, |out| {
-                out.extend(file.entry.to_be_bytes());
-                out.extend(file.size.to_be_bytes());
-                out.extend(file.mode.to_be_bytes());
-                out.extend(file.modified.seconds.to_be_bytes());
-                out.extend(file.modified.nanoseconds.to_be_bytes());
-                emit_path(out, file.path);
-            }),
+            Self::File(file) => frame(out, kind::FILE, |out| emit_file(out, &file)),
             Self::Data(data) => frame(out, kind::DATA, |out| out.extend_from_slice(data)),
             Self::FileEnd { hash } => frame(out, kind::FILE_END, |out| out.extend(hash)),
             Self::Abandon { code } => frame(out, kind::ABANDON, |out| out.extend(code.to_be_bytes())),
             Self::End => frame(out, kind::END, |_| ()),
+            Self::Ask(file) => frame(out, kind::ASK, |out| emit_file(out, &file)),
+            Self::Body { entry, from } => frame(out, kind::BODY, |out| emit_place(out, entry, from)),
             Self::Unknown(kind) => frame(out, kind, |_| ()),
         }
     }
@@ -96,6 +93,8 @@ impl<'a> SenderMessage<'a> {
             Self::FileEnd { .. } => kind::FILE_END,
             Self::Abandon { .. } => kind::ABANDON,
             Self::End => kind::END,
+            Self::Ask(_) => kind::ASK,
+            Self::Body { .. } => kind::BODY,
             Self::Unknown(kind) => *kind,
         }
     }
@@ -121,6 +120,7 @@ impl ReceiverMessage {
                 let code = fields.u16()?;
                 Self::Stop(StopReason::from_wire(code, fields.u64()?))
             }
+            kind::GO => Self::Go { entry: fields.u64()?, from: fields.u64()? },
             unknown => Self::Unknown(fields.ignorable(unknown)?),
         })
     }
@@ -148,6 +148,7 @@ impl ReceiverMessage {
                 out.extend(code.to_be_bytes());
                 out.extend(detail.to_be_bytes());
             }),
+            Self::Go { entry, from } => frame(out, kind::GO, |out| emit_place(out, entry, from)),
             Self::Unknown(kind) => frame(out, kind, |_| ()),
         }
     }
@@ -160,6 +161,7 @@ impl ReceiverMessage {
             Self::Verdict { .. } => kind::VERDICT,
             Self::Done => kind::DONE,
             Self::Stop(_) => kind::STOP,
+            Self::Go { .. } => kind::GO,
             Self::Unknown(kind) => *kind,
         }
     }
@@ -213,6 +215,28 @@ fn parse_hello(fields: &mut Fields<'_>) -> Result<Hello, Violation> {
         return Err(Violation::Field { kind: kind::HELLO, field: "oldest", value: u64::from(oldest) });
     }
     Ok(Hello { oldest, newest, entries: fields.u64()?, bytes: fields.u64()? })
+}
+
+fn parse_file<'a>(fields: &mut Fields<'a>) -> Result<FileOffer<'a>, Violation> {
+    let (entry, stamp) = (fields.u64()?, Stamp::from_bytes(fields.take()?));
+    let (size, mode, modified) = (fields.u64()?, fields.u32()?, fields.time()?);
+    Ok(FileOffer { entry, stamp, size, mode, modified, path: fields.path()? })
+}
+
+fn emit_file(out: &mut Vec<u8>, file: &FileOffer<'_>) {
+    out.extend(file.entry.to_be_bytes());
+    out.extend(file.stamp.as_bytes());
+    out.extend(file.size.to_be_bytes());
+    out.extend(file.mode.to_be_bytes());
+    out.extend(file.modified.seconds.to_be_bytes());
+    out.extend(file.modified.nanoseconds.to_be_bytes());
+    emit_path(out, file.path);
+}
+
+/// A place in a file.
+fn emit_place(out: &mut Vec<u8>, entry: u64, from: u64) {
+    out.extend(entry.to_be_bytes());
+    out.extend(from.to_be_bytes());
 }
 
 fn emit_path(out: &mut Vec<u8>, path: &[u8]) {

@@ -14,10 +14,21 @@ use tempfile::TempDir;
 use tieline_transfer::path::PARTIAL_FOLDER;
 use tieline_transfer::protocol::{Hello, PREFIX_LEN, ReceiverMessage, SenderMessage, VERSION, frame_len};
 use tieline_transfer::{
-    EntryReport, Inbox, Outcome, Plan, Progress, ReceiveError, Received, SendError, receive, send,
+    EntryReport, Inbox, InboxError, Journal, Order, Outcome, Plan, Progress, ReceiveError, Received,
+    SendError, receive, send,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::Notify;
+
+/// Opens an inbox with a journal of its own, that ends with it.
+pub(crate) fn open_inbox(path: &Path) -> Result<Inbox, InboxError> {
+    Inbox::open(path, "inbox", Arc::new(Journal::in_memory().unwrap()))
+}
+
+/// A plan to be sent once, remembered by nobody afterwards.
+pub(crate) fn order(plan: Plan) -> Order {
+    Order { plan, journal: Arc::new(Journal::in_memory().unwrap()), outbox: "out".into() }
+}
 
 /// What `tokio::io::duplex` holds: small enough that both ends have to listen while they talk.
 pub(crate) const SMALL_BUFFER: usize = 61;
@@ -36,7 +47,7 @@ impl Offices {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("out")).unwrap();
-        let inbox = Arc::new(Inbox::open(&dir.path().join("in")).unwrap());
+        let inbox = Arc::new(open_inbox(&dir.path().join("in")).unwrap());
         Self { dir, inbox }
     }
 
@@ -72,7 +83,7 @@ impl Offices {
     ) -> (Result<Outcome, SendError>, Result<Received, ReceiveError>) {
         let plan = Plan::scan(paths, &()).unwrap();
         let (near, far) = duplex(buffer);
-        tokio::join!(send(near, plan, Arc::new(())), receive(far, &self.inbox, folder, Arc::new(())),)
+        tokio::join!(send(near, order(plan), Arc::new(())), receive(far, &self.inbox, folder, Arc::new(())),)
     }
 
     /// Sends and demands that everything arrives.
@@ -88,7 +99,7 @@ impl Offices {
     /// Everything in the inbox but the private folder.
     pub(crate) fn arrived(&self) -> Tree {
         let mut tree = tree(&self.dir.path().join("in"));
-        tree.remove(PARTIAL_FOLDER.as_bytes());
+        tree.retain(|name, _| !name.starts_with(PARTIAL_FOLDER.as_bytes()));
         tree
     }
 

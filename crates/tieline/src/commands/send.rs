@@ -18,7 +18,7 @@ use tieline_node::{
     node::{Node, Options, StartError},
     places::{LineName, Places},
 };
-use tieline_transfer::{EntryReport, Outcome, Plan, PlanError, Progress, RelativePath, SendError};
+use tieline_transfer::{EntryReport, Journal, JournalError, Order, Outcome, Plan, PlanError, Progress, RelativePath, SendError};
 
 use super::status::octets;
 use crate::args::Reporting;
@@ -66,13 +66,18 @@ enum SendFailure {
     /// The transfer did not begin.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// How far it came cannot be remembered.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 impl CommandError for SendFailure {
     fn exit(&self) -> Exit {
         match self {
             Self::Plan(_) | Self::Start(StartError::Config(_)) => Exit::Wrong,
-            Self::Start(_) | Self::Client(_) | Self::TakenDown(_) | Self::Send(_) => Exit::Failed,
+            Self::Start(_) | Self::Client(_) | Self::TakenDown(_) | Self::Send(_) | Self::Journal(_) => {
+                Exit::Failed
+            }
         }
     }
 
@@ -157,7 +162,8 @@ async fn send(
     let bar = Arc::new(Bar::new());
     let plan = Plan::scan(paths, &*bar)?;
     let stream = client.files(folder).await?;
-    let outcome = tieline_transfer::send(stream, plan, bar.clone()).await;
+    let order = Order { plan, journal: Arc::new(Journal::in_memory()?), outbox: String::new() };
+    let outcome = tieline_transfer::send(stream, order, bar.clone()).await;
     bar.finish();
     match outcome {
         Ok(outcome) if is_cut(outcome.interruption.as_ref()) => {
