@@ -22,6 +22,8 @@
 //! | [`journal`] | what is remembered across cuts and restarts |
 //! | [`plan`], `source`, `reading`, `ledger`, [`sender`] | the sending end, from the first pass to the last verdict |
 //! | [`inbox`], `beneath`, `assembly`, `keeping`, `publish`, [`receiver`] | the receiving end, from the frame to the durable name |
+//! | [`outbox`] | which files of a watched folder are due to be sent |
+//! | [`schedule`] | how much of the line they may take, by the time of day |
 //! | [`outcome`] | what became of it all |
 
 mod assembly;
@@ -32,6 +34,7 @@ pub mod inbox;
 pub mod journal;
 mod keeping;
 mod ledger;
+pub mod outbox;
 pub mod outcome;
 pub mod path;
 pub mod plan;
@@ -40,6 +43,7 @@ mod publish;
 mod reading;
 pub mod reason;
 pub mod receiver;
+pub mod schedule;
 pub mod sender;
 mod source;
 pub mod stamp;
