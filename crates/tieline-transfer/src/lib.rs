@@ -24,11 +24,14 @@
 //! | [`inbox`], `beneath`, `assembly`, `keeping`, `publish`, [`receiver`] | the receiving end, from the frame to the durable name |
 //! | [`outbox`] | which files of a watched folder are due to be sent |
 //! | [`schedule`] | how much of the line they may take, by the time of day |
+//! | [`delta`], [`compress`] | what need not be sent |
 //! | [`outcome`] | what became of it all |
 
 mod assembly;
 mod beneath;
+pub mod compress;
 pub mod content;
+pub mod delta;
 mod frame;
 pub mod inbox;
 pub mod journal;
