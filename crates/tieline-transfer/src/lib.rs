@@ -25,18 +25,23 @@
 //! | [`outbox`] | which files of a watched folder are due to be sent |
 //! | [`schedule`] | how much of the line they may take, by the time of day |
 //! | [`delta`], [`compress`] | what need not be sent |
+//! | [`receipt`], [`audit`], [`export`], [`moment`], `fields` | what happened and who signed for it, kept for ever and shown to others |
 //! | [`outcome`] | what became of it all |
 
 mod assembly;
+pub mod audit;
 mod beneath;
 pub mod compress;
 pub mod content;
 pub mod delta;
+pub mod export;
+mod fields;
 mod frame;
 pub mod inbox;
 pub mod journal;
 mod keeping;
 mod ledger;
+pub mod moment;
 pub mod outbox;
 pub mod outcome;
 pub mod path;
@@ -45,6 +50,7 @@ pub mod protocol;
 mod publish;
 mod reading;
 pub mod reason;
+pub mod receipt;
 pub mod receiver;
 pub mod schedule;
 pub mod sender;
