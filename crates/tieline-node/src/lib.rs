@@ -8,6 +8,7 @@
 pub mod api;
 pub mod config;
 pub mod engine;
+pub mod files;
 pub mod invitation;
 mod kept_file;
 pub mod network;
