@@ -23,11 +23,15 @@
 //! | `keepalive-seconds` | 25 if `peer.address` is set, else 0 | 0 (off) to 65,535 s | keeps the way back through a NAT open; the end that dials is the one that may be behind one |
 //! | `peer.public-key` | what pairing left in the key file | a WireGuard key in base64 | who the far end is |
 //! | `peer.address` | none: wait to be dialled | one `"HOST:PORT"` or a list of at most 8 | where to dial; the list is tried in turn |
+//! | `[[files]]` | none | at most 16; see [`files`] | pairs of folders whose files travel |
+//! | `[transfer]` | see [`files`] | | how much of the line files may take |
 
 pub mod dial_address;
 pub(crate) mod document;
 pub mod draft;
+mod duration;
 pub(crate) mod excerpt;
+pub mod files;
 pub mod mistake;
 pub mod problems;
 pub mod subnet;
@@ -45,6 +49,7 @@ use tieline_wire::control::OFFERS_MAX;
 
 pub use dial_address::{DialAddress, Host, HostName};
 pub use draft::Draft;
+pub use files::{FilesConfig, TransferConfig};
 pub use mistake::Mistake;
 pub use problems::{Place, Problem, Problems};
 pub use typed::parse_listen_address;
@@ -84,7 +89,7 @@ pub const KEEPALIVE_DEFAULT: Duration = Duration::from_secs(25);
 /// Characters of the name an end gives itself.
 pub const END_NAME_CHARACTERS_MAX: usize = 64;
 
-/// Bytes of a configuration file; one with every list full has about 40 KiB.
+/// Bytes of a configuration file; one with every list full has about 80 KiB.
 pub const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// What one end of a line is to be and do.
@@ -116,6 +121,10 @@ pub struct LineConfig {
     pub peer_public_key: Option<PublicKey>,
     /// Where the far end may be dialled, best first; empty: we wait for it.
     pub peer_addresses: Vec<DialAddress>,
+    /// The pairs of folders whose files travel; no two have one name, no folder is in another.
+    pub files: Vec<FilesConfig>,
+    /// How much of the line files may take.
+    pub transfer: TransferConfig,
 }
 
 /// Which networks of the far end are let in, and routed to it.

@@ -36,12 +36,14 @@ impl<T> At<T> {
 /// A table whose keys are taken one by one.
 #[derive(Debug)]
 pub(crate) struct Table<'t> {
-    /// What stands before each key: empty, or `peer.`.
-    prefix: &'static str,
+    /// What stands before each key: empty, `peer.`, or `files[0].`.
+    prefix: String,
     /// Where the table begins, for keys that are missing.
     span: Range<usize>,
     left: BTreeMap<String, (Range<usize>, Range<usize>, DeValue<'t>)>,
     asked: Vec<&'static str>,
+    /// Those that were there, right or wrong.
+    had: Vec<&'static str>,
 }
 
 /// A value that may be written as one or as a list.
@@ -58,16 +60,16 @@ pub(crate) fn parse<'t>(text: &'t str, problems: &mut Collector<'_>) -> Table<'t
         // Only the message: the error's own display would print the row, and with it perhaps a key.
         problems.add(&error.span().unwrap_or(0..0), None, Mistake::Syntax(sentence(error.message())));
     }
-    Table::new("", 0..0, document.into_inner())
+    Table::new(String::new(), 0..0, document.into_inner())
 }
 
 impl<'t> Table<'t> {
-    fn new(prefix: &'static str, span: Range<usize>, table: DeTable<'t>) -> Self {
+    fn new(prefix: String, span: Range<usize>, table: DeTable<'t>) -> Self {
         let left = table
             .into_iter()
             .map(|(key, value)| (key.get_ref().to_string(), (key.span(), value.span(), value.into_inner())))
             .collect();
-        Self { prefix, span, left, asked: Vec::new() }
+        Self { prefix, span, left, asked: Vec::new(), had: Vec::new() }
     }
 
     /// Takes a text.
@@ -170,9 +172,49 @@ impl<'t> Table<'t> {
             other => Err(other),
         });
         match found {
-            Some(table) => Self::new(prefix, table.span, table.value),
-            None => Self::new(prefix, self.span.clone(), DeTable::new()),
+            Some(table) => Self::new(prefix.to_owned(), table.span, table.value),
+            None => Self::new(prefix.to_owned(), self.span.clone(), DeTable::new()),
         }
+    }
+
+    /// Takes a list of at most `tables_max` tables; entries of another type are noted and left out.
+    pub(crate) fn tables(
+        &mut self,
+        key: &'static str,
+        tables_max: usize,
+        problems: &mut Collector<'_>,
+    ) -> Vec<Self> {
+        let array = self.typed(key, "a list of tables", problems, |value| match value {
+            DeValue::Array(array) => Ok(array),
+            other => Err(other),
+        });
+        let Some(array) = array else { return Vec::new() };
+        let found = array.value.len();
+        if found > tables_max {
+            array.wrong(problems, Mistake::TooMany { found, max: tables_max });
+            return Vec::new();
+        }
+        let mut tables = Vec::with_capacity(found);
+        for (index, entry) in array.value.into_iter().enumerate() {
+            let place = At { value: (), span: entry.span(), key: format!("{}[{index}]", array.key) };
+            match entry.into_inner() {
+                DeValue::Table(table) => tables.push(Self::new(format!("{}.", place.key), place.span, table)),
+                other => {
+                    place.wrong(problems, Mistake::Type { expected: "a table", found: type_name(&other) });
+                }
+            }
+        }
+        tables
+    }
+
+    /// Whether a key that was asked for is there, right or wrong.
+    pub(crate) fn had(&self, key: &str) -> bool {
+        self.had.contains(&key)
+    }
+
+    /// Notes `mistake` at the beginning of this table.
+    pub(crate) fn wrong(&self, problems: &mut Collector<'_>, mistake: Mistake) {
+        problems.add(&self.span, Some(self.prefix.trim_end_matches('.').to_owned()), mistake);
     }
 
     /// Notes every key that nobody asked for, by its name.
@@ -203,6 +245,7 @@ impl<'t> Table<'t> {
     ) -> Option<At<T>> {
         self.asked.push(key);
         let (_, span, value) = self.left.remove(key)?;
+        self.had.push(key);
         let place = At { value: (), span, key: format!("{}{key}", self.prefix) };
         match accept(value) {
             Ok(value) => Some(place.map(|()| value)),

@@ -5,8 +5,12 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use tieline_seal::KeyError;
+use tieline_transfer::outbox::PatternError;
+use tieline_transfer::outbox::rules::DoneSuffixError;
+use tieline_transfer::schedule::{RateError, ScheduleError, TimeOfDayError};
 
 use super::dial_address::DialAddressError;
+use super::files::PairNameError;
 use super::subnet::{InterfaceAddressError, SubnetError};
 
 /// What is wrong at one place.
@@ -151,6 +155,69 @@ pub enum Mistake {
     #[error("has no effect while `routes = false`; remove it, or set `routes = true`")]
     NeedsRoutes,
 
+    /// A word that is none of those there are.
+    #[error("must be {known}, and is {found:?}")]
+    Choice {
+        /// The words.
+        known: String,
+        /// What was written, cut.
+        found: String,
+    },
+    /// Not a length of time.
+    #[error("{0:?} is not a length of time; write it as 500ms, 2s, 5min or 1h")]
+    Duration(String),
+    /// A length of time out of range.
+    #[error("must be from {min} to {max}, and is {found}")]
+    DurationRange {
+        /// What was written, cut.
+        found: String,
+        /// The least.
+        min: String,
+        /// The most.
+        max: String,
+    },
+    /// Not a rate.
+    #[error(transparent)]
+    Rate(#[from] RateError),
+    /// Not a schedule.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// Not a time of day.
+    #[error(transparent)]
+    TimeOfDay(#[from] TimeOfDayError),
+    /// Not a pattern for names.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// Not the ending of a name.
+    #[error(transparent)]
+    DoneSuffix(#[from] DoneSuffixError),
+    /// Not a name for a pair of folders.
+    #[error(transparent)]
+    PairName(#[from] PairNameError),
+    /// A pair of folders without a folder.
+    #[error("has neither `outbox` nor `inbox`; write at least one of them")]
+    NoFolder,
+    /// A key of a folder that is not there.
+    #[error("has no effect without `{0}`; remove it, or write where that is")]
+    NeedsFolder(&'static str),
+    /// Two folders that share files.
+    #[error("{one:?} and {other:?} are not apart; a file in both would be sent twice, or back")]
+    FoldersOverlap {
+        /// The folder at this place.
+        one: PathBuf,
+        /// The folder that it is in, or that is in it.
+        other: PathBuf,
+    },
+    /// Not a command.
+    #[error("cannot be a command; write one of at most {max} octets, without a NUL")]
+    Command {
+        /// The longest command.
+        max: usize,
+    },
+    /// Not the address of a webhook.
+    #[error("{0:?} is not an address to be told at; write it as http://host/path")]
+    Webhook(String),
+
     /// Not a key in base64.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -233,6 +300,20 @@ impl Mistake {
             Self::RelativePath(_) => "relative-path",
             Self::NulInPath => "nul-in-path",
             Self::NeedsRoutes => "needs-routes",
+            Self::Choice { .. } => "choice",
+            Self::Duration(_) => "duration",
+            Self::DurationRange { .. } => "duration-range",
+            Self::Rate(_) => "rate",
+            Self::Schedule(_) => "schedule",
+            Self::TimeOfDay(_) => "time-of-day",
+            Self::Pattern(_) => "pattern",
+            Self::DoneSuffix(_) => "done-suffix",
+            Self::PairName(_) => "pair-name",
+            Self::NoFolder => "no-folder",
+            Self::NeedsFolder(_) => "needs-folder",
+            Self::FoldersOverlap { .. } => "folders-overlap",
+            Self::Command { .. } => "command",
+            Self::Webhook(_) => "webhook",
             Self::Key(_) => "key",
             Self::Secret { .. } => "secret",
             Self::OwnKey => "own-key",

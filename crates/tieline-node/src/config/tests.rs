@@ -5,8 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use proptest::prelude::*;
 use tieline_seal::{InvitationSecret, PrivateKey};
 
+use super::files::Policy;
 use super::*;
 use crate::places::{PlacesChoice, Surroundings};
+
+mod files;
 
 const FILE: &str = "/etc/tieline/berlin.toml";
 const PEER: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
@@ -30,6 +33,8 @@ fn an_empty_file_is_the_default_line() {
             keepalive: None,
             peer_public_key: None,
             peer_addresses: vec![],
+            files: vec![],
+            transfer: no_transfer(),
         }
     );
 }
@@ -70,6 +75,8 @@ fn every_key_is_read() {
             keepalive: Some(Duration::from_secs(7)),
             peer_public_key: Some(PEER.parse().expect("a key")),
             peer_addresses: vec![dial("office.example:51820"), dial("[2001:db8::5]:51820")],
+            files: vec![],
+            transfer: no_transfer(),
         }
     );
 }
@@ -402,6 +409,10 @@ fn berlin() -> LineName {
 
 fn private_key() -> PrivateKey {
     PrivateKey::from_bytes([5; 32])
+}
+
+fn no_transfer() -> TransferConfig {
+    TransferConfig { policy: Policy::Fair, rate: None, schedule: None }
 }
 
 fn network(text: &str) -> IpNet {

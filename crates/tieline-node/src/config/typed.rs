@@ -9,6 +9,7 @@ use tieline_seal::PublicKey;
 
 use super::document::{At, OneOrMany};
 use super::excerpt::excerpt;
+use super::files;
 use super::mistake::Mistake;
 use super::problems::{Collector, Place, Problem, Problems};
 use super::subnet::{overlap, parse_interface_address, parse_subnet};
@@ -90,6 +91,7 @@ fn convert(
         Some(At { value: seconds, .. }) => Some(Duration::from_secs(seconds.into())),
         None => keepalive_default,
     };
+    let inbox = convert_or(written.inbox, defaults.inbox.clone(), problems, absolute_path);
     LineConfig {
         line: line.clone(),
         name: convert_or(written.name, defaults.name.clone(), problems, end_name),
@@ -100,14 +102,16 @@ fn convert(
         device: convert_or(written.device, line.to_string(), problems, device),
         mtu: written.mtu.map_or(MTU_DEFAULT, |mtu| mtu.value),
         addresses: written.address.map(|list| interface_addresses(list, problems)).unwrap_or_default(),
-        inbox: convert_or(written.inbox, defaults.inbox.clone(), problems, inbox),
+        files: files::typed::files(written.files, &inbox, problems),
+        transfer: files::typed::transfer(written.transfer, problems),
+        inbox,
         keepalive,
         peer_public_key: written.peer_public_key.and_then(|key| convert_one(key, problems, public_key)),
         peer_addresses,
     }
 }
 
-fn convert_one<T>(
+pub(super) fn convert_one<T>(
     written: At<String>,
     problems: &mut Collector<'_>,
     read: impl FnOnce(&str) -> Result<T, Mistake>,
@@ -115,7 +119,7 @@ fn convert_one<T>(
     read(&written.value).map_err(|mistake| written.wrong(problems, mistake)).ok()
 }
 
-fn convert_or<T>(
+pub(super) fn convert_or<T>(
     written: Option<At<String>>,
     default: T,
     problems: &mut Collector<'_>,
@@ -125,7 +129,7 @@ fn convert_or<T>(
 }
 
 /// Converts each entry of a list; notes those that are wrong, and those that are there twice.
-fn convert_each<T: PartialEq + std::fmt::Display>(
+pub(super) fn convert_each<T: PartialEq + std::fmt::Display>(
     list: At<Vec<At<String>>>,
     problems: &mut Collector<'_>,
     read: impl Fn(&str) -> Result<T, Mistake>,
@@ -233,7 +237,7 @@ fn device(text: &str) -> Result<String, Mistake> {
     if fits { Ok(text.to_owned()) } else { Err(Mistake::Device(excerpt(text))) }
 }
 
-fn inbox(text: &str) -> Result<PathBuf, Mistake> {
+pub(super) fn absolute_path(text: &str) -> Result<PathBuf, Mistake> {
     let path = PathBuf::from(text);
     if text.contains('\0') {
         Err(Mistake::NulInPath)

@@ -1,6 +1,7 @@
 //! The configuration as the file has it: known keys, right types, places. What the values mean is not looked at.
 
 use super::document::{At, OneOrMany, Table, parse};
+use super::files::written::{WrittenFiles, WrittenTransfer, read_files, read_transfer};
 use super::mistake::Mistake;
 use super::problems::Collector;
 use super::{INTERFACE_ADDRESSES_MAX, MTU_MAX, MTU_MIN, PEER_ADDRESSES_MAX, SUBNETS_MAX};
@@ -20,6 +21,8 @@ pub(super) struct Written {
     pub(super) keepalive_seconds: Option<At<u16>>,
     pub(super) peer_public_key: Option<At<String>>,
     pub(super) peer_address: Option<OneOrMany>,
+    pub(super) files: Vec<WrittenFiles>,
+    pub(super) transfer: WrittenTransfer,
 }
 
 /// Reads the file as far as it can be read; everything else is noted in `problems`.
@@ -39,6 +42,8 @@ pub(super) fn read(text: &str, problems: &mut Collector<'_>) -> Written {
         keepalive_seconds: file.number("keepalive-seconds", 0..=u16::MAX, "seconds", problems),
         peer_public_key: peer.text("public-key", problems),
         peer_address: peer.text_or_texts("address", PEER_ADDRESSES_MAX, problems),
+        files: read_files(&mut file, problems),
+        transfer: read_transfer(&mut file, problems),
     };
     file.finish(problems);
     peer.finish(problems);
