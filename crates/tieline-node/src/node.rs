@@ -19,7 +19,10 @@ use tieline_io::{
 };
 use tieline_line::accept::AcceptTable;
 use tieline_seal::{Peer, PresharedKey};
-use tieline_transfer::{Inbox, InboxError, Journal, JournalError};
+use tieline_transfer::{
+    Inbox, InboxError, Journal, JournalError,
+    outbox::{Rules, after::After},
+};
 use tieline_wire::{associated, control::Hello, label::LabelStackEntry, time::Now};
 use tokio::{net::UnixListener, sync::mpsc};
 
@@ -27,6 +30,7 @@ use crate::{
     api,
     config::{Line, LineConfig, Problems},
     engine::{Command, Engine, Inputs, PacketPathEnded, Parts},
+    files::{self, outgoing::OutgoingConfig, watch::RESCAN_DEFAULT},
     network::{Network, NetworkError},
     offers,
     packet_path::{HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl, intake::QUEUES},
@@ -142,6 +146,7 @@ pub struct Node {
     inputs: Inputs,
     commands: mpsc::Sender<Command>,
     streams: Streams,
+    files: files::Files,
     listener: UnixListener,
     _socket_file: SocketFile,
     _path: PacketPath,
@@ -180,7 +185,7 @@ impl Node {
         };
         places.make_data_dir(name)?;
         let journal = Arc::new(Journal::open(&files.journal)?);
-        let inbox = Arc::new(Inbox::open(&config.inbox, INBOX_NAME, journal)?);
+        let inbox = Arc::new(Inbox::open(&config.inbox, INBOX_NAME, Arc::clone(&journal))?);
         let (listener, socket_file) = listen(&files)?;
         let identity = Identity::generate()?;
         // Whoever may not is told by `doctor` what is missed.
@@ -229,6 +234,7 @@ impl Node {
         if let Some(peer) = peer {
             streams.set_peer(peer);
         }
+        let sends = files::Files::start(vec![own_outbox(&files)], &streams, &journal);
         let drops = control.session().drops().clone();
         let to_control = ToControl { reports: report_sender, handshakes: handshake_sender };
         let path = PacketPath::start(Arc::clone(&ports), outbound, inbound, to_control)
@@ -255,6 +261,7 @@ impl Node {
             inputs: Inputs { reports, handshakes, far_end, commands: command_receiver },
             commands,
             streams,
+            files: sends,
             listener,
             _socket_file: socket_file,
             _path: path,
@@ -280,10 +287,21 @@ impl Node {
     ///
     /// If it ended without being told.
     pub async fn run(self) -> Result<(), PacketPathEnded> {
-        let api = tokio::spawn(api::server::serve(self.listener, self.commands, self.streams));
+        let api = tokio::spawn(api::server::serve(self.listener, self.commands, self.streams, self.files));
         let ended = self.engine.run(self.inputs).await;
         api.abort();
         ended
+    }
+}
+
+/// The outbox that every line has. What is delivered is removed, as from a mailbox.
+fn own_outbox(files: &LineFiles) -> OutgoingConfig {
+    OutgoingConfig {
+        name: String::new(),
+        folder: files.outbox.clone(),
+        rules: Rules::default(),
+        rescan: RESCAN_DEFAULT,
+        after: After::Remove,
     }
 }
 

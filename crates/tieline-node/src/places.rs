@@ -9,6 +9,7 @@
 //! | `RUNTIME/NAME.sock` | the running process's | the local API |
 //! | `RUNTIME/NAME.lock` | the running process's | held while the line is up |
 //! | `RUNTIME/NAME.state` | the machine's | what must survive a crash: what was changed on the system, the last timestamp sent |
+//! | `DATA/NAME/outbox` | the operator's | what is put here goes to the far end's inbox |
 //! | `DATA/NAME/journal` | the machine's, 0600 | what was sent and received, and how far (SQLite; beside it `journal-wal`) |
 //! | the inbox | the operator's | where the far end's files arrive |
 //!
@@ -37,6 +38,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Of the folder of a line's data: the group may read what arrived.
 const DATA_MODE: u32 = 0o750;
+
+/// Of the outbox: the group may put files into it.
+const OUTBOX_MODE: u32 = 0o770;
 
 /// Lines looked at in one configuration folder; more than anybody has, few enough to list in one breath.
 pub const LINES_MAX: usize = 1024;
@@ -91,6 +95,8 @@ pub struct LineFiles {
     pub state: PathBuf,
     /// What the machine keeps of the line for ever.
     pub data: PathBuf,
+    /// What is put here goes to the far end's inbox.
+    pub outbox: PathBuf,
     /// What was sent and received, in that folder.
     pub journal: PathBuf,
     /// Where files arrive, unless the configuration names another folder.
@@ -223,6 +229,7 @@ impl Places {
             socket: runtime("sock"),
             lock: runtime("lock"),
             state: runtime("state"),
+            outbox: data.join("outbox"),
             journal: data.join("journal"),
             inbox: data.join("inbox"),
             data,
@@ -276,13 +283,15 @@ impl Places {
         if self.runtime_is_fallback { private_folder::claim(&self.runtime_dir) } else { Ok(()) }
     }
 
-    /// Makes the folder of what is kept of `line`, unless it is there.
+    /// Makes the folder of what is kept of `line`, and the outbox in it, unless they are there.
     ///
     /// # Errors
     ///
     /// [`PlacesError::Io`], [`PlacesError::NotAFolder`].
     pub fn make_data_dir(&self, line: &LineName) -> Result<(), PlacesError> {
-        private_folder::make(&self.files(line).data, DATA_MODE)
+        let files = self.files(line);
+        private_folder::make(&files.data, DATA_MODE)?;
+        private_folder::make(&files.outbox, OUTBOX_MODE)
     }
 }
 
@@ -353,6 +362,7 @@ mod tests {
                 lock: "/run/tieline/berlin.lock".into(),
                 state: "/run/tieline/berlin.state".into(),
                 data: "/var/lib/tieline/berlin".into(),
+                outbox: "/var/lib/tieline/berlin/outbox".into(),
                 journal: "/var/lib/tieline/berlin/journal".into(),
                 inbox: "/var/lib/tieline/berlin/inbox".into(),
             }

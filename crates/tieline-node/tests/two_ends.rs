@@ -121,7 +121,9 @@ async fn files_arrive_verified_in_the_inbox_of_either_end() {
         for (from, to) in [(&a, &b), (&b, &a)] {
             let stream = from.client.files(Some("today")).await.unwrap();
             let plan = tieline_transfer::Plan::scan(std::slice::from_ref(&source), &()).unwrap();
-            let outcome = tieline_transfer::send(stream, plan, Arc::new(())).await.unwrap();
+            let journal = Arc::new(tieline_transfer::Journal::in_memory().unwrap());
+            let order = tieline_transfer::Order { plan, journal, outbox: String::new() };
+            let outcome = tieline_transfer::send(stream, order, Arc::new(())).await.unwrap();
             assert!(outcome.is_complete());
             let arrived = to.line().config.inbox.join("today/plan.txt");
             assert_eq!(std::fs::read_to_string(arrived).unwrap(), "the plan");

@@ -29,6 +29,7 @@
 //! at most [`LOOKS_MAX`] files are kept, to be looked at one by one; what is more is found by a scan of everything, after
 //! which there is a rest as long as the scan took.
 
+pub mod after;
 mod looks;
 mod names;
 pub mod pattern;

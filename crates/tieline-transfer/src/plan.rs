@@ -106,6 +106,16 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Exactly these files below `root`, with their sizes as far as is known.
+    #[must_use]
+    pub fn of_files(root: PathBuf, files: Vec<(RelativePath, u64)>) -> Self {
+        let bytes = files.iter().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
+        let count = files.len() as u64;
+        let entries =
+            files.into_iter().map(|(path, size)| Entry { root: 0, path, kind: PlannedKind::File { size } });
+        Self { roots: vec![root], entries: entries.collect(), set_aside: Vec::new(), files: count, bytes }
+    }
+
     /// Files to be sent.
     #[must_use]
     pub fn files(&self) -> u64 {

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{ApiError, UPGRADE};
+use crate::files::outgoing::OutgoingStatus;
 use crate::status::{Pong, Status};
 
 /// The longest answer that is read.
@@ -105,6 +106,27 @@ impl Client {
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ClientError> {
         let query = folder.map(|folder| format!("?folder={}", percent_encoded(folder))).unwrap_or_default();
         self.upgrade(&format!("/v1/files{query}")).await
+    }
+
+    /// What is going on in each outbox.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn transfers(&self) -> Result<Vec<OutgoingStatus>, ClientError> {
+        self.json(Method::GET, "/v1/transfers").await
+    }
+
+    /// Stops an outbox, or lets it go on; the line's own has no name.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn set_paused(&self, outbox: &str, is_paused: bool) -> Result<(), ClientError> {
+        let verb = if is_paused { "pause" } else { "resume" };
+        let path = format!("/v1/transfers/{verb}?outbox={}", percent_encoded(outbox));
+        let response = self.send(Method::POST, &path, false).await?;
+        if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
     }
 
     /// The pipe, once the far end has asked for it too.

@@ -19,6 +19,7 @@ use tokio::{
 use super::{ApiError, UPGRADE};
 use crate::{
     engine::Command,
+    files::Files,
     streams::{Circuit, OpenError, Streams},
 };
 
@@ -26,17 +27,21 @@ use crate::{
 struct Shared {
     commands: mpsc::Sender<Command>,
     streams: Streams,
+    files: Files,
 }
 
 /// Serves the API until the task is dropped.
-pub async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>, streams: Streams) {
+pub async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>, streams: Streams, files: Files) {
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/ping", post(ping))
         .route("/v1/down", post(down))
-        .route("/v1/files", post(files))
+        .route("/v1/files", post(self::files))
+        .route("/v1/transfers", get(transfers))
+        .route("/v1/transfers/pause", post(pause))
+        .route("/v1/transfers/resume", post(resume))
         .route("/v1/pipe", post(pipe))
-        .with_state(Shared { commands, streams });
+        .with_state(Shared { commands, streams, files });
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "the local API has ended");
     }
@@ -78,6 +83,32 @@ struct FilesQuery {
 async fn files(State(shared): State<Shared>, Query(query): Query<FilesQuery>, request: Request) -> Response {
     let circuit = shared.streams.open(&StreamRequest::Files { folder: query.folder }).await;
     give(request, circuit)
+}
+
+async fn transfers(State(shared): State<Shared>) -> Response {
+    Json(shared.files.status()).into_response()
+}
+
+#[derive(Deserialize)]
+struct OutboxQuery {
+    #[serde(default)]
+    outbox: String,
+}
+
+async fn pause(State(shared): State<Shared>, Query(query): Query<OutboxQuery>) -> Response {
+    set_paused(&shared, &query.outbox, true)
+}
+
+async fn resume(State(shared): State<Shared>, Query(query): Query<OutboxQuery>) -> Response {
+    set_paused(&shared, &query.outbox, false)
+}
+
+fn set_paused(shared: &Shared, outbox: &str, is_paused: bool) -> Response {
+    if shared.files.set_paused(outbox, is_paused) {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        error(StatusCode::NOT_FOUND, format!("the line has no outbox `{}`", outbox.escape_debug()))
+    }
 }
 
 async fn pipe(State(shared): State<Shared>, request: Request) -> Response {

@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tieline_transfer::outbox::{NamePattern, Rules};
+use tieline_transfer::outbox::{NamePattern, Rules, after::After};
 use tieline_transfer::schedule::{Rate, Schedule, TimeOfDay};
 
 /// Pairs of folders of one line; each costs a watch and a place in every report.
@@ -87,17 +87,6 @@ pub struct InboxConfig {
     pub folder: PathBuf,
     /// What happens if a name is taken.
     pub same_name: SameName,
-}
-
-/// What becomes of a file of the outbox once it is receipted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
-    /// It stays.
-    Keep,
-    /// It is moved to `sent/`.
-    Move,
-    /// It is removed.
-    Remove,
 }
 
 /// What happens to a file whose name is taken in the inbox.

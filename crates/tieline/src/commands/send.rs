@@ -18,7 +18,9 @@ use tieline_node::{
     node::{Node, Options, StartError},
     places::{LineName, Places},
 };
-use tieline_transfer::{EntryReport, Journal, JournalError, Order, Outcome, Plan, PlanError, Progress, RelativePath, SendError};
+use tieline_transfer::{
+    EntryReport, Journal, JournalError, Order, Outcome, Plan, PlanError, Progress, RelativePath, SendError,
+};
 
 use super::status::octets;
 use crate::args::Reporting;

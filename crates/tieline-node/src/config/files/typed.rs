@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::Uri;
-use tieline_transfer::outbox::Rules;
+use tieline_transfer::outbox::{Rules, after::After};
 use tieline_transfer::schedule::Schedule;
 
 use super::super::document::At;
@@ -15,8 +15,8 @@ use super::super::problems::Collector;
 use super::super::typed::{absolute_path, convert_each, convert_one, convert_or};
 use super::written::{WrittenExpected, WrittenFiles, WrittenTransfer};
 use super::{
-    After, COMMAND_LEN_MAX, Expected, FilesConfig, Hooks, InboxConfig, Metadata, OutboxConfig, Owner,
-    PairName, Policy, SameName, TransferConfig, WEBHOOK_LEN_MAX,
+    COMMAND_LEN_MAX, Expected, FilesConfig, Hooks, InboxConfig, Metadata, OutboxConfig, Owner, PairName,
+    Policy, SameName, TransferConfig, WEBHOOK_LEN_MAX,
 };
 use crate::files::watch::RESCAN_DEFAULT;
 

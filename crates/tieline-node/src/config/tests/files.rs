@@ -1,10 +1,10 @@
 //! `[[files]]` and `[transfer]`: every key, every mistake.
 
 use tieline_transfer::outbox::rules::IGNORE_DEFAULT;
-use tieline_transfer::outbox::{DoneSuffix, NamePattern, Rules};
+use tieline_transfer::outbox::{DoneSuffix, NamePattern, Rules, after::After};
 
 use super::super::files::{
-    After, Expected, Hooks, InboxConfig, Metadata, OutboxConfig, Owner, PAIRS_MAX, Policy, SameName,
+    Expected, Hooks, InboxConfig, Metadata, OutboxConfig, Owner, PAIRS_MAX, Policy, SameName,
 };
 use super::*;
 
