@@ -86,7 +86,7 @@ impl Offices {
         let first = self.file("first", 1)?;
         let deadline = Instant::now() + UP_WITHIN;
         loop {
-            match self.ends[0].must(&["send", LINE, &first.display().to_string()]) {
+            match self.ends[0].must(&["send", "--wait", LINE, &first.display().to_string()]) {
                 Ok(_) => return Ok(()),
                 Err(problem) if Instant::now() > deadline => {
                     return Err(format!("{problem}\n{}\n{}", self.ends[0].log(), self.ends[1].log()));
@@ -101,7 +101,7 @@ impl Offices {
         let file = self.file("random", mib << 20)?;
         let before = (self.counters()?, self.processor()?);
         let begin = Instant::now();
-        self.ends[0].must(&["send", LINE, &file.display().to_string()])?;
+        self.ends[0].must(&["send", "--wait", LINE, &file.display().to_string()])?;
         let seconds = begin.elapsed().as_secs_f64();
         let after = (self.counters()?, self.processor()?);
         let arrived = self.ends[1].folder.join("etc").join(LINE).join("inbox").join("random");

@@ -20,6 +20,7 @@
 //! | [`protocol`], `frame`, [`reason`] | octets |
 //! | [`content`], [`stamp`] | the hash of a file that comes in parts, and which version of it that is |
 //! | [`journal`] | what is remembered across cuts and restarts |
+//! | [`outbox`], [`schedule`], [`spool`] | what is to be sent, and when |
 //! | [`plan`], `source`, `reading`, `ledger`, [`sender`] | the sending end, from the first pass to the last verdict |
 //! | [`inbox`], `beneath`, `assembly`, `keeping`, `publish`, [`receiver`] | the receiving end, from the frame to the durable name |
 //! | [`outbox`] | which files of a watched folder are due to be sent |
@@ -55,6 +56,7 @@ pub mod receiver;
 pub mod schedule;
 pub mod sender;
 mod source;
+pub mod spool;
 pub mod stamp;
 
 pub use inbox::{Inbox, InboxError};

@@ -262,6 +262,8 @@ pub trait Progress: Send + Sync {
     fn started(&self, _entries: u64, _bytes: u64) {}
     /// The data of this file comes next.
     fn file(&self, _name: &RelativePath, _size: u64) {}
+    /// So many octets of the file were there already, and are not sent again.
+    fn held(&self, _bytes: u64) {}
     /// So many more octets of files went into the stream, or came out of it.
     fn moved(&self, _bytes: u64) {}
     /// This is settled, at the sender by the receiver's word.

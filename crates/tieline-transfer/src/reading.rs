@@ -185,6 +185,7 @@ impl<'j> Reading<'j> {
     ) -> Result<(), Closed> {
         let job = self.job;
         job.progress.file(&job.plan.entries[index].path, source.size);
+        job.progress.held(source.size - source.left());
         let mut hashing = Hashing::new(hasher, source.stamp);
         while source.left() > 0 {
             if job.ledger.is_settled(index) {

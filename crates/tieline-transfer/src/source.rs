@@ -115,6 +115,27 @@ impl<'a> Source<'a> {
         Ok(read)
     }
 
+    /// When it was modified.
+    pub(crate) fn modified_time(&self) -> SystemTime {
+        let FileTime { seconds, nanoseconds } = self.modified;
+        let nanoseconds = Duration::from_nanos(nanoseconds.into());
+        match u64::try_from(seconds) {
+            Ok(after) => UNIX_EPOCH + Duration::from_secs(after) + nanoseconds,
+            Err(_) => UNIX_EPOCH - Duration::from_secs(seconds.unsigned_abs()) + nanoseconds,
+        }
+    }
+
+    /// Copies all of it into `file`, by the kernel where it can.
+    ///
+    /// # Errors
+    ///
+    /// Of the file that is written to; inside, why this one cannot be copied as it was.
+    pub(crate) fn copy_to(mut self, file: &mut File) -> io::Result<Result<(), SourceFault>> {
+        let copied = io::copy(&mut (&mut self.file).take(self.left), file)?;
+        self.left -= copied;
+        Ok(self.check_unchanged())
+    }
+
     /// Says whether what was read is the file as it was before and is now.
     pub(crate) fn check_unchanged(mut self) -> Result<(), SourceFault> {
         let longer = self.file.read(&mut [0; 1])? > 0;

@@ -18,6 +18,7 @@ use crate::commands::ping::PingArgs;
 use crate::commands::pipe::PipeArgs;
 use crate::commands::send::SendArgs;
 use crate::commands::status::StatusArgs;
+use crate::commands::transfers::{PauseArgs, ResumeArgs, TransfersArgs};
 use crate::commands::up::UpArgs;
 
 /// A private line between two offices: exactly two ends, and everything the offices share goes over it.
@@ -111,6 +112,9 @@ pub(crate) enum Command {
     Status(StatusArgs),
     Ping(PingArgs),
     Send(SendArgs),
+    Transfers(TransfersArgs),
+    Pause(PauseArgs),
+    Resume(ResumeArgs),
     Pipe(PipeArgs),
     Doctor(DoctorArgs),
     Demo(DemoArgs),
@@ -133,7 +137,8 @@ impl Command {
             Self::Ping(args) => args.reporting.json,
             Self::Doctor(args) => args.reporting.json,
             Self::Send(args) => args.reporting.json,
-            Self::Down(_) | Self::Pipe(_) | Self::Demo(_) => false,
+            Self::Transfers(args) => args.reporting.json,
+            Self::Down(_) | Self::Pause(_) | Self::Resume(_) | Self::Pipe(_) | Self::Demo(_) => false,
             Self::Key(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }

@@ -16,6 +16,7 @@ pub(crate) mod pipe;
 mod ports;
 pub(crate) mod send;
 pub(crate) mod status;
+pub(crate) mod transfers;
 mod two_files;
 pub(crate) mod up;
 
@@ -40,6 +41,9 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Status(args) => status::run(&places(&cli.global)?, args),
         Command::Ping(args) => ping::run(&places(&cli.global)?, args),
         Command::Send(args) => send::run(&places(&cli.global)?, args),
+        Command::Transfers(args) => transfers::run(&places(&cli.global)?, args),
+        Command::Pause(args) => transfers::pause(&places(&cli.global)?, args),
+        Command::Resume(args) => transfers::resume(&places(&cli.global)?, args),
         Command::Pipe(args) => pipe::run(&places(&cli.global)?, args),
         Command::Doctor(args) => doctor::run(&places(&cli.global)?, args),
         Command::Demo(args) => demo::run(args),

@@ -178,7 +178,8 @@ fn send_both_ways(stage: &Stage, path: Option<&Path>) -> Result<(), DemoError> {
     for (from, to) in [(&stage.a, &stage.b), (&stage.b, &stage.a)] {
         let started = Instant::now();
         let shown = path.display().to_string();
-        let report = from.json(&["send", stage::LINE, &shown, "--to", "from-the-other-office", "--json"])?;
+        let report =
+            from.json(&["send", "--wait", stage::LINE, &shown, "--to", "from-the-other-office", "--json"])?;
         let took = started.elapsed();
         let delivered = &report["totals"]["delivered"];
         let bytes = delivered["bytes"].as_u64().unwrap_or(0);

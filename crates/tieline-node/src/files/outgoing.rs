@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ pub struct OutgoingStatus {
     pub folder: PathBuf,
     /// Files that are due or on their way.
     pub waiting_files: u64,
-    /// Their octets.
+    /// Octets of them that are not sent yet.
     pub waiting_bytes: u64,
     /// Octets of files that went into the stream since the start.
     pub moved_bytes: u64,
@@ -97,6 +97,8 @@ const REFUSED_SHOWN: usize = 16;
 pub struct Handle {
     status: Mutex<OutgoingStatus>,
     moved: AtomicU64,
+    /// Files in a transfer, and octets of each that are not sent yet.
+    on_the_way: Mutex<BTreeMap<RelativePath, u64>>,
     paused: tokio::sync::watch::Sender<bool>,
 }
 
@@ -104,13 +106,17 @@ impl Handle {
     fn new(config: &OutgoingConfig) -> Arc<Self> {
         let (name, folder) = (config.name.clone(), config.folder.clone());
         let status = Mutex::new(OutgoingStatus { name, folder, ..OutgoingStatus::default() });
-        Arc::new(Self { status, moved: AtomicU64::new(0), paused: tokio::sync::watch::Sender::new(false) })
+        let (on_the_way, paused) = (Mutex::default(), tokio::sync::watch::Sender::new(false));
+        Arc::new(Self { status, moved: AtomicU64::new(0), on_the_way, paused })
     }
 
     /// What is going on.
     #[must_use]
     pub fn status(&self) -> OutgoingStatus {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let on_the_way = self.on_the_way();
+        status.waiting_files += on_the_way.len() as u64;
+        status.waiting_bytes += on_the_way.values().sum::<u64>();
         status.moved_bytes = self.moved.load(Ordering::Relaxed);
         status.is_paused = *self.paused.borrow();
         status
@@ -119,6 +125,10 @@ impl Handle {
     /// Stops sending, or lets it go on. What is under way is cut, and goes on where it was.
     pub fn set_paused(&self, is_paused: bool) {
         self.paused.send_replace(is_paused);
+    }
+
+    fn on_the_way(&self) -> MutexGuard<'_, BTreeMap<RelativePath, u64>> {
+        self.on_the_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn update(&self, change: impl FnOnce(&mut OutgoingStatus)) {
@@ -143,7 +153,6 @@ pub fn start(
         handle: Arc::clone(&handle),
         root: None,
         due: BTreeMap::new(),
-        on_the_way: BTreeSet::new(),
         again: BTreeMap::new(),
         transfers: JoinSet::new(),
         rest_until: None,
@@ -161,7 +170,6 @@ struct Outgoing {
     root: Option<Arc<OwnedFd>>,
     /// Files that are due, with version and size.
     due: BTreeMap<RelativePath, (Stamp, u64)>,
-    on_the_way: BTreeSet<RelativePath>,
     /// Files that are to be looked at again then.
     again: BTreeMap<Instant, Vec<RelativePath>>,
     transfers: JoinSet<Ended>,
@@ -240,12 +248,12 @@ impl Outgoing {
         let now = Instant::now();
         let Ok(Ended { files, again, cut }) = ended else {
             // Stopped by us, or by a panic that has been told: what was on the way is found anew.
-            let files = std::mem::take(&mut self.on_the_way);
-            self.again.entry(now + RETRY_SOON).or_default().extend(files);
+            let files = std::mem::take(&mut *self.handle.on_the_way());
+            self.again.entry(now + RETRY_SOON).or_default().extend(files.into_keys());
             return;
         };
         for path in &files {
-            self.on_the_way.remove(path);
+            self.handle.on_the_way().remove(path);
         }
         for (path, after) in again {
             self.again.entry(now + after).or_default().push(path);
@@ -293,7 +301,7 @@ impl Outgoing {
             Ok::<_, JournalError>(journal.delivered(name, path)?.is_some_and(|file| file.stamp == *stamp))
         };
         match self.outbox.handle_file(std::time::Instant::now(), file, is_delivered) {
-            Ok(Verdict::Due) if !self.on_the_way.contains(&file.path) => {
+            Ok(Verdict::Due) if !self.handle.on_the_way().contains_key(&file.path) => {
                 self.due.insert(file.path.clone(), (file.stamp, file.size));
             }
             Ok(Verdict::Due) => {
@@ -333,7 +341,7 @@ impl Outgoing {
             while files.len() < BATCH_MAX
                 && let Some((path, (_, size))) = self.due.pop_first()
             {
-                self.on_the_way.insert(path.clone());
+                self.handle.on_the_way().insert(path.clone(), size);
                 files.push((path, size));
             }
             let transfer = Transfer {
@@ -343,18 +351,20 @@ impl Outgoing {
                 root: Arc::clone(&root),
                 again: Mutex::default(),
                 settled: Mutex::default(),
+                current: Mutex::default(),
             };
             self.transfers.spawn(Arc::new(transfer).run(self.streams.clone(), files));
         }
     }
 
     fn show(&self) {
-        let files = (self.due.len() + self.on_the_way.len()) as u64;
+        let files = self.due.len() as u64;
+        let is_idle = self.transfers.is_empty();
         let bytes = self.due.values().map(|(_, size)| size).sum();
         self.handle.update(|status| {
             status.waiting_files = files;
             status.waiting_bytes = bytes;
-            if files == 0 {
+            if is_idle {
                 status.current = None;
             }
         });
@@ -368,6 +378,8 @@ struct Transfer {
     handle: Arc<Handle>,
     root: Arc<OwnedFd>,
     settled: Mutex<BTreeSet<Box<[u8]>>>,
+    /// The file whose data is being sent.
+    current: Mutex<Option<RelativePath>>,
     again: Mutex<Vec<(RelativePath, Duration)>>,
 }
 
@@ -442,16 +454,27 @@ impl Transfer {
 
 impl Progress for Transfer {
     fn file(&self, name: &RelativePath, _size: u64) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.clone());
         self.handle.update(|status| status.current = Some(name.to_string()));
+    }
+
+    fn held(&self, bytes: u64) {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut on_the_way = self.handle.on_the_way();
+        if let Some(left) = current.as_ref().and_then(|path| on_the_way.get_mut(path)) {
+            *left = left.saturating_sub(bytes);
+        }
     }
 
     fn moved(&self, bytes: u64) {
         self.handle.moved.fetch_add(bytes, Ordering::Relaxed);
+        self.held(bytes);
     }
 
     fn settled(&self, report: &EntryReport) {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(report.name.clone());
         let Ok(path) = RelativePath::parse(&report.name) else { return };
+        self.handle.on_the_way().remove(&path);
         if report.fate.is_delivered() {
             self.on_delivered(&path, report.size);
         } else {

@@ -14,12 +14,14 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tieline_node::{
     api::client::{Client, ClientError},
-    config::Problems,
+    config::{Line, Problems},
     node::{Node, Options, StartError},
-    places::{LineName, Places},
+    places::{LineName, Places, PlacesError},
 };
 use tieline_transfer::{
-    EntryReport, Journal, JournalError, Order, Outcome, Plan, PlanError, Progress, RelativePath, SendError,
+    EntryReport, Journal, JournalError, NameFault, Order, Outcome, Plan, PlanError, Progress, RelativePath,
+    SendError,
+    spool::{self, SpoolError, Spooled},
 };
 
 use super::status::octets;
@@ -30,9 +32,12 @@ use crate::{output, process};
 
 /// Send files and folders to the far end's inbox
 ///
+/// They are copied into the line's outbox, and go from there by themselves, over cuts and restarts, for as long as it takes: `tieline
+/// transfers` shows them. With --wait nothing is copied: they are sent from where they are, and the exit status is 0 if everything that
+/// was named is there.
+///
 /// Each file is verified (BLAKE3) and appears under its final name only when it is whole and safe on the far end's disk. A file
-/// of the same name with other content is kept, and the new one gets a number. The exit status is 0 if everything that was
-/// named is there.
+/// of the same name with other content is kept, and the new one gets a number.
 #[derive(Debug, Args)]
 pub(crate) struct SendArgs {
     /// The line
@@ -45,6 +50,10 @@ pub(crate) struct SendArgs {
     /// A folder below the far end's inbox; made if it is not there
     #[arg(long, value_name = "FOLDER")]
     to: Option<String>,
+
+    /// Wait until everything is there, and say what became of each file
+    #[arg(short, long)]
+    wait: bool,
 
     #[command(flatten)]
     pub(crate) reporting: Reporting,
@@ -68,6 +77,23 @@ enum SendFailure {
     /// The transfer did not begin.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// The folder cannot be made in an inbox.
+    #[error("--to {folder}: {fault}")]
+    Folder {
+        /// As it was given.
+        folder: String,
+        /// What is wrong with it.
+        fault: NameFault,
+    },
+    /// The line's configuration is wrong, or there is none.
+    #[error(transparent)]
+    Config(#[from] Problems),
+    /// The outbox cannot be made.
+    #[error(transparent)]
+    Places(#[from] PlacesError),
+    /// The outbox does not take them.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// How far it came cannot be remembered.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -76,7 +102,10 @@ enum SendFailure {
 impl CommandError for SendFailure {
     fn exit(&self) -> Exit {
         match self {
-            Self::Plan(_) | Self::Start(StartError::Config(_)) => Exit::Wrong,
+            Self::Plan(_) | Self::Folder { .. } | Self::Config(_) | Self::Start(StartError::Config(_)) => {
+                Exit::Wrong
+            }
+            Self::Places(_) | Self::Spool(_) => Exit::Failed,
             Self::Start(_) | Self::Client(_) | Self::TakenDown(_) | Self::Send(_) | Self::Journal(_) => {
                 Exit::Failed
             }
@@ -85,7 +114,7 @@ impl CommandError for SendFailure {
 
     fn problems(&self) -> Option<&Problems> {
         match self {
-            Self::Start(StartError::Config(problems)) => Some(problems),
+            Self::Start(StartError::Config(problems)) | Self::Config(problems) => Some(problems),
             _ => None,
         }
     }
@@ -96,6 +125,8 @@ impl CommandError for SendFailure {
 enum Incomplete {
     #[error("not everything was delivered; the report above names what was not, and why")]
     Reported,
+    #[error("not everything is in the outbox; the report above names what is not, and why")]
+    LeftOut,
     #[error("{0} before everything was delivered; the report above names what was not")]
     TakenDown(TakenDown),
 }
@@ -121,6 +152,12 @@ struct Sent(Outcome);
 ///
 /// If something that was named is not at the far end.
 pub(crate) fn run(places: &Places, args: &SendArgs) -> Result<(), Failure> {
+    if !args.wait {
+        let queued = queue(places, args)?;
+        let is_whole = queued.left_out.is_empty();
+        output::report(args.reporting.json, &queued)?;
+        return if is_whole { Ok(()) } else { Err(Incomplete::LeftOut.into()) };
+    }
     let runtime = process::runtime()?;
     let (outcome, taken_down) = runtime.block_on(send_over_line(places, args))?;
     let complete = outcome.is_complete();
@@ -129,6 +166,51 @@ pub(crate) fn run(places: &Places, args: &SendArgs) -> Result<(), Failure> {
         return Ok(());
     }
     Err(taken_down.map_or(Incomplete::Reported, Incomplete::TakenDown).into())
+}
+
+/// What is in the outbox now.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Queued {
+    line: LineName,
+    /// Names below the outbox, one for each path that was named.
+    names: Vec<String>,
+    files: u64,
+    bytes: u64,
+    left_out: Vec<EntryReport>,
+}
+
+/// Copies what is named into the line's outbox.
+fn queue(places: &Places, args: &SendArgs) -> Result<Queued, SendFailure> {
+    // Whoever misspells the line would wait for ever.
+    Line::load(places, &args.name)?;
+    let to = args.to.as_deref().map(|folder| {
+        let fault = |fault| SendFailure::Folder { folder: folder.to_owned(), fault };
+        RelativePath::parse(folder.as_bytes()).map_err(fault)
+    });
+    let to = to.transpose()?;
+    places.make_data_dir(&args.name)?;
+    let bar = Bar::new();
+    let plan = Plan::scan(&args.paths, &bar)?;
+    let spooled = spool::put(&plan, &places.files(&args.name).outbox, to.as_ref(), &bar)?;
+    bar.finish();
+    let Spooled { names, files, bytes, left_out } = spooled;
+    let names = names.iter().map(ToString::to_string).collect();
+    Ok(Queued { line: args.name.clone(), names, files, bytes, left_out })
+}
+
+impl fmt::Display for Queued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for entry in &self.left_out {
+            writeln!(f, "{entry}")?;
+        }
+        let Self { line, files, bytes, .. } = self;
+        writeln!(
+            f,
+            "{files} files, {}, are in the outbox; `tieline transfers {line}` shows them",
+            octets(*bytes)
+        )
+    }
 }
 
 /// Sends over the line that is up, or, if none is, over one that this process runs until everything is sent. Says also which
@@ -224,6 +306,10 @@ impl Progress for Bar {
 
     fn file(&self, name: &RelativePath, _size: u64) {
         self.bar.set_message(name.to_string());
+    }
+
+    fn held(&self, bytes: u64) {
+        self.moved(bytes);
     }
 
     fn moved(&self, bytes: u64) {

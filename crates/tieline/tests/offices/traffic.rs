@@ -117,7 +117,7 @@ fn files_both_ways() {
     random_file(&tree.join("deep/er/large"), 6_000_001);
     fs::write(tree.join("empty"), "").unwrap();
     for (from, to) in [(&world.end_a, &world.end_b), (&world.end_b, &world.end_a)] {
-        from.must(&["send", LINE, tree.to_str().unwrap(), "--to", "trip"]);
+        from.must(&["send", "--wait", LINE, tree.to_str().unwrap(), "--to", "trip"]);
         let arrived = to.inbox().join("trip/photos");
         for file in ["deep/er/large", "empty"] {
             world.check(

@@ -18,7 +18,7 @@ fn only_wireguard() {
     world.end_b.start();
     world.wait_until_joined();
     random_file(&world.file("sent"), 300_000);
-    world.end_a.must(&["send", LINE, world.file("sent").to_str().unwrap()]);
+    world.end_a.must(&["send", "--wait", LINE, world.file("sent").to_str().unwrap()]);
     world.end_b.must(&["ping", LINE, "--count", "2", "--size", "1420"]);
     // The other end opens a handshake too.
     world.end_a.kill();

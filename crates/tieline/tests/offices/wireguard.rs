@@ -162,7 +162,7 @@ fn both_kinds_of_keys(dials: Dials) {
         }
         assert!(!pair.world.end_a.run(&["ping", LINE]).status.success(), "nobody there answers probes");
         let file = pair.world.file("ours.conf");
-        for command in [&["send", LINE, file.to_str().unwrap()][..], &["pipe", LINE]] {
+        for command in [&["send", "--wait", LINE, file.to_str().unwrap()][..], &["pipe", LINE]] {
             let asked = Instant::now();
             let refused = pair.world.end_a.run(command);
             let said = String::from_utf8_lossy(&refused.stderr);

@@ -1,0 +1,364 @@
+//! Putting files into an outbox, whole and at once: what was named is copied beside it first and then renamed in.
+//!
+//! So whoever named it may change or remove it at once, and whoever empties the outbox never sees half of it. Where the file system can
+//! share blocks between files (btrfs, XFS) the copy costs nothing.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with, syncfs};
+use rustix::io::Errno;
+
+use crate::outcome::{EntryKind, EntryReport, Fate, Fault, Progress};
+use crate::path::{COPIES_MAX, PARTIAL_FOLDER, RelativePath};
+use crate::plan::{Entry, Plan, PlannedKind, open_root};
+use crate::source::{Source, SourceFault};
+
+/// What is in the outbox now.
+#[derive(Debug)]
+pub struct Spooled {
+    /// Under which names, below the outbox; one for each path that was named.
+    pub names: Vec<RelativePath>,
+    /// Files among them.
+    pub files: u64,
+    /// Their octets.
+    pub bytes: u64,
+    /// What is not there, and why.
+    pub left_out: Vec<EntryReport>,
+}
+
+/// Why nothing, or nothing more, was put into the outbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The outbox cannot be written to.
+    #[error("the outbox {} cannot be written to: {source}", path.display())]
+    Outbox {
+        /// What could not be made or written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// As many files of that name wait as there are numbers for.
+    #[error(
+        "{COPIES_MAX} files named `{name}` wait in the outbox; wait until they are delivered, or rename yours"
+    )]
+    TooManyCopies {
+        /// The name.
+        name: RelativePath,
+    },
+}
+
+/// Copies everything in `plan` into `outbox`, below the folder `to` of it.
+///
+/// A name that is taken there gets a number, as at the receiving end. Files belong to the owner of the outbox afterwards, if this process
+/// may arrange that. Blocks on the disk; what is in the outbox when it returns survives a power cut.
+///
+/// # Errors
+///
+/// [`SpoolError`]; what was renamed in before stays.
+pub fn put(
+    plan: &Plan,
+    outbox: &Path,
+    to: Option<&RelativePath>,
+    progress: &dyn Progress,
+) -> Result<Spooled, SpoolError> {
+    let staging = Staging::open(outbox)?;
+    let mut spooled = Spooled { names: Vec::new(), files: 0, bytes: 0, left_out: plan.set_aside.clone() };
+    progress.started(plan.entries.len() as u64, plan.bytes());
+    for (number, root) in plan.roots.iter().enumerate() {
+        let folder = staging.folder(number)?;
+        let entries = plan.entries.iter().filter(|entry| entry.root == number);
+        let mut top = None;
+        let mut opened = open_root(root).map(Arc::new);
+        for entry in entries {
+            top.get_or_insert(&entry.path);
+            match staging.copy(&mut opened, entry, &folder, progress) {
+                Ok(Some(size)) => {
+                    spooled.files += 1;
+                    spooled.bytes += size;
+                }
+                Ok(None) => {}
+                Err(CopyError::Source(fault)) => {
+                    let (name, kind) = (entry.path.as_bytes().into(), EntryKind::File);
+                    let fate = Fate::Failed(Fault::Source(fault));
+                    spooled.left_out.push(EntryReport { name, kind, size: 0, fate });
+                }
+                Err(CopyError::Outbox(source)) => {
+                    return Err(SpoolError::Outbox { path: folder.join(as_path(&entry.path)), source });
+                }
+            }
+        }
+        // Nothing of it could be read: then nothing is there to be renamed.
+        let Some(top) = top.filter(|top| folder.join(as_path(top)).symlink_metadata().is_ok()) else {
+            continue;
+        };
+        spooled.names.push(staging.publish(&folder, top, to)?);
+    }
+    Ok(spooled)
+}
+
+enum CopyError {
+    Source(SourceFault),
+    Outbox(io::Error),
+}
+
+/// A private folder in the outbox; gone when dropped.
+struct Staging {
+    outbox: PathBuf,
+    path: PathBuf,
+    owner: Option<(u32, u32)>,
+    /// Says that its process lives.
+    _lock: OwnedFd,
+}
+
+impl Staging {
+    fn open(outbox: &Path) -> Result<Self, SpoolError> {
+        let all = outbox.join(PARTIAL_FOLDER);
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| SpoolError::Outbox { path, source }
+        };
+        let owner = fs::metadata(outbox).map_err(failed(outbox))?;
+        let is_root = rustix::process::geteuid().is_root();
+        make_folder(&all).map_err(failed(&all))?;
+        remove_abandoned(&all);
+        let path = all.join(format!("put-{}", std::process::id()));
+        make_folder(&path).map_err(failed(&path))?;
+        let lock = lock(&path).map_err(|errno| failed(&path)(errno.into()))?;
+        let owner = is_root.then(|| (owner.uid(), owner.gid()));
+        Ok(Self { outbox: outbox.into(), path, owner, _lock: lock })
+    }
+
+    fn folder(&self, number: usize) -> Result<PathBuf, SpoolError> {
+        let path = self.path.join(number.to_string());
+        make_folder(&path).map_err(|source| SpoolError::Outbox { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// Copies one entry; the octets of a file.
+    fn copy(
+        &self,
+        root: &mut Result<Arc<OwnedFd>, SourceFault>,
+        entry: &Entry,
+        folder: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Option<u64>, CopyError> {
+        let path = folder.join(as_path(&entry.path));
+        match entry.kind {
+            PlannedKind::Folder { mode } => {
+                DirBuilder::new().mode(mode | 0o700).create(&path).map_err(CopyError::Outbox)?;
+                self.own(&File::open(&path).map_err(CopyError::Outbox)?).map_err(CopyError::Outbox)?;
+                Ok(None)
+            }
+            PlannedKind::File { .. } => {
+                let root = root.as_ref().map_err(|fault| CopyError::Source(*fault))?;
+                let source = Source::open(Arc::clone(root), &entry.path).map_err(CopyError::Source)?;
+                progress.file(&entry.path, source.size);
+                let copied = self.copy_file(source, &path);
+                if copied.is_err() {
+                    let _ = fs::remove_file(&path);
+                }
+                let size = copied?;
+                progress.moved(size);
+                Ok(Some(size))
+            }
+        }
+    }
+
+    fn copy_file(&self, source: Source<'_>, path: &Path) -> Result<u64, CopyError> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let mut file = made.map_err(CopyError::Outbox)?;
+        let (size, mode, modified) = (source.size, source.mode, source.modified_time());
+        source.copy_to(&mut file).map_err(CopyError::Outbox)?.map_err(CopyError::Source)?;
+        let finished = self.own(&file).and_then(|()| {
+            file.set_permissions(fs::Permissions::from_mode((mode & 0o777) | 0o600))?;
+            file.set_modified(modified)
+        });
+        finished.map_err(CopyError::Outbox)?;
+        Ok(size)
+    }
+
+    fn own(&self, file: &File) -> io::Result<()> {
+        match self.owner {
+            Some((user, group)) => fchown(file, Some(user), Some(group)),
+            None => Ok(()),
+        }
+    }
+
+    /// Renames what was copied into the outbox, under the first free name.
+    fn publish(
+        &self,
+        folder: &Path,
+        top: &RelativePath,
+        to: Option<&RelativePath>,
+    ) -> Result<RelativePath, SpoolError> {
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| SpoolError::Outbox { path, source }
+        };
+        let target = match to {
+            Some(to) => to.join(top).map_err(|fault| {
+                let source = io::Error::new(io::ErrorKind::InvalidFilename, fault.to_string());
+                failed(&self.outbox)(source)
+            })?,
+            None => top.clone(),
+        };
+        let into = to.map_or_else(|| self.outbox.clone(), |to| self.outbox.join(as_path(to)));
+        DirBuilder::new().recursive(true).mode(0o770).create(&into).map_err(failed(&into))?;
+        let into = File::open(&into).map_err(failed(&into))?;
+        // First the data, then the names: what is under a name is whole.
+        syncfs(&into).map_err(|errno| failed(&self.outbox)(errno.into()))?;
+        for copy in 1..=COPIES_MAX {
+            let target = target.copy(copy);
+            let (_, name) = target.split_last();
+            match renameat_with(CWD, folder.join(as_path(top)), &into, name, RenameFlags::NOREPLACE) {
+                Ok(()) => {
+                    into.sync_all().map_err(failed(&self.outbox))?;
+                    return Ok(target);
+                }
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(failed(&self.outbox)(errno.into())),
+            }
+        }
+        Err(SpoolError::TooManyCopies { name: target })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "what was being copied stays until the next time");
+        }
+    }
+}
+
+fn as_path(path: &RelativePath) -> &Path {
+    Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path.as_bytes()))
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+fn lock(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = openat(CWD, path, flags, Mode::empty())?;
+    flock(&folder, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(folder)
+}
+
+/// Removes what processes left that were killed; nobody holds the lock of it.
+fn remove_abandoned(all: &Path) {
+    for entry in fs::read_dir(all).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if let Ok(_lock) = lock(&path)
+            && let Err(error) = fs::remove_dir_all(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "what a killed process left stays");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn office() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = dir.path().join("outbox");
+        fs::create_dir(&outbox).unwrap();
+        fs::create_dir_all(dir.path().join("tree/below")).unwrap();
+        fs::write(dir.path().join("tree/below/file"), "in a tree").unwrap();
+        fs::write(dir.path().join("single"), "alone").unwrap();
+        (dir, outbox)
+    }
+
+    fn put_all(dir: &Path, outbox: &Path, to: Option<&str>) -> Spooled {
+        let plan = Plan::scan(&[dir.join("tree"), dir.join("single")], &()).unwrap();
+        let to = to.map(|to| RelativePath::parse(to.as_bytes()).unwrap());
+        put(&plan, outbox, to.as_ref(), &()).unwrap()
+    }
+
+    fn names(spooled: &Spooled) -> Vec<String> {
+        spooled.names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn files_and_trees_are_in_the_outbox_and_the_originals_where_they_were() {
+        let (dir, outbox) = office();
+        let spooled = put_all(dir.path(), &outbox, None);
+        assert_eq!(
+            (names(&spooled), spooled.files, spooled.bytes),
+            (vec!["tree".into(), "single".into()], 2, 14)
+        );
+        assert_eq!(fs::read_to_string(outbox.join("tree/below/file")).unwrap(), "in a tree");
+        assert_eq!(fs::read_to_string(outbox.join("single")).unwrap(), "alone");
+        assert!(dir.path().join("single").exists());
+        assert_eq!(fs::read_dir(outbox.join(PARTIAL_FOLDER)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn times_and_permissions_come_along() {
+        let (dir, outbox) = office();
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_007);
+        let file = File::options().write(true).open(dir.path().join("single")).unwrap();
+        file.set_modified(time).unwrap();
+        file.set_permissions(fs::Permissions::from_mode(0o640)).unwrap();
+        put_all(dir.path(), &outbox, None);
+        let copy = fs::metadata(outbox.join("single")).unwrap();
+        assert_eq!((copy.modified().unwrap(), copy.mode() & 0o7777), (time, 0o640));
+    }
+
+    #[test]
+    fn a_name_that_waits_already_gets_a_number_and_nothing_is_replaced() {
+        let (dir, outbox) = office();
+        put_all(dir.path(), &outbox, Some("to/there"));
+        fs::write(dir.path().join("single"), "another").unwrap();
+        let spooled = put_all(dir.path(), &outbox, Some("to/there"));
+        assert_eq!(names(&spooled), ["to/there/tree (2)", "to/there/single (2)"]);
+        assert_eq!(fs::read_to_string(outbox.join("to/there/single")).unwrap(), "alone");
+        assert_eq!(fs::read_to_string(outbox.join("to/there/single (2)")).unwrap(), "another");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_reported_and_the_rest_is_there() {
+        let (dir, outbox) = office();
+        let plan = Plan::scan(&[dir.path().join("missing"), dir.path().join("single")], &()).unwrap();
+        let spooled = put(&plan, &outbox, None, &()).unwrap();
+        assert_eq!(names(&spooled), ["single"]);
+        assert_eq!(spooled.left_out.len(), 1);
+        fs::remove_file(dir.path().join("tree/below/file")).unwrap();
+        let plan = Plan::scan(&[dir.path().join("tree"), dir.path().join("single")], &()).unwrap();
+        fs::remove_file(dir.path().join("single")).unwrap();
+        let spooled = put(&plan, &outbox, None, &()).unwrap();
+        assert_eq!((names(&spooled), spooled.left_out.len()), (vec!["tree".into()], 1));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_not() {
+        let (dir, outbox) = office();
+        let all = outbox.join(PARTIAL_FOLDER);
+        for name in ["put-1", "put-2"] {
+            fs::create_dir_all(all.join(name).join("0")).unwrap();
+        }
+        let _held = lock(&all.join("put-2")).unwrap();
+        put_all(dir.path(), &outbox, None);
+        assert!(!all.join("put-1").exists());
+        assert!(all.join("put-2").exists());
+    }
+
+    #[test]
+    fn an_outbox_that_is_not_there_is_named() {
+        let (dir, _) = office();
+        let plan = Plan::scan(&[dir.path().join("single")], &()).unwrap();
+        let error = put(&plan, &dir.path().join("nowhere"), None, &()).unwrap_err().to_string();
+        assert!(error.contains("nowhere cannot be written to"), "{error}");
+    }
+}

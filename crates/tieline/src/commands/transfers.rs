@@ -1,0 +1,202 @@
+//! `transfers`, `pause`, `resume`: what waits to be sent, seen and steered.
+
+use std::{fmt, io::IsTerminal, time::Duration};
+
+use clap::Args;
+use serde::Serialize;
+use tieline_node::{
+    api::client::Client,
+    files::outgoing::OutgoingStatus,
+    places::{LineName, Places},
+};
+use tokio::time::{Instant, sleep};
+
+use super::status::octets;
+use crate::args::Reporting;
+use crate::failure::Failure;
+use crate::{output, process};
+
+/// How often `--follow` looks.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+
+/// Show what waits to be sent
+///
+/// One paragraph for each outbox: what waits, what is on its way and how fast, what was delivered since the line came up, and what is
+/// in the way.
+#[derive(Debug, Args)]
+pub(crate) struct TransfersArgs {
+    /// The line
+    name: LineName,
+
+    /// Show it again every second, until it is interrupted
+    #[arg(short, long)]
+    follow: bool,
+
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// Stop sending from an outbox
+///
+/// What is under way is cut and goes on where it was after `tieline resume`.
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Go on sending from an outbox that was stopped
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// The line
+    name: LineName,
+
+    /// The name of the pair of folders; the line's own outbox if none is given
+    #[arg(value_name = "PAIR", default_value = "")]
+    outbox: String,
+}
+
+/// The outboxes at one moment.
+#[derive(Debug, Serialize)]
+struct Transfers {
+    outboxes: Vec<OutgoingStatus>,
+    /// Octets of files in a second since the last look, for each of them.
+    #[serde(skip)]
+    rates: Vec<Option<f64>>,
+}
+
+/// Shows them, once or until interrupted.
+///
+/// # Errors
+///
+/// If the line is not up.
+pub(crate) fn run(places: &Places, args: &TransfersArgs) -> Result<(), Failure> {
+    let client = Client::new(&places.files(&args.name).socket);
+    process::runtime()?.block_on(async {
+        let mut last: Option<(Instant, Vec<OutgoingStatus>)> = None;
+        loop {
+            let (now, outboxes) = (Instant::now(), client.transfers().await?);
+            let rates = outboxes.iter().enumerate().map(|(index, outbox)| {
+                let (then, before) = last.as_ref()?;
+                let moved = outbox.moved_bytes.checked_sub(before.get(index)?.moved_bytes)?;
+                Some(moved as f64 / (now - *then).as_secs_f64())
+            });
+            let transfers = Transfers { rates: rates.collect(), outboxes };
+            if args.follow && !args.reporting.json && std::io::stdout().is_terminal() {
+                output::text("\x1b[H\x1b[J")?;
+            }
+            output::report(args.reporting.json, &transfers)?;
+            if !args.follow {
+                return Ok(());
+            }
+            last = Some((now, transfers.outboxes));
+            sleep(FOLLOW_EVERY).await;
+        }
+    })
+}
+
+/// Stops an outbox.
+///
+/// # Errors
+///
+/// If the line is not up or has no such outbox.
+pub(crate) fn pause(places: &Places, args: &PauseArgs) -> Result<(), Failure> {
+    set_paused(places, &args.which, true)
+}
+
+/// Lets an outbox go on.
+///
+/// # Errors
+///
+/// If the line is not up or has no such outbox.
+pub(crate) fn resume(places: &Places, args: &ResumeArgs) -> Result<(), Failure> {
+    set_paused(places, &args.which, false)
+}
+
+fn set_paused(places: &Places, which: &Which, is_paused: bool) -> Result<(), Failure> {
+    let client = Client::new(&places.files(&which.name).socket);
+    Ok(process::runtime()?.block_on(client.set_paused(&which.outbox, is_paused))?)
+}
+
+impl fmt::Display for Transfers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (outbox, rate) in self.outboxes.iter().zip(&self.rates) {
+            let name = if outbox.name.is_empty() { "own" } else { &outbox.name };
+            writeln!(f, "{name}: {}", outbox.folder.display())?;
+            let paused = if outbox.is_paused { ", paused" } else { "" };
+            let waiting = octets(outbox.waiting_bytes);
+            writeln!(f, "  waiting    {} files, {waiting}{paused}", outbox.waiting_files)?;
+            if let Some(current) = &outbox.current {
+                let rate = rate.map(|rate| pace(outbox.waiting_bytes, rate)).unwrap_or_default();
+                writeln!(f, "  sending    {current}{rate}")?;
+            }
+            let delivered = octets(outbox.delivered_bytes);
+            writeln!(f, "  delivered  {} files, {delivered} since the line came up", outbox.delivered_files)?;
+            if let Some(trouble) = &outbox.trouble {
+                writeln!(f, "  trouble    {trouble}")?;
+            }
+            for refused in &outbox.refused {
+                writeln!(f, "  refused    {refused}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How fast it goes, and how long all of it takes at that pace.
+fn pace(waiting_bytes: u64, rate: f64) -> String {
+    if rate < 1.0 {
+        return ", nothing moves at the moment".to_owned();
+    }
+    let seconds = (waiting_bytes as f64 / rate).ceil() as u64;
+    let left = match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    };
+    format!(", {}/s, {left} left", octets(rate as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_says_how_long_the_rest_takes() {
+        for (waiting, rate, expected) in [
+            (0, 0.0, ", nothing moves at the moment"),
+            (10_000_000, 1_000_000.0, ", 1.0 MB/s, 10 s left"),
+            (75_000_001, 1_000_000.0, ", 1.0 MB/s, 1 min 16 s left"),
+            (7_500_000_000, 1_000_000.0, ", 1.0 MB/s, 2 h 5 min left"),
+        ] {
+            assert_eq!(pace(waiting, rate), expected);
+        }
+    }
+
+    #[test]
+    fn a_page_has_what_waits_and_what_is_in_the_way() {
+        let outbox = OutgoingStatus {
+            folder: "/srv/out".into(),
+            waiting_files: 2,
+            waiting_bytes: 3_000_000,
+            current: Some("a".into()),
+            trouble: Some("the far end's disk is full".into()),
+            refused: vec!["b: refused".into()],
+            is_paused: true,
+            ..OutgoingStatus::default()
+        };
+        let page = Transfers { outboxes: vec![outbox], rates: vec![Some(1_000_000.0)] }.to_string();
+        assert_eq!(
+            page,
+            "own: /srv/out\n  waiting    2 files, 3.0 MB, paused\n  sending    a, 1.0 MB/s, 3 s left\n  \
+             delivered  0 files, 0 B since the line came up\n  trouble    the far end's disk is full\n  \
+             refused    b: refused\n"
+        );
+    }
+}
