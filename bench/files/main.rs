@@ -1,8 +1,8 @@
 //! A file from one office to another, over a path that is slow, long and loses: how fast it arrives, and what that costs on the wire.
 //!
-//! `files --tieline PROGRAM [--policy fair|fixed|trickle] [--rate MBIT] [--line MBIT] [--rtt MS] [--loss SHARE] [--mib COUNT] [--rounds
-//! COUNT] [--seed SEED]`. The offices are namespaces, the path between them is the model of `tieline-sim` by the real clock, in this process.
-//! The ends are run by this program as well (`files end …`), because a policy is set at a running end; all else is done by the
+//! `files --tieline PROGRAM [--policy fair|fixed|trickle] [--rate MBIT] [--line MBIT] [--rtt MS] [--loss SHARE] [--mib COUNT]
+//! [--rounds COUNT] [--seed SEED]`. The offices are namespaces, the path between them is the model of `tieline-sim` by the real clock, in
+//! this process. The ends are run by this program as well (`files end …`), because a policy is set at a running end; all else is done by the
 //! program itself: `new`, `join`, `send`.
 #![allow(clippy::print_stdout, reason = "what was measured is for whoever asked")]
 

@@ -17,8 +17,9 @@ use crate::Options;
 const LINE: &str = "bench";
 const NAMES: [&str; 2] = ["office-a", "office-b"];
 const PORT: u16 = 51820;
-/// How long an end may take until a file goes through.
+/// How long the ends may take to be up.
 const UP_WITHIN: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// The kernel counts processor time in these (`USER_HZ`; 100 a second on every Linux that we know).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -83,17 +84,18 @@ impl Offices {
         for end in &mut self.ends {
             end.start(&options.policy, options.rate_mbit)?;
         }
-        let first = self.file("first", 1)?;
         let deadline = Instant::now() + UP_WITHIN;
-        loop {
-            match self.ends[0].must(&["send", "--wait", LINE, &first.display().to_string()]) {
-                Ok(_) => return Ok(()),
-                Err(problem) if Instant::now() > deadline => {
-                    return Err(format!("{problem}\n{}\n{}", self.ends[0].log(), self.ends[1].log()));
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(200)),
+        // Without an end that runs, `send` would bring up one of its own.
+        while !self.ends.iter().all(End::is_up) {
+            if Instant::now() > deadline {
+                return Err(format!("the ends do not come up\n{}", self.logs()));
             }
+            std::thread::sleep(POLL_INTERVAL);
         }
+        // Makes the connection, as a line that is up has one.
+        let first = self.file("first", 1)?;
+        let sent = self.ends[0].must(&["send", "--wait", LINE, &first.display().to_string()]);
+        sent.map(drop).map_err(|problem| format!("{problem}\n{}", self.logs()))
     }
 
     /// Sends a file of so many random MiB, and compares what arrived.
@@ -101,7 +103,8 @@ impl Offices {
         let file = self.file("random", mib << 20)?;
         let before = (self.counters()?, self.processor()?);
         let begin = Instant::now();
-        self.ends[0].must(&["send", "--wait", LINE, &file.display().to_string()])?;
+        let sent = self.ends[0].must(&["send", "--wait", LINE, &file.display().to_string()]);
+        sent.map_err(|problem| format!("{problem}\n{}", self.logs()))?;
         let seconds = begin.elapsed().as_secs_f64();
         let after = (self.counters()?, self.processor()?);
         let arrived = self.ends[1].folder.join("etc").join(LINE).join("inbox").join("random");
@@ -120,6 +123,10 @@ impl Offices {
             delivered: delivered / octets,
             processor: [0, 1].map(|end| after.1[end] - before.1[end]),
         })
+    }
+
+    fn logs(&self) -> String {
+        self.ends.iter().map(End::log).collect()
     }
 
     fn counters(&self) -> Result<PathCounters, String> {
@@ -176,6 +183,11 @@ impl End {
         let process = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
         self.process = Some(process.map_err(|error| format!("cannot start an end: {error}"))?);
         Ok(())
+    }
+
+    /// Whether it can be talked to.
+    fn is_up(&self) -> bool {
+        self.folder.join("run").join(format!("{LINE}.sock")).exists()
     }
 
     fn log(&self) -> String {

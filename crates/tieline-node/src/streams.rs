@@ -39,11 +39,12 @@ pub use opening::{CONNECTION_WAIT_MAX, NoStreams, OpenError, PLACE_WAIT_MAX};
 
 /// Streams that the far end may have open at once.
 const STREAMS_MAX: u32 = 64;
-/// Octets of one stream that may be on the way, or wait here for one that was lost. At a round trip of 300 ms enough for 330 Mbit/s, and where
-/// one packet in twenty is lost, and its repetition takes round trips of its own, for 100 Mbit/s.
-const STREAM_WINDOW_BYTES: u32 = 12 << 20;
-/// Octets of all streams that may be on the way. A stream that nobody reads here leaves a quarter to the others. With as much on the way
-/// in the other direction that is 32 MiB, half of the memory that an end may take for files.
+/// Octets of one stream that may be on the way, or wait here for one that was lost or for a slow reader. What waits is kept packet by
+/// packet, and noq 1.4 may end the whole connection when that are more than 1024 (as quinn did, quinn-rs/quinn#2809). So much fits into 900
+/// of the smallest full packets. One stream carries 90 Mbit/s at a round trip of 80 ms, and less where much is lost.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// Octets of all streams that may be on the way: at a round trip of 300 ms enough for 400 Mbit/s. With as much on the way in the other
+/// direction that is 32 MiB, half of the memory that an end may take for files.
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// How long a connection may take to be made; then it is tried anew, instead of waiting for ever longer between repetitions.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@
 //!   with others. Loss at random does not slow it, loss that comes with its own sending does.
 //! - [`Policy::Trickle`] (`trickle`) takes what nobody else wants, and leaves as soon as the queue grows.
 //!
-//! All of them read the same [`Measurement`], so a policy begins where the one before has left the path. None of them asks a clock: time
+//! All of them read the same measurement, so a policy begins where the one before has left the path. None of them asks a clock: time
 //! comes with the events of the connection. A policy answers two questions, how many octets may be on the way and how fast they leave;
 //! QUIC's pacer obeys. A line is mostly idle: what is sent while there is little to send teaches how long the way is, never that it
 //! were narrow.

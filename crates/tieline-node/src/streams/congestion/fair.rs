@@ -152,7 +152,7 @@ impl Fair {
         }
         if path.is_excessive(round.lost) {
             // More was sent than the path takes. What it delivers is known by now.
-            path.forget_bandwidth();
+            path.forget_bandwidth(round);
             self.rival = None;
             self.phase = Phase::CRUISE;
             return;
@@ -203,7 +203,6 @@ impl Fair {
 
     /// For some time nothing at all arrived.
     pub(super) fn on_collapse(&mut self, path: &mut Measurement) {
-        path.forget_bandwidth();
         path.forgive_loss();
         self.rival = None;
         self.phase = Phase::startup(WINDOW_PACKETS_MIN * path.mtu());
@@ -213,7 +212,7 @@ impl Fair {
         if path.queue(round) <= short_queue(path) {
             self.rival = None;
         } else if !round.is_limited {
-            path.forget_bandwidth();
+            path.forget_bandwidth(round);
             self.rival.get_or_insert_with(|| Cubic::new(now, path.in_flight(), path.mtu()));
         }
         let is_own = cruise.is_telling(path.mtu()) && cruise.share() > round.lost.share() + OWN_LOSS;

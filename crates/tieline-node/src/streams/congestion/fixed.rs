@@ -77,7 +77,7 @@ impl Fixed {
         self.queue = if round.is_limited { queue.min(self.queue) } else { queue };
         let is_hopeless = round.lost.is_telling(path.mtu()) && round.lost.share() > LOSS_HOPELESS;
         if is_hopeless || self.queue > 2 * QUEUE {
-            path.forget_bandwidth();
+            path.forget_bandwidth(round);
         }
         self.ceiling = match path.bandwidth() {
             Some(delivered) if is_hopeless => delivered as f64 * self.correction(path),

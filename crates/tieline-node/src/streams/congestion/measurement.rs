@@ -66,8 +66,10 @@ pub(super) struct Round {
     pub(super) lost: Tally,
     /// Whether there was less to send than was allowed, at any time.
     pub(super) is_limited: bool,
-    /// The fastest delivery, in octets each second.
+    /// The fastest delivery that says what the path can, in octets each second; zero if there was none.
     pub(super) bandwidth: u64,
+    /// The fastest delivery, also of what was sent for want of more to send.
+    pub(super) fastest: u64,
 }
 
 /// Octets that arrived, and those that did not.
@@ -157,11 +159,13 @@ impl Measurement {
         lost.is_telling(self.mtu) && lost.share() > LOSS_EXCESSIVE
     }
 
-    /// The path is not what it was: of its bandwidth only what was measured last counts.
-    pub(super) fn forget_bandwidth(&mut self) {
-        let last = self.bandwidths.pop_back();
-        self.bandwidths.clear();
-        self.bandwidths.extend(last);
+    /// The path is not what it was: of its bandwidth only what the last round has shown counts.
+    pub(super) fn forget_bandwidth(&mut self, last: &Round) {
+        let shown = if last.bandwidth > 0 { last.bandwidth } else { last.fastest };
+        if shown > 0 {
+            self.bandwidths.clear();
+            self.bandwidths.push_back(shown);
+        }
     }
 
     /// What was lost in this round so far is answered already.
@@ -256,6 +260,7 @@ impl Measurement {
         let is_limited = is_limited || departure.is_limited;
         self.round.is_limited |= is_limited;
         self.is_known |= !is_limited;
+        self.round.fastest = self.round.fastest.max(bandwidth);
         if !is_limited || self.bandwidth().is_none_or(|known| bandwidth > known) {
             self.round.bandwidth = self.round.bandwidth.max(bandwidth);
         }

@@ -180,16 +180,16 @@ fn line_that_becomes_a_hundred_times_slower_is_used_and_not_flooded() {
 
 #[test]
 fn way_that_becomes_six_hundred_times_longer_is_filled_again() {
-    let near = PathModel::internet(20 * MBIT, Duration::from_micros(500));
-    for policy in [Policy::Fair, fixed(20)] {
+    let near = PathModel::internet(5 * MBIT, Duration::from_micros(500));
+    for policy in [Policy::Fair, fixed(5)] {
         let limits = Limits::default();
         limits.set_policy(policy);
         let mut world = World::new(&near, Duration::from_micros(500), 1);
         world.add(Congestion::Ours(limits));
         world.run(seconds(3));
-        world.set_model(&PathModel::internet(20 * MBIT, Duration::from_micros(599_500)));
+        world.set_model(&PathModel::internet(5 * MBIT, Duration::from_micros(599_500)));
         world.run(seconds(25));
-        let rate = world.measure(0, seconds(10)) / (20.0 * PAYLOAD);
+        let rate = world.measure(0, seconds(10)) / (5.0 * PAYLOAD);
         assert!(rate >= 0.8, "{policy:?}: {rate:.3} of the line");
     }
 }
@@ -207,6 +207,19 @@ fn cut_is_over_soon_after_it_is_over() {
         let rate = world.measure(0, seconds(5)) / (20.0 * PAYLOAD);
         assert!(rate >= 0.8, "{policy:?}: {rate:.3} of the line");
     }
+}
+
+#[test]
+fn connection_outlives_much_that_waits_for_a_reader_or_for_what_is_lost() {
+    let (mut world, _) = alone(fixed(100), &line(100, 0.1), 1);
+    world.run(seconds(5));
+    let (mut world, _) = alone(Policy::Fair, &line(100, 0.0), 1);
+    world.set_reading(0, false);
+    world.run(seconds(3));
+    world.set_reading(0, true);
+    world.run(seconds(1));
+    let rate = world.measure(0, seconds(2)) / (100.0 * PAYLOAD);
+    assert!(rate >= 0.75, "{rate:.3} of the line when it is read again");
 }
 
 #[test]

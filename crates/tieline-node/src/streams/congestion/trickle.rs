@@ -1,9 +1,11 @@
 //! `trickle`: takes what nobody else wants.
 //!
-//! As LEDBAT (RFC 6817): the window follows the queue in front of the slowest link. Below [`QUEUE`] it grows, the more the emptier the queue
-//! is; above, it shrinks, down to almost nothing as long as others keep the queue. Round trips stand for one-way delays, as
-//! in LEDBAT++, whose multiplicative decrease this is as well. The base of the round trip is that of a whole minute, and a [`Pause`] every five
+//! As LEDBAT (RFC 6817): the window follows the queue in front of the slowest link. Below [`QUEUE`] it grows, the more the emptier the
+//! queue is; above, it shrinks, down to almost nothing as long as others keep the queue. Round trips stand for one-way delays, as in
+//! LEDBAT++, whose multiplicative decrease this is as well. The base of the round trip is that of a whole minute, and a [`Pause`] every five
 //! seconds keeps our own queue out of it.
+//!
+//! Who keeps a shorter queue than that, as `fair` on another line does, is not noticed in time and gets a little more than half.
 
 use std::time::{Duration, Instant};
 

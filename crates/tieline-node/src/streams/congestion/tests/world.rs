@@ -73,7 +73,10 @@ struct Flow {
     sender: Party,
     receiver: Party,
     stream: Option<StreamId>,
+    /// The stream, at the receiver.
+    came: Option<StreamId>,
     sends: bool,
+    reads: bool,
     read: u64,
     /// Read before the measurement.
     read_before: u64,
@@ -134,7 +137,9 @@ impl World {
             sender: Party { endpoint: sender, connection: Some(connection) },
             receiver: Party { endpoint: receiver, connection: None },
             stream: None,
+            came: None,
             sends: true,
+            reads: true,
             read: 0,
             read_before: 0,
         });
@@ -148,6 +153,11 @@ impl World {
 
     pub(super) fn resume(&mut self, flow: usize) {
         self.flows[flow].sends = true;
+    }
+
+    /// Whether the far end reads what comes.
+    pub(super) fn set_reading(&mut self, flow: usize, reads: bool) {
+        self.flows[flow].reads = reads;
     }
 
     /// A message of the control stream.
@@ -266,22 +276,23 @@ impl Flow {
             }
         }
         while self.sends && self.write(&[0; 16 << 10]) > 0 {}
-        let events = self.receiver.events();
-        let Some((_, connection)) = &mut self.receiver.connection else { return };
-        for event in events {
-            let id = match event {
-                Event::Stream(StreamEvent::Opened { dir }) => connection.streams().accept(dir),
-                Event::Stream(StreamEvent::Readable { id }) => Some(id),
-                _ => None,
-            };
-            let Some(id) = id else { continue };
-            let mut stream = connection.recv_stream(id);
-            let mut chunks = stream.read(true).unwrap();
-            while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
-                self.read += chunk.bytes.len() as u64;
+        for event in self.receiver.events() {
+            if let Event::Stream(StreamEvent::Opened { dir }) = event {
+                let (_, connection) = self.receiver.connection.as_mut().unwrap();
+                self.came = connection.streams().accept(dir);
             }
-            let _ = chunks.finalize();
         }
+        let (true, Some(stream), Some((_, connection))) =
+            (self.reads, self.came, &mut self.receiver.connection)
+        else {
+            return;
+        };
+        let mut stream = connection.recv_stream(stream);
+        let mut chunks = stream.read(true).unwrap();
+        while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
+            self.read += chunk.bytes.len() as u64;
+        }
+        let _ = chunks.finalize();
     }
 
     /// Octets that QUIC took.
@@ -311,8 +322,14 @@ impl Party {
     }
 
     fn events(&mut self) -> Vec<Event> {
-        let connection = self.connection.as_mut();
-        connection.map_or_else(Vec::new, |(_, connection)| std::iter::from_fn(|| connection.poll()).collect())
+        let Some((_, connection)) = &mut self.connection else { return Vec::new() };
+        let events: Vec<Event> = std::iter::from_fn(|| connection.poll()).collect();
+        for event in &events {
+            if let Event::ConnectionLost { reason } = event {
+                panic!("the connection is lost: {reason}");
+            }
+        }
+        events
     }
 
     fn timeout(&self) -> Option<Instant> {
