@@ -7,7 +7,7 @@
 //! - [`udp`]: one dual-stack socket, received in batches. [`tun`]: a network device whose other side is this process.
 //! - [`netlink`]: links, addresses and routes of the machine. [`sysctl`]: whether it forwards.
 //! - [`wait`]: how a packet thread sleeps until a descriptor or another thread has something for it.
-//! - [`lock`]: one process per line. [`privileges`]: which rights we have, and giving up those we do not need.
+//! - [`local_time`]: the clock on the wall. [`lock`]: one process per line. [`privileges`]: which rights we have, and giving up those we do not need.
 //! - [`processor`]: whether it does AES in hardware.
 //! - [`namespace`]: network namespaces on threads of their own, for the lab and the demo, without root where possible.
 //!
@@ -16,6 +16,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("tieline needs Linux: TUN devices, netlink, Landlock and seccomp are used as Linux has them");
 
+pub mod local_time;
 pub mod lock;
 pub mod namespace;
 pub mod netlink;

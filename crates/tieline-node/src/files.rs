@@ -1,6 +1,8 @@
 //! The service `files`: what leaves one office arrives in the other.
 
+pub mod inboxes;
 pub mod outgoing;
+mod pace;
 pub mod watch;
 
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use outgoing::{Handle, OutgoingConfig, OutgoingStatus};
 use tieline_transfer::Journal;
 use tokio::task::JoinHandle;
 
+use crate::config::TransferConfig;
 use crate::streams::Streams;
 
 /// The outboxes of a line at work; clones are the same.
@@ -29,6 +32,16 @@ impl Files {
             outboxes.into_iter().map(|config| outgoing::start(config, streams.clone(), Arc::clone(journal)));
         let (outboxes, tasks) = started.unzip();
         Self(Arc::new(Inner { outboxes, tasks }))
+    }
+
+    /// Holds the line to how much of it files may take; to be spawned.
+    pub async fn follow(self, config: TransferConfig, streams: Streams) {
+        pace::follow(config, streams.limits().clone(), self).await;
+    }
+
+    /// Stops all outboxes because of the time of day, or lets them go on.
+    fn set_off(&self, is_off: bool) {
+        self.0.outboxes.iter().for_each(|outbox| outbox.set_off(is_off));
     }
 
     /// What is going on in each outbox.

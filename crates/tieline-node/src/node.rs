@@ -28,9 +28,12 @@ use tokio::{net::UnixListener, sync::mpsc};
 
 use crate::{
     api,
-    config::{Line, LineConfig, Problems},
+    config::{
+        FilesConfig, Line, LineConfig, Problems,
+        files::{Owner, SameName},
+    },
     engine::{Command, Engine, Inputs, PacketPathEnded, Parts},
-    files::{self, outgoing::OutgoingConfig, watch::RESCAN_DEFAULT},
+    files::{Files, inboxes::Inboxes, outgoing::OutgoingConfig, watch::RESCAN_DEFAULT},
     network::{Network, NetworkError},
     offers,
     packet_path::{HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl, intake::QUEUES},
@@ -49,6 +52,8 @@ use crate::{
 pub const LANES_MAX: usize = 4;
 /// The line's own inbox in the journal.
 const INBOX_NAME: &str = "inbox";
+/// Before the name of a pair, that of its inbox in the journal.
+const PAIR_INBOX_PREFIX: &str = "pair:";
 /// Messages of the far end, and commands, that wait for the control task.
 const INBOX_MAX: usize = 16;
 
@@ -113,6 +118,16 @@ pub enum StartError {
     /// The inbox.
     #[error(transparent)]
     Inbox(#[from] InboxError),
+    /// The configuration wants of files what is not built yet.
+    #[error(
+        "files `{pair}`: this version of tieline does not do `{key}` yet; take it out of the configuration"
+    )]
+    NotYet {
+        /// The pair of folders.
+        pair: String,
+        /// The key.
+        key: &'static str,
+    },
     /// What is remembered of files.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -146,7 +161,7 @@ pub struct Node {
     inputs: Inputs,
     commands: mpsc::Sender<Command>,
     streams: Streams,
-    files: files::Files,
+    files: Files,
     listener: UnixListener,
     _socket_file: SocketFile,
     _path: PacketPath,
@@ -185,7 +200,11 @@ impl Node {
         };
         places.make_data_dir(name)?;
         let journal = Arc::new(Journal::open(&files.journal)?);
-        let inbox = Arc::new(Inbox::open(&config.inbox, INBOX_NAME, Arc::clone(&journal))?);
+        check_done(&config)?;
+        let inboxes = open_inboxes(&config, &journal)?;
+        for outbox in config.files.iter().filter_map(|pair| pair.outbox.as_ref()) {
+            places.make_outbox(&outbox.folder)?;
+        }
         let (listener, socket_file) = listen(&files)?;
         let identity = Identity::generate()?;
         // Whoever may not is told by `doctor` what is missed.
@@ -224,7 +243,7 @@ impl Node {
             Setup {
                 identity,
                 own_key: own,
-                inbox: Some(inbox),
+                inboxes: Some(inboxes),
                 hello: hello.clone(),
                 packet_len_max: config.mtu - LabelStackEntry::LEN as u16,
                 reports: far_end_sender,
@@ -234,7 +253,8 @@ impl Node {
         if let Some(peer) = peer {
             streams.set_peer(peer);
         }
-        let sends = files::Files::start(vec![own_outbox(&files)], &streams, &journal);
+        let sends = Files::start(outboxes(&files, &config), &streams, &journal);
+        tokio::spawn(sends.clone().follow(config.transfer.clone(), streams.clone()));
         let drops = control.session().drops().clone();
         let to_control = ToControl { reports: report_sender, handshakes: handshake_sender };
         let path = PacketPath::start(Arc::clone(&ports), outbound, inbound, to_control)
@@ -294,15 +314,64 @@ impl Node {
     }
 }
 
-/// The outbox that every line has. What is delivered is removed, as from a mailbox.
-fn own_outbox(files: &LineFiles) -> OutgoingConfig {
-    OutgoingConfig {
+/// The outbox that every line has, from which what is delivered is removed, as from a mailbox; and those of pairs.
+fn outboxes(files: &LineFiles, config: &LineConfig) -> Vec<OutgoingConfig> {
+    let own = OutgoingConfig {
         name: String::new(),
         folder: files.outbox.clone(),
         rules: Rules::default(),
         rescan: RESCAN_DEFAULT,
         after: After::Remove,
+    };
+    let of_pair = |pair: &FilesConfig| {
+        let outbox = pair.outbox.clone()?;
+        let (name, rules) = (pair.name.to_string(), outbox.rules);
+        Some(OutgoingConfig {
+            name,
+            folder: outbox.folder,
+            rules,
+            rescan: outbox.rescan,
+            after: outbox.after,
+        })
+    };
+    std::iter::once(own).chain(config.files.iter().filter_map(of_pair)).collect()
+}
+
+fn open_inboxes(config: &LineConfig, journal: &Arc<Journal>) -> Result<Inboxes, InboxError> {
+    let open = |folder, name: &str| Inbox::open(folder, name, Arc::clone(journal)).map(Arc::new);
+    let own = open(&config.inbox, INBOX_NAME)?;
+    let pairs = config.files.iter().filter_map(|pair| Some((pair.name.to_string(), pair.inbox.as_ref()?)));
+    let pairs = pairs.map(|(name, inbox)| {
+        let opened = open(&inbox.folder, &format!("{PAIR_INBOX_PREFIX}{name}"))?;
+        Ok((name, opened))
+    });
+    Ok(Inboxes::new(own, pairs.collect::<Result<_, InboxError>>()?))
+}
+
+/// Refuses what is configured and would be without effect.
+fn check_done(config: &LineConfig) -> Result<(), StartError> {
+    let keys = |pair: &FilesConfig| {
+        let (metadata, hooks) = (&pair.metadata, &pair.hooks);
+        [
+            ("links", pair.outbox.as_ref().is_some_and(|outbox| outbox.rules.links)),
+            ("same-name", pair.inbox.as_ref().is_some_and(|inbox| inbox.same_name != SameName::KeepBoth)),
+            ("owner", metadata.owner != Owner::None),
+            ("times", !metadata.times),
+            ("modes", !metadata.modes),
+            ("xattrs", metadata.xattrs),
+            ("expect", !pair.expect.is_empty()),
+            ("on-delivered", hooks.delivered.is_some()),
+            ("on-failed", hooks.failed.is_some()),
+            ("on-waiting", hooks.waiting.is_some()),
+            ("webhook", pair.webhook.is_some()),
+        ]
+    };
+    for pair in &config.files {
+        if let Some((key, _)) = keys(pair).into_iter().find(|(_, is_wanted)| *is_wanted) {
+            return Err(StartError::NotYet { pair: pair.name.to_string(), key });
+        }
     }
+    Ok(())
 }
 
 /// The file of the API's socket, for as long as somebody may connect to it.
@@ -352,7 +421,10 @@ fn confine(
             places.runtime_dir().to_owned(),
             files.data.clone(),
             config.inbox.clone(),
-        ],
+        ]
+        .into_iter()
+        .chain(config.files.iter().flat_map(pair_folders))
+        .collect(),
         ..Confinement::default()
     })?;
     Ok(status::Confinement {
@@ -360,6 +432,12 @@ fn confine(
         landlock: report.landlock.to_string(),
         seccomp: report.seccomp.to_string(),
     })
+}
+
+fn pair_folders(pair: &FilesConfig) -> impl Iterator<Item = PathBuf> {
+    let outbox = pair.outbox.as_ref().map(|outbox| outbox.folder.clone());
+    let inbox = pair.inbox.as_ref().map(|inbox| inbox.folder.clone());
+    outbox.into_iter().chain(inbox)
 }
 
 fn session_config(line: &Line, state: &State, now: Now, fast_aes: bool) -> tieline_seal::Config {

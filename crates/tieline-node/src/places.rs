@@ -291,7 +291,16 @@ impl Places {
     pub fn make_data_dir(&self, line: &LineName) -> Result<(), PlacesError> {
         let files = self.files(line);
         private_folder::make(&files.data, DATA_MODE)?;
-        private_folder::make(&files.outbox, OUTBOX_MODE)
+        self.make_outbox(&files.outbox)
+    }
+
+    /// Makes an outbox, unless it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`PlacesError::Io`], [`PlacesError::NotAFolder`].
+    pub fn make_outbox(&self, folder: &Path) -> Result<(), PlacesError> {
+        private_folder::make(folder, OUTBOX_MODE)
     }
 }
 

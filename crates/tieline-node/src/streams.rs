@@ -22,7 +22,6 @@ use std::{io, sync::Arc, time::Duration};
 use noq::{Connection, Endpoint, EndpointConfig, TransportConfig, VarInt};
 use tieline_line::{Event, greeting::FarEnd, liveness::Reachability};
 use tieline_seal::PublicKey;
-use tieline_transfer::Inbox;
 use tieline_wire::control::{Accepted, Hello};
 use tokio::{
     sync::{Mutex, mpsc, watch},
@@ -30,6 +29,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use crate::files::inboxes::Inboxes;
 use channel::{ChannelSocket, StreamChannel, far_address};
 pub use circuit::Circuit;
 use congestion::Limits;
@@ -80,7 +80,7 @@ pub struct Setup {
     /// This end's key.
     pub own_key: PublicKey,
     /// Where files go; none if this end takes no files.
-    pub inbox: Option<Arc<Inbox>>,
+    pub inboxes: Option<Inboxes>,
     /// What this end says of itself.
     pub hello: Hello,
     /// The largest packet of the channel.

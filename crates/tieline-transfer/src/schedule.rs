@@ -83,6 +83,11 @@ impl Schedule {
         reading::read(text)
     }
 
+    /// Returns the limits that it has, of whatever time.
+    pub fn limits(&self) -> impl Iterator<Item = Limit> {
+        self.entries.iter().map(|entry| entry.limit).chain(self.otherwise)
+    }
+
     /// Returns the limit at a local time.
     #[must_use]
     pub fn limit_at(&self, day: Weekday, time: TimeOfDay) -> Limit {

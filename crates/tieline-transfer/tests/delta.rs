@@ -310,7 +310,7 @@ proptest! {
             at += gap - 1 + len;
         }
         let (request, rest) = SumRequest::parse(&bytes).unwrap();
-        prop_assert_eq!(rest, &[][..]);
+        prop_assert_eq!(rest, b"".as_slice());
         let mut out = Vec::new();
         request.emit(&mut out);
         prop_assert_eq!(out, bytes);

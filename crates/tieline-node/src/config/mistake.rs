@@ -214,6 +214,11 @@ pub enum Mistake {
         /// The longest command.
         max: usize,
     },
+    /// A share of a rate that is not there.
+    #[error(
+        "has a share in percent, and nothing says of what; write `rate` beside it, such as \"50 Mbit/s\""
+    )]
+    ShareOfNothing,
     /// Not the address of a webhook.
     #[error("{0:?} is not an address to be told at; write it as http://host/path")]
     Webhook(String),
@@ -313,6 +318,7 @@ impl Mistake {
             Self::NeedsFolder(_) => "needs-folder",
             Self::FoldersOverlap { .. } => "folders-overlap",
             Self::Command { .. } => "command",
+            Self::ShareOfNothing => "share-of-nothing",
             Self::Webhook(_) => "webhook",
             Self::Key(_) => "key",
             Self::Secret { .. } => "secret",

@@ -87,6 +87,9 @@ pub struct OutgoingStatus {
     pub refused: Vec<String>,
     /// Whether somebody has stopped it.
     pub is_paused: bool,
+    /// Whether it is not to send at this time of day.
+    #[serde(default)]
+    pub is_off: bool,
 }
 
 /// Refused files that are remembered by name.
@@ -99,15 +102,28 @@ pub struct Handle {
     moved: AtomicU64,
     /// Files in a transfer, and octets of each that are not sent yet.
     on_the_way: Mutex<BTreeMap<RelativePath, u64>>,
-    paused: tokio::sync::watch::Sender<bool>,
+    stopped: tokio::sync::watch::Sender<Stopped>,
+}
+
+/// Why nothing is sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stopped {
+    by_somebody: bool,
+    by_schedule: bool,
+}
+
+impl Stopped {
+    fn is_stopped(self) -> bool {
+        self.by_somebody || self.by_schedule
+    }
 }
 
 impl Handle {
     fn new(config: &OutgoingConfig) -> Arc<Self> {
         let (name, folder) = (config.name.clone(), config.folder.clone());
         let status = Mutex::new(OutgoingStatus { name, folder, ..OutgoingStatus::default() });
-        let (on_the_way, paused) = (Mutex::default(), tokio::sync::watch::Sender::new(false));
-        Arc::new(Self { status, moved: AtomicU64::new(0), on_the_way, paused })
+        let (on_the_way, stopped) = (Mutex::default(), tokio::sync::watch::Sender::default());
+        Arc::new(Self { status, moved: AtomicU64::new(0), on_the_way, stopped })
     }
 
     /// What is going on.
@@ -118,13 +134,19 @@ impl Handle {
         status.waiting_files += on_the_way.len() as u64;
         status.waiting_bytes += on_the_way.values().sum::<u64>();
         status.moved_bytes = self.moved.load(Ordering::Relaxed);
-        status.is_paused = *self.paused.borrow();
+        let stopped = *self.stopped.borrow();
+        (status.is_paused, status.is_off) = (stopped.by_somebody, stopped.by_schedule);
         status
     }
 
     /// Stops sending, or lets it go on. What is under way is cut, and goes on where it was.
     pub fn set_paused(&self, is_paused: bool) {
-        self.paused.send_replace(is_paused);
+        self.stopped.send_modify(|stopped| stopped.by_somebody = is_paused);
+    }
+
+    /// The same, because of the time of day.
+    pub(super) fn set_off(&self, is_off: bool) {
+        self.stopped.send_modify(|stopped| stopped.by_schedule = is_off);
     }
 
     fn on_the_way(&self) -> MutexGuard<'_, BTreeMap<RelativePath, u64>> {
@@ -189,18 +211,19 @@ impl Outgoing {
     async fn run(mut self) {
         let config = Arc::clone(&self.config);
         let mut watch = Watch::new(config.folder.clone(), config.rules.clone(), config.rescan);
-        let mut paused = self.handle.paused.subscribe();
+        let mut stopped = self.handle.stopped.subscribe();
         loop {
             self.look().await;
-            self.begin_transfers(*paused.borrow_and_update());
+            let is_stopped = stopped.borrow_and_update().is_stopped();
+            self.begin_transfers(is_stopped);
             self.show();
             let wake_at = self.wake_at();
             tokio::select! {
                 news = watch.next() => self.on_news(news),
                 Some(ended) = self.transfers.join_next() => self.on_ended(ended),
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => self.on_time(),
-                changed = paused.changed() => {
-                    if changed.is_ok() && *paused.borrow() {
+                changed = stopped.changed() => {
+                    if changed.is_ok() && stopped.borrow().is_stopped() {
                         self.transfers.abort_all();
                     }
                 }
@@ -333,10 +356,10 @@ impl Outgoing {
         }
     }
 
-    fn begin_transfers(&mut self, is_paused: bool) {
+    fn begin_transfers(&mut self, is_stopped: bool) {
         let is_resting = self.rest_until.is_some_and(|until| until > Instant::now());
         let Some(root) = self.root.clone() else { return };
-        while !is_paused && !is_resting && !self.due.is_empty() && self.transfers.len() < TRANSFERS_MAX {
+        while !is_stopped && !is_resting && !self.due.is_empty() && self.transfers.len() < TRANSFERS_MAX {
             let mut files = Vec::new();
             while files.len() < BATCH_MAX
                 && let Some((path, (_, size))) = self.due.pop_first()

@@ -46,8 +46,11 @@ async fn handle(inner: &Inner, mut stream: Circuit) {
         Err(_elapsed) => return tracing::debug!("a stream whose request did not come"),
     };
     match request {
-        StreamRequest::Files { folder } => match &inner.setup.inbox {
-            Some(inbox) => receive_files(inner, inbox, folder, stream).await,
+        StreamRequest::Files { folder } => match &inner.setup.inboxes {
+            Some(inboxes) => {
+                let (inbox, folder) = inboxes.choose(folder.as_deref());
+                receive_files(inner, inbox, folder, stream).await;
+            }
             None => refuse(stream, "this end takes no files: it has no inbox").await,
         },
         StreamRequest::Pipe => pipe(inner, stream).await,
@@ -70,13 +73,13 @@ async fn refuse(mut stream: Circuit, reason: &str) {
     }
 }
 
-async fn receive_files(inner: &Inner, inbox: &Arc<Inbox>, folder: Option<String>, mut stream: Circuit) {
+async fn receive_files(inner: &Inner, inbox: &Arc<Inbox>, folder: Option<&str>, mut stream: Circuit) {
     if !accept(&mut stream).await {
         return;
     }
     // A transfer holds one of few places, so a sender may not be silent in it for ever.
     let patient = Patient::new(tokio::io::join(stream.recv, stream.send), &inner.heard);
-    let folder = folder.as_deref().map(str::as_bytes);
+    let folder = folder.map(str::as_bytes);
     let received = match tieline_transfer::receive(patient, inbox, folder, Arc::new(())).await {
         Ok(received) => received,
         Err(error) => return tracing::info!(%error, "files were not received"),

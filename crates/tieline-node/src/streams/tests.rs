@@ -9,10 +9,13 @@ use std::{
 };
 
 use noq::{Connection, Endpoint, EndpointConfig, VarInt};
+use std::collections::BTreeMap;
 use tempfile::TempDir;
 use tieline_io::wait::Waker;
 use tieline_line::{Event, greeting::FarEnd, liveness::Reachability};
 use tieline_seal::{PrivateKey, PublicKey};
+
+use crate::files::inboxes::Inboxes;
 use tieline_transfer::{Inbox, Journal, inbox::TRANSFERS_MAX, protocol};
 use tieline_wire::{
     associated,
@@ -268,7 +271,8 @@ impl Pair {
         let folder = tempfile::tempdir().unwrap();
         let inbox = Inbox::open(folder.path(), "inbox", Arc::new(Journal::in_memory().unwrap())).unwrap();
         let connecting = End::new(near, smaller, client);
-        let accepting = End::with_inbox(far, larger, server, Some(Arc::new(inbox)));
+        let accepting =
+            End::with_inbox(far, larger, server, Some(Inboxes::new(Arc::new(inbox), BTreeMap::new())));
         connecting.streams.set_peer(larger);
         accepting.streams.set_peer(smaller);
         accepting.streams.set_far_end(client_is).await.unwrap();
@@ -307,13 +311,13 @@ impl End {
         channel: Arc<StreamChannel>,
         own_key: PublicKey,
         identity: Identity,
-        inbox: Option<Arc<Inbox>>,
+        inboxes: Option<Inboxes>,
     ) -> Self {
         let (reports, heard) = mpsc::channel(64);
         let setup = Setup {
             identity,
             own_key,
-            inbox,
+            inboxes,
             hello: Hello::default(),
             packet_len_max: PACKET_LEN_MAX,
             reports,

@@ -129,7 +129,11 @@ impl fmt::Display for Transfers {
         for (outbox, rate) in self.outboxes.iter().zip(&self.rates) {
             let name = if outbox.name.is_empty() { "own" } else { &outbox.name };
             writeln!(f, "{name}: {}", outbox.folder.display())?;
-            let paused = if outbox.is_paused { ", paused" } else { "" };
+            let paused = match (outbox.is_paused, outbox.is_off) {
+                (true, _) => ", paused",
+                (false, true) => ", not at this time of day",
+                (false, false) => "",
+            };
             let waiting = octets(outbox.waiting_bytes);
             writeln!(f, "  waiting    {} files, {waiting}{paused}", outbox.waiting_files)?;
             if let Some(current) = &outbox.current {

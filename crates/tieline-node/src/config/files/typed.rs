@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use tieline_transfer::outbox::{Rules, after::After};
-use tieline_transfer::schedule::Schedule;
+use tieline_transfer::schedule::{Limit, Schedule};
 
 use super::super::document::At;
 use super::super::duration::parse_duration;
@@ -52,10 +52,15 @@ pub(in super::super) fn files(
 
 /// Turns `[transfer]` over.
 pub(in super::super) fn transfer(written: WrittenTransfer, problems: &mut Collector<'_>) -> TransferConfig {
+    let has_rate = written.rate.is_some();
     TransferConfig {
         policy: choice(written.policy, POLICY, problems),
         rate: convert_some(written.rate, problems, |text| Ok(text.parse()?)),
-        schedule: convert_some(written.schedule, problems, |text| Ok(Schedule::parse(text)?)),
+        schedule: convert_some(written.schedule, problems, |text| {
+            let schedule = Schedule::parse(text)?;
+            let has_share = schedule.limits().any(|limit| matches!(limit, Limit::Share(_)));
+            if has_share && !has_rate { Err(Mistake::ShareOfNothing) } else { Ok(schedule) }
+        }),
     }
 }
 

@@ -283,6 +283,12 @@ fn every_mistake_in_the_files_is_reported_with_its_place_and_what_to_do() {
         ("[transfer]\nrate = \"50\"", "2:8: transfer.rate:", "rate", "such as 50 Mbit/s"),
         ("[transfer]\nrate = \"6 MB/s\"", "2:8: transfer.rate:", "rate", "1 MB/s is 8 Mbit/s"),
         (
+            "[transfer]\nschedule = \"22:00-06:00 full, else 30 %\"",
+            "2:12: transfer.schedule:",
+            "share-of-nothing",
+            "write `rate` beside it",
+        ),
+        (
             "[transfer]\nschedule = \"22:00-06:00 full, els 30 %\"",
             "2:12: transfer.schedule:",
             "schedule",
