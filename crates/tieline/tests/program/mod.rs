@@ -55,6 +55,13 @@ impl Office {
         command.spawn().expect("the program runs")
     }
 
+    /// Starts a command that nobody listens to.
+    pub fn start_quiet(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("the program runs")
+    }
+
     /// Runs a command that must succeed and report JSON.
     pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let told = self.run(arguments);
