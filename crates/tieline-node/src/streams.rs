@@ -12,6 +12,7 @@ pub mod congestion;
 mod control;
 mod frame;
 pub mod identity;
+pub mod lanes;
 mod meeting;
 mod opening;
 mod patience;
@@ -22,6 +23,7 @@ use std::{io, sync::Arc, time::Duration};
 use noq::{Connection, Endpoint, EndpointConfig, TransportConfig, VarInt};
 use tieline_line::{Event, greeting::FarEnd, liveness::Reachability};
 use tieline_seal::PublicKey;
+use tieline_transfer::inbox::TRANSFERS_MAX;
 use tieline_wire::control::{Accepted, Hello};
 use tokio::{
     sync::{Mutex, mpsc, watch},
@@ -39,6 +41,8 @@ pub use opening::{CONNECTION_WAIT_MAX, NoStreams, OpenError, PLACE_WAIT_MAX};
 
 /// Streams that the far end may have open at once.
 const STREAMS_MAX: u32 = 64;
+/// Streams that the far end may have open at once which go one way: the lanes of as many transfers as an inbox takes, and of one to be refused.
+const LANE_STREAMS_MAX: u32 = (lanes::LANES as u32 - 1) * (TRANSFERS_MAX as u32 + 1);
 /// Octets of one stream that may be on the way, or wait here for one that was lost or for a slow reader. What waits is kept packet by
 /// packet, and noq 1.4 may end the whole connection when that are more than 1024 (as quinn did, quinn-rs/quinn#2809). So much fits into 900
 /// of the smallest full packets. One stream carries 90 Mbit/s at a round trip of 80 ms, and less where much is lost.
@@ -317,7 +321,7 @@ fn transport_config(packet_len_max: u16, limits: &Limits) -> TransportConfig {
         .keep_alive_interval(None)
         .default_path_keep_alive_interval(None)
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(LANE_STREAMS_MAX))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(CONNECTION_WINDOW_BYTES.into())

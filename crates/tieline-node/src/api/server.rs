@@ -7,11 +7,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tieline_wire::control::StreamRequest;
 use tokio::{
+    io::copy_bidirectional,
     net::UnixListener,
     sync::{mpsc, oneshot},
 };
@@ -81,8 +81,12 @@ struct FilesQuery {
 }
 
 async fn files(State(shared): State<Shared>, Query(query): Query<FilesQuery>, request: Request) -> Response {
-    let circuit = shared.streams.open(&StreamRequest::Files { folder: query.folder }).await;
-    give(request, circuit)
+    let lanes = shared.streams.open_files(query.folder).await;
+    give(request, lanes, |mut lanes, mut connection| async move {
+        if let Err(error) = copy_bidirectional(&mut connection, &mut lanes).await {
+            tracing::debug!(%error, "a transfer broke");
+        }
+    })
 }
 
 async fn transfers(State(shared): State<Shared>) -> Response {
@@ -112,8 +116,7 @@ fn set_paused(shared: &Shared, outbox: &str, is_paused: bool) -> Response {
 }
 
 async fn pipe(State(shared): State<Shared>, request: Request) -> Response {
-    let circuit = shared.streams.pipe().await;
-    give(request, circuit)
+    give(request, shared.streams.pipe().await, Circuit::join)
 }
 
 async fn ask<T: serde::Serialize>(
@@ -130,10 +133,18 @@ async fn answer<T>(shared: &Shared, command: impl FnOnce(oneshot::Sender<T>) -> 
     answer.await.ok()
 }
 
-/// Answers 101 and joins the connection with the circuit until both directions have ended.
-fn give(mut request: Request, circuit: Result<Circuit, OpenError>) -> Response {
-    let circuit = match circuit {
-        Ok(circuit) => circuit,
+/// Answers 101 and has the connection joined with what was opened until both directions have ended.
+fn give<C, F>(
+    mut request: Request,
+    opened: Result<C, OpenError>,
+    join: impl FnOnce(C, TokioIo<Upgraded>) -> F + Send + 'static,
+) -> Response
+where
+    C: Send + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let opened = match opened {
+        Ok(opened) => opened,
         Err(error) => return refusal(&error),
     };
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
@@ -141,7 +152,7 @@ fn give(mut request: Request, circuit: Result<Circuit, OpenError>) -> Response {
     };
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => circuit.join(TokioIo::new(upgraded)).await,
+            Ok(upgraded) => join(opened, TokioIo::new(upgraded)).await,
             Err(error) => tracing::debug!(%error, "a connection of the local API ended too early"),
         }
     });

@@ -22,7 +22,6 @@ use tieline_transfer::{
     EntryReport, Fate, Fault, Journal, JournalError, Obstacle, Order, Plan, Progress, RelativePath, Stamp,
     send,
 };
-use tieline_wire::control::StreamRequest;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
@@ -419,11 +418,9 @@ impl Transfer {
 
     async fn send(self: Arc<Self>, streams: &Streams, files: Vec<(RelativePath, u64)>) -> Result<(), String> {
         let folder = (!self.config.name.is_empty()).then(|| self.config.name.clone());
-        let stream =
-            streams.open(&StreamRequest::Files { folder }).await.map_err(|error| error.to_string())?;
+        let stream = streams.open_files(folder).await.map_err(|error| error.to_string())?;
         let plan = Plan::of_files(self.config.folder.clone(), files);
         let order = Order { plan, journal: Arc::clone(&self.journal), outbox: self.config.name.clone() };
-        let stream = tokio::io::join(stream.recv, stream.send);
         let outcome = send(stream, order, self.clone()).await.map_err(|error| error.to_string())?;
         match outcome.interruption {
             Some(error) => Err(error.to_string()),

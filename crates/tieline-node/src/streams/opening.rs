@@ -6,6 +6,7 @@ use noq::Connection;
 use tieline_wire::control::StreamRequest;
 use tokio::time::{sleep, timeout};
 
+use super::lanes::SendingLanes;
 use super::{Circuit, Inner, RECONNECT_PAUSE, STREAMS_MAX, Streams};
 
 /// How long somebody who wants a stream waits for the connection.
@@ -67,6 +68,18 @@ impl Streams {
         let answer = timeout(ANSWER_WAIT_MAX, circuit.request(request)).await;
         answer.map_err(|_elapsed| OpenError::Answer(io::ErrorKind::TimedOut.into()))??;
         Ok(circuit)
+    }
+
+    /// Opens the lanes of a transfer into the far end's inbox, or into `folder` of it.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn open_files(&self, folder: Option<String>) -> Result<SendingLanes, OpenError> {
+        let connection = self.connection().await?;
+        let circuit = self.open(&StreamRequest::Files { folder }).await?;
+        let opened = timeout(PLACE_WAIT_MAX, SendingLanes::open(&connection, circuit)).await;
+        opened.map_err(|_elapsed| OpenError::TooMany)?.map_err(OpenError::Answer)
     }
 
     /// Waits until both ends have asked for a pipe, and returns it.

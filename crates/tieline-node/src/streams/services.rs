@@ -7,6 +7,7 @@ use tieline_transfer::{Inbox, Received};
 use tieline_wire::control::{StreamAnswer, StreamRequest};
 use tokio::{task::JoinSet, time::timeout};
 
+use super::lanes::Arrivals;
 use super::{Circuit, FromFarEnd, Inner, control, frame, patience::Patient};
 
 /// How long the far end may take to say what a stream is for.
@@ -21,6 +22,7 @@ pub(super) async fn serve(inner: &Arc<Inner>, connection: &Connection, control: 
     let control = control::serve(inner, control);
     tokio::pin!(control);
     let mut requests = JoinSet::new();
+    let arrivals = Arc::new(Arrivals::default());
     loop {
         tokio::select! {
             ended = &mut control => {
@@ -29,8 +31,15 @@ pub(super) async fn serve(inner: &Arc<Inner>, connection: &Connection, control: 
             }
             opened = connection.accept_bi() => match opened {
                 Ok((send, recv)) => {
-                    let inner = Arc::clone(inner);
-                    requests.spawn(async move { handle(&inner, Circuit { send, recv }).await });
+                    let (inner, arrivals) = (Arc::clone(inner), Arc::clone(&arrivals));
+                    requests.spawn(async move { handle(&inner, &arrivals, Circuit { send, recv }).await });
+                }
+                Err(error) => return error.to_string(),
+            },
+            opened = connection.accept_uni() => match opened {
+                Ok(lane) => {
+                    let arrivals = Arc::clone(&arrivals);
+                    requests.spawn(async move { arrivals.take_in(lane).await });
                 }
                 Err(error) => return error.to_string(),
             },
@@ -39,7 +48,7 @@ pub(super) async fn serve(inner: &Arc<Inner>, connection: &Connection, control: 
     }
 }
 
-async fn handle(inner: &Inner, mut stream: Circuit) {
+async fn handle(inner: &Inner, arrivals: &Arrivals, mut stream: Circuit) {
     let request = match timeout(REQUEST_WAIT_MAX, frame::read(&mut stream.recv)).await {
         Ok(Ok(request)) => request,
         Ok(Err(error)) => return tracing::debug!(%error, "a stream without a request"),
@@ -49,7 +58,7 @@ async fn handle(inner: &Inner, mut stream: Circuit) {
         StreamRequest::Files { folder } => match &inner.setup.inboxes {
             Some(inboxes) => {
                 let (inbox, folder) = inboxes.choose(folder.as_deref());
-                receive_files(inner, inbox, folder, stream).await;
+                receive_files(inner, arrivals, inbox, folder, stream).await;
             }
             None => refuse(stream, "this end takes no files: it has no inbox").await,
         },
@@ -73,12 +82,22 @@ async fn refuse(mut stream: Circuit, reason: &str) {
     }
 }
 
-async fn receive_files(inner: &Inner, inbox: &Arc<Inbox>, folder: Option<&str>, mut stream: Circuit) {
+async fn receive_files(
+    inner: &Inner,
+    arrivals: &Arrivals,
+    inbox: &Arc<Inbox>,
+    folder: Option<&str>,
+    mut stream: Circuit,
+) {
     if !accept(&mut stream).await {
         return;
     }
+    let lanes = match arrivals.gather(stream).await {
+        Ok(lanes) => lanes,
+        Err(error) => return tracing::info!(%error, "the lanes of a transfer did not come"),
+    };
     // A transfer holds one of few places, so a sender may not be silent in it for ever.
-    let patient = Patient::new(tokio::io::join(stream.recv, stream.send), &inner.heard);
+    let patient = Patient::new(lanes, &inner.heard);
     let folder = folder.map(str::as_bytes);
     let received = match tieline_transfer::receive(patient, inbox, folder, Arc::new(())).await {
         Ok(received) => received,

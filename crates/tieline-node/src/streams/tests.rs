@@ -1,6 +1,7 @@
 //! Stream channels without a line: what one sends is delivered to the other, as long as the path between them is whole.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,34 +10,33 @@ use std::{
 };
 
 use noq::{Connection, Endpoint, EndpointConfig, VarInt};
-use std::collections::BTreeMap;
 use tempfile::TempDir;
 use tieline_io::wait::Waker;
 use tieline_line::{Event, greeting::FarEnd, liveness::Reachability};
 use tieline_seal::{PrivateKey, PublicKey};
-
-use crate::files::inboxes::Inboxes;
 use tieline_transfer::{Inbox, Journal, inbox::TRANSFERS_MAX, protocol};
 use tieline_wire::{
     associated,
     control::{ControlMessage, Hello, StreamRequest},
 };
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
     task::JoinHandle,
     time::{advance, pause, resume, sleep, timeout},
 };
 
 use super::{
-    CONNECT_WAIT_MAX, Circuit, FromFarEnd, NoStreams, OpenError, PLACE_WAIT_MAX, STREAMS_MAX, Setup, Streams,
+    CONNECT_WAIT_MAX, FromFarEnd, NoStreams, OpenError, PLACE_WAIT_MAX, STREAMS_MAX, Setup, Streams,
     channel::{ChannelSocket, StreamChannel, far_address},
     congestion::Limits,
     frame,
     identity::Identity,
+    lanes::{BLOCK_LEN_MAX, LANES, SendingLanes},
     patience::QUIET_MAX,
     transport_config,
 };
+use crate::files::inboxes::Inboxes;
 
 const PACKET_LEN_MAX: u16 = 1416;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -210,9 +210,9 @@ async fn silent_senders_hold_their_places_through_a_cut_and_lose_them_when_the_l
     let pair = Pair::connected().await;
     let mut silent = Vec::new();
     for _ in 0..TRANSFERS_MAX {
-        let (kind, circuit) = pair.begin_transfer().await;
+        let (kind, lanes) = pair.begin_transfer().await;
         assert_eq!(kind, WELCOME);
-        silent.push(circuit);
+        silent.push(lanes);
     }
     assert_eq!(pair.begin_transfer().await.0, STOP, "every place is taken");
     let heard = |reachability| pair.accepting.streams.handle_event(&Event::Reachability(reachability));
@@ -222,8 +222,61 @@ async fn silent_senders_hold_their_places_through_a_cut_and_lose_them_when_the_l
     assert_eq!(pair.begin_transfer().await.0, STOP, "a cut does not count");
     pass(2 * QUIET_MAX).await;
     assert_eq!(pair.begin_transfer().await.0, WELCOME, "the places are free");
-    assert_eq!(silent[0].recv.read_to_end(0).await.unwrap(), [0; 0], "the stream is ended");
-    assert!(silent[0].send.write_all(b"too late").await.is_err());
+    assert_eq!(silent[0].read(&mut [0; 1]).await.unwrap(), 0, "the stream is ended");
+    silent[0].write_all(b"too late").await.unwrap();
+    assert!(silent[0].flush().await.is_err());
+}
+
+/// The files of an inbox by their names.
+fn arrived(inbox: &TempDir) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(inbox.path()).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.is_file());
+    files
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into(), std::fs::read(path).unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_file_larger_than_a_streams_window_goes_through_its_lanes() {
+    let pair = Pair::connected().await;
+    let office = tempfile::tempdir().unwrap();
+    let content: Vec<u8> =
+        (0..5_000_001_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+    let file = office.path().join("large");
+    std::fs::write(&file, &content).unwrap();
+    let lanes = pair.connecting.streams.open_files(None).await.unwrap();
+    let order = tieline_transfer::Order {
+        plan: tieline_transfer::Plan::scan(&[file], &()).unwrap(),
+        journal: Arc::new(Journal::in_memory().unwrap()),
+        outbox: String::new(),
+    };
+    let outcome =
+        timeout(PATIENCE, tieline_transfer::send(lanes, order, Arc::new(()))).await.unwrap().unwrap();
+    assert!(outcome.is_complete(), "{outcome:?}");
+    assert!(arrived(&pair._inbox) == [("large".to_owned(), content)]);
+}
+
+#[tokio::test]
+async fn blocks_of_no_length_or_too_long_and_lanes_that_do_not_come_end_a_transfer() {
+    let pair = Pair::connected().await;
+    for prefix in [0_u32, (BLOCK_LEN_MAX + 1) as u32, u32::MAX] {
+        let connection = pair.connecting.streams.0.connection.borrow().clone().unwrap();
+        let mut circuit = pair.connecting.streams.open(&FILES).await.unwrap();
+        let first = u64::from(circuit.send.id());
+        for number in 1..LANES {
+            let mut lane = connection.open_uni().await.unwrap();
+            lane.write_all(&first.to_be_bytes()).await.unwrap();
+            lane.write_all(&[number]).await.unwrap();
+            lane.finish().unwrap();
+        }
+        circuit.send.write_all(&prefix.to_be_bytes()).await.unwrap();
+        let end = timeout(PATIENCE, circuit.recv.read_to_end(1024)).await.expect("it is not waited for");
+        assert!(end.is_ok_and(|said| said.is_empty()), "{prefix}");
+    }
+    pause();
+    let mut alone = pair.connecting.streams.open(&FILES).await.unwrap();
+    let end = timeout(PATIENCE, alone.recv.read_to_end(1024)).await.expect("it is not waited for");
+    assert!(end.is_ok_and(|said| said.is_empty()), "without its lanes");
 }
 
 #[tokio::test]
@@ -283,16 +336,17 @@ impl Pair {
     }
 
     /// Announces a file, and returns the kind of the answer.
-    async fn begin_transfer(&self) -> (u8, Circuit) {
-        let mut circuit = self.connecting.streams.open(&FILES).await.unwrap();
+    async fn begin_transfer(&self) -> (u8, SendingLanes) {
+        let mut lanes = self.connecting.streams.open_files(None).await.unwrap();
         let (oldest, newest) = (protocol::VERSION, protocol::VERSION);
         let mut hello = Vec::new();
         protocol::SenderMessage::Hello(protocol::Hello { oldest, newest, entries: 1, bytes: 1 })
             .emit(&mut hello);
-        circuit.send.write_all(&hello).await.unwrap();
-        let mut answer = vec![0; circuit.recv.read_u32().await.unwrap() as usize];
-        circuit.recv.read_exact(&mut answer).await.unwrap();
-        (answer[0], circuit)
+        lanes.write_all(&hello).await.unwrap();
+        lanes.flush().await.unwrap();
+        let mut answer = vec![0; lanes.read_u32().await.unwrap() as usize];
+        lanes.read_exact(&mut answer).await.unwrap();
+        (answer[0], lanes)
     }
 }
 
