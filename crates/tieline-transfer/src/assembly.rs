@@ -14,10 +14,9 @@
 //! on it, and the rest goes on.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
@@ -37,8 +36,6 @@ const FILE_MODE_ALWAYS: u32 = 0o600;
 /// Permission bits that a folder keeps; the owner may always use it.
 const FOLDER_MODE: u32 = 0o755;
 const FOLDER_MODE_ALWAYS: u32 = 0o700;
-/// Octets of a block of [`MetadataExt::blocks`].
-const BLOCK_LEN: u64 = 512;
 
 /// What is to be told to the sender.
 #[derive(Debug)]
@@ -276,10 +273,10 @@ impl Assembly {
             return self.begin_partial(offered, offer);
         };
         let opened = Partial::reopen(&self.admission, known.id)
-            .and_then(|partial| Ok((partial.file.metadata().map_err(errno)?, partial)));
+            .and_then(|partial| Ok((partial.file.extent()?, partial)));
         match (opened, known.hash) {
-            (Ok((status, partial)), hash) if status.len() >= known.held() => {
-                self.check_room(offer.size.saturating_sub(status.blocks() * BLOCK_LEN))?;
+            (Ok((extent, partial)), hash) if extent.size >= known.held() => {
+                self.check_room(offer.size.saturating_sub(extent.allocated))?;
                 let hashed = hash.map_or_else(
                     || Hashed::SoFar(Box::new(ContentHasher::resume(known.pieces))),
                     Hashed::Whole,
@@ -479,16 +476,8 @@ impl Outputs {
     }
 }
 
-fn errno(error: std::io::Error) -> Errno {
-    Errno::from_io_error(&error).unwrap_or(Errno::IO)
-}
-
 /// Gives the whole file its permissions and its time.
 fn finish(partial: &Partial, mode: u32, modified: FileTime) -> rustix::io::Result<()> {
-    fchmod(&partial.file, Mode::from_raw_mode((mode & FILE_MODE) | FILE_MODE_ALWAYS))?;
-    let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanoseconds.into() },
-    };
-    futimens(&partial.file, &times)
+    let mode = Mode::from_raw_mode((mode & FILE_MODE) | FILE_MODE_ALWAYS);
+    partial.file.set_metadata(mode, modified)
 }

@@ -1,24 +1,18 @@
 //! The folder that receives, held open and locked.
 //!
-//! An [`Inbox`] lives as long as the process that receives. It holds the folder itself by descriptor, so that everything is
-//! created relative to it whatever becomes of its path, and a private folder inside it where files grow until they are whole.
-//! The lock on that private folder makes one process its owner; the owner removes what a killed one left there, but what the journal
+//! An [`Inbox`] lives as long as the process that receives. It holds the [`Disk`] that it is on: the folder itself and a private folder
+//! inside it, where files grow until they are whole. One process is its owner; the owner removes what a killed one left there, but what the journal
 //! knows: that goes on growing when its sender comes back.
 
-use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{
-    AtFlags, CWD, Dir, FallocateFlags, FlockOperation, Mode, OFlags, fallocate, fchmod, flock, fstat,
-    fstatvfs, fsync, mkdirat, openat, syncfs, unlinkat,
-};
 use rustix::io::Errno;
 
+use crate::disk::{Disk, DiskFile};
+use crate::folder::Folder;
 use crate::journal::{Journal, JournalError};
 use crate::path::{PARTIAL_FOLDER, RelativePath};
 use crate::stamp::Stamp;
@@ -29,8 +23,7 @@ pub const TRANSFERS_MAX: u64 = 4;
 /// A folder into which files are received.
 #[derive(Debug)]
 pub struct Inbox {
-    root: OwnedFd,
-    partial: OwnedFd,
+    disk: Box<dyn Disk>,
     path: PathBuf,
     /// Its name in the journal.
     name: String,
@@ -92,40 +85,30 @@ impl Inbox {
     ///
     /// `Folder`, `Partial` with the system's reason; `Owner`, `InUse`, `Journal`.
     pub fn open(path: &Path, name: &str, journal: Arc<Journal>) -> Result<Self, InboxError> {
-        let folder = |source: io::Error| InboxError::Folder { path: path.into(), source };
-        let inside = |source: Errno| InboxError::Partial { path: path.into(), source: source.into() };
-        let is_new = matches!(fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
-        DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(folder)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, path, flags, Mode::empty()).map_err(|errno| folder(errno.into()))?;
-        if is_new {
-            // What is delivered into a folder is not there after a power cut if the folder is not.
-            syncfs(&root).map_err(|errno| folder(errno.into()))?;
-        }
-        match mkdirat(&root, PARTIAL_FOLDER, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(inside(errno)),
-        }
-        let partial =
-            openat(&root, PARTIAL_FOLDER, flags | OFlags::NOFOLLOW, Mode::empty()).map_err(inside)?;
-        let (owner, us) = (fstat(&partial).map_err(inside)?.st_uid, rustix::process::geteuid().as_raw());
-        if owner != us {
-            return Err(InboxError::Owner { path: path.into(), owner, us });
-        }
-        fchmod(&partial, Mode::RWXU).map_err(inside)?;
-        match flock(&partial, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(InboxError::InUse { path: path.into() }),
-            Err(errno) => return Err(inside(errno)),
-        }
+        Self::on(Box::new(Folder::open(path)?), path, name, journal)
+    }
+
+    /// Opens the inbox on `disk`, which nobody else may use; else as [`Self::open`]. `path` is shown to people.
+    ///
+    /// # Errors
+    ///
+    /// `Partial`, `Journal`.
+    pub fn on(
+        disk: Box<dyn Disk>,
+        path: &Path,
+        name: &str,
+        journal: Arc<Journal>,
+    ) -> Result<Self, InboxError> {
         let known: Vec<String> = journal.partials(name)?.iter().map(ToString::to_string).collect();
-        let leftovers = remove_leftovers(&partial, &known).map_err(inside)?;
+        let leftovers = disk
+            .remove_others(&known)
+            .map_err(|errno| InboxError::Partial { path: path.into(), source: errno.into() })?;
         if leftovers > 0 {
             tracing::info!(inbox = %path.display(), leftovers, "removed what an interrupted receiver had left");
         }
         let (next_partial, running) = (AtomicU64::new(0), AtomicU64::new(0));
         let (path, name) = (path.into(), name.into());
-        Ok(Self { root, partial, path, name, journal, next_partial, running, leftovers })
+        Ok(Self { disk, path, name, journal, next_partial, running, leftovers })
     }
 
     /// Where it was when it was opened; for people only.
@@ -146,12 +129,11 @@ impl Inbox {
     ///
     /// What the system said.
     pub fn free_bytes(&self) -> io::Result<u64> {
-        let space = fstatvfs(&self.root)?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        Ok(self.disk.free_bytes()?)
     }
 
-    pub(crate) fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     pub(crate) fn journal(&self) -> &Journal {
@@ -161,17 +143,6 @@ impl Inbox {
     /// Its name in the journal.
     pub(crate) fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Opens a file that the journal knows and that has no other name yet.
-    pub(crate) fn open_partial(&self, id: i64) -> rustix::io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        Ok(openat(&self.partial, id.to_string(), flags, Mode::empty())?.into())
-    }
-
-    /// Makes the names in the private folder durable.
-    pub(crate) fn sync_partials(&self) -> rustix::io::Result<()> {
-        fsync(&self.partial)
     }
 
     /// Admits one more transfer, or says how many run already.
@@ -207,7 +178,7 @@ impl Drop for Admission {
 pub(crate) struct Partial {
     admission: Arc<Admission>,
     name: String,
-    pub(crate) file: File,
+    pub(crate) file: Box<dyn DiskFile>,
     /// Its number in the journal, if it is known there.
     id: Option<i64>,
     stays: bool,
@@ -218,14 +189,15 @@ impl Partial {
     pub(crate) fn create(admission: &Arc<Admission>) -> rustix::io::Result<Self> {
         // Names of those that the journal knows are numbers alone.
         let name = format!("t{}", admission.next_partial.fetch_add(1, Ordering::Relaxed));
-        let file = create_file(admission, &name)?;
+        let file = admission.disk.create(&name)?;
         Ok(Self { admission: Arc::clone(admission), name, file, id: None, stays: false })
     }
 
     /// Opens the file that the journal knows by `id`; its name has to be taken from nobody.
     pub(crate) fn reopen(admission: &Arc<Admission>, id: i64) -> rustix::io::Result<Self> {
-        let file = admission.open_partial(id)?;
-        Ok(Self { admission: Arc::clone(admission), name: id.to_string(), file, id: Some(id), stays: true })
+        let name = id.to_string();
+        let file = admission.disk.open(&name)?;
+        Ok(Self { admission: Arc::clone(admission), name, file, id: Some(id), stays: true })
     }
 
     /// Creates an empty file that the journal knows, for a version of the file that is to appear at `path`, and reserves its room.
@@ -241,11 +213,10 @@ impl Partial {
             remove_file(admission, &id.to_string());
         }
         let name = id.to_string();
-        let made = create_file(admission, &name).and_then(|file| {
+        let made = admission.disk.create(&name).and_then(|file| {
             let partial = Self { admission: Arc::clone(admission), name, file, id: Some(id), stays: true };
-            match fallocate(&partial.file, FallocateFlags::KEEP_SIZE, 0, size) {
-                // Where room cannot be reserved it may still be there.
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(partial),
+            match partial.file.reserve(size) {
+                Ok(()) => Ok(partial),
                 Err(errno) => {
                     partial.discard();
                     Err(errno)
@@ -263,12 +234,12 @@ impl Partial {
         self.id
     }
 
-    /// The folder and the name under which it is to be found until then.
-    pub(crate) fn place(&self) -> (BorrowedFd<'_>, &str) {
-        (self.admission.partial.as_fd(), &self.name)
+    /// The private name under which it is to be found until then.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Says that the file has left the private folder.
+    /// Says that the file has its final name.
     pub(crate) fn renamed(&mut self) {
         self.stays = true;
     }
@@ -294,13 +265,8 @@ impl Drop for Partial {
     }
 }
 
-fn create_file(inbox: &Inbox, name: &str) -> rustix::io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(&inbox.partial, name, flags, Mode::RUSR | Mode::WUSR)?.into())
-}
-
 fn remove_file(inbox: &Inbox, name: &str) {
-    match unlinkat(&inbox.partial, name, AtFlags::empty()) {
+    match inbox.disk.remove(name) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => tracing::warn!(name, %error, "an unfinished file stays until the next start"),
     }
@@ -312,35 +278,9 @@ pub(crate) fn journal_errno(error: JournalError) -> Errno {
     if error.is_full() { Errno::NOSPC } else { Errno::IO }
 }
 
-/// Removes what is in the private folder, but files of `known` names; only its lock's holder may.
-fn remove_leftovers(partial: &OwnedFd, known: &[String]) -> rustix::io::Result<u64> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(partial)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") && !known.iter().any(|known| known.as_bytes() == name) {
-            names.push(entry.file_name().to_owned());
-        }
-    }
-    let mut removed = 0;
-    for name in names {
-        match unlinkat(partial, &name, AtFlags::empty()) {
-            Ok(()) => removed += 1,
-            // We make no folders here. An empty one is no harm and goes, a full one is somebody's work and stays.
-            Err(Errno::ISDIR) => match unlinkat(partial, &name, AtFlags::REMOVEDIR) {
-                Ok(()) => removed += 1,
-                Err(error) => {
-                    tracing::warn!(?name, %error, "a folder among the unfinished files is left alone")
-                }
-            },
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(removed)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;

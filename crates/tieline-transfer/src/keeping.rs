@@ -3,7 +3,6 @@
 //! One file at a time: first its data, then the journal's word that it is there. While that goes on more of the file gathers, so how much
 //! is held at once follows the speed of the disk.
 
-use rustix::fs::fdatasync;
 use tokio::sync::mpsc;
 
 use crate::content::CHAINING_VALUE_LEN;
@@ -29,9 +28,10 @@ pub(crate) fn keep(inbox: &Inbox, mut holds: mpsc::Receiver<Hold>) {
     while let Some(Hold { id, first, pieces }) = holds.blocking_recv() {
         // Opened anew, so that whoever gives the file its name hears of an error as well: each opening is told of it once.
         let held = inbox
-            .open_partial(id)
-            .and_then(|file| fdatasync(&file))
-            .and_then(|()| if first == 0 { inbox.sync_partials() } else { Ok(()) })
+            .disk()
+            .open(&id.to_string())
+            .and_then(|file| file.sync_data())
+            .and_then(|()| if first == 0 { inbox.disk().sync_names() } else { Ok(()) })
             .and_then(|()| inbox.journal().hold(id, first, &pieces).map_err(journal_errno));
         if let Err(error) = held {
             tracing::warn!(%error, "a part of a file is not held");

@@ -22,7 +22,8 @@
 //! | [`journal`] | what is remembered across cuts and restarts |
 //! | [`outbox`], [`schedule`], [`spool`] | what is to be sent, and when |
 //! | [`plan`], `source`, `reading`, `ledger`, [`sender`] | the sending end, from the first pass to the last verdict |
-//! | [`inbox`], `beneath`, `assembly`, `keeping`, `publish`, [`receiver`] | the receiving end, from the frame to the durable name |
+//! | [`disk`], [`folder`], `beneath` | what the receiving end asks of a disk, and the real one |
+//! | [`inbox`], `assembly`, `keeping`, `publish`, [`receiver`] | the receiving end, from the frame to the durable name |
 //! | [`outbox`] | which files of a watched folder are due to be sent |
 //! | [`schedule`] | how much of the line they may take, by the time of day |
 //! | [`delta`], [`compress`] | what need not be sent |
@@ -35,8 +36,10 @@ mod beneath;
 pub mod compress;
 pub mod content;
 pub mod delta;
+pub mod disk;
 pub mod export;
 mod fields;
+pub mod folder;
 mod frame;
 pub mod inbox;
 pub mod journal;

@@ -4,16 +4,12 @@
 //! them, the journal's word that all arrived; only then is anything called delivered. A group costs a few waits for the disk, not some for each file in it. A file whose data could not be
 //! written back is not tried again: the kernel forgets that it was dirty, so a second success would prove nothing.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RenameFlags, fstat, fsync, linkat, openat, renameat_with, statat, syncfs,
-};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use crate::beneath;
+use crate::disk::{Disk, DiskFolder, FolderId};
 use crate::inbox::{Inbox, Partial, journal_errno};
 use crate::journal::incoming::ArrivedFile;
 use crate::path::{COPIES_MAX, RelativePath, copy_name};
@@ -55,17 +51,17 @@ pub(crate) enum Content {
 /// Publishes a group and returns the verdict on each, in order, when all of it is durable.
 pub(crate) fn publish_group(inbox: &Inbox, group: &mut [Ready]) -> Vec<Verdict> {
     let mut changed = Changed::default();
-    let synced = note_whole(inbox, group, sync_data(inbox.root(), group));
+    let synced = note_whole(inbox, group, sync_data(inbox.disk(), group));
     let mut verdicts: Vec<Verdict> = group
         .iter_mut()
         .zip(synced)
         .map(|(ready, synced)| {
             let verdict =
-                synced.map_err(Obstacle::from).and_then(|()| publish(inbox.root(), ready, &mut changed));
+                synced.map_err(Obstacle::from).and_then(|()| publish(inbox.disk(), ready, &mut changed));
             verdict.unwrap_or_else(Verdict::Failed)
         })
         .collect();
-    if let Err(error) = changed.sync(inbox.root()) {
+    if let Err(error) = changed.sync(inbox.disk()) {
         tracing::error!(inbox = %inbox.path().display(), %error, "folders of the inbox cannot be written to the disk");
         for verdict in &mut verdicts {
             if matches!(verdict, Verdict::Delivered { .. } | Verdict::AlreadyThere { .. }) {
@@ -125,34 +121,37 @@ fn note_arrived(inbox: &Inbox, group: &[Ready], verdicts: &[Verdict]) {
 /// Creates `path` and makes it durable.
 pub(crate) fn publish_folder(inbox: &Inbox, path: &RelativePath) -> Result<(), Errno> {
     let mut changed = Changed::default();
-    beneath::make_folder(inbox.root(), Some(path), Mode::from_raw_mode(0o755), &mut |folder| {
-        changed.note(folder)
-    })?;
-    changed.sync(inbox.root())
+    let mode = Mode::from_raw_mode(0o755);
+    inbox.disk().make_folder(Some(path), mode, &mut |folder| changed.note(folder))?;
+    changed.sync(inbox.disk())
 }
 
 /// Brings the data of every file of the group to the disk; one result for each member of it.
-fn sync_data(root: BorrowedFd<'_>, group: &[Ready]) -> Vec<Result<(), Errno>> {
+fn sync_data(disk: &dyn Disk, group: &[Ready]) -> Vec<Result<(), Errno>> {
     let files = group.iter().filter(|ready| matches!(ready.content, Content::File { .. })).count();
     if files >= SYNC_WHOLE_MIN {
         // Its result is not asked: each file is, and has kept an error that happened here.
-        let _ = syncfs(root);
+        let _ = disk.sync_all();
     }
     group
         .iter()
         .map(|ready| match &ready.content {
-            Content::File { partial, .. } => fsync(&partial.file),
+            Content::File { partial, .. } => partial.file.sync(),
             Content::Claim { .. } | Content::Folder { .. } => Ok(()),
         })
         .collect()
 }
 
-fn publish(root: BorrowedFd<'_>, ready: &mut Ready, changed: &mut Changed) -> Result<Verdict, Obstacle> {
+fn publish<'d>(
+    disk: &'d dyn Disk,
+    ready: &mut Ready,
+    changed: &mut Changed<'d>,
+) -> Result<Verdict, Obstacle> {
     let path = &ready.path;
     match &mut ready.content {
         Content::Folder { mode } => {
             let mut created = false;
-            beneath::make_folder(root, Some(path), *mode, &mut |folder| {
+            disk.make_folder(Some(path), *mode, &mut |folder| {
                 created = true;
                 changed.note(folder);
             })?;
@@ -161,14 +160,13 @@ fn publish(root: BorrowedFd<'_>, ready: &mut Ready, changed: &mut Changed) -> Re
             }
             // Whoever made it may not have synced it.
             let (parent, _) = path.split_last();
-            changed.note(beneath::open_folder(root, parent.as_ref())?);
+            changed.note(disk.open_folder(parent.as_ref())?);
             Ok(Verdict::AlreadyThere { copy: 1 })
         }
         Content::Claim { size, hash, copy, is_likely, .. } => {
             let (parent, name) = path.split_last();
-            let folder = beneath::open_folder(root, parent.as_ref()).map_err(|_| Obstacle::HashMismatch)?;
-            let copy =
-                if *is_likely { find_content(folder.as_fd(), name, *copy, *size, hash)? } else { None };
+            let folder = disk.open_folder(parent.as_ref()).map_err(|_| Obstacle::HashMismatch)?;
+            let copy = if *is_likely { find_content(&*folder, name, *copy, *size, hash)? } else { None };
             let copy = copy.ok_or(Obstacle::HashMismatch)?;
             // Whoever gave it its name may not have synced that.
             changed.note(folder);
@@ -177,9 +175,8 @@ fn publish(root: BorrowedFd<'_>, ready: &mut Ready, changed: &mut Changed) -> Re
         Content::File { partial, size, hash, .. } => {
             let (parent, name) = path.split_last();
             let above = Mode::from_raw_mode(0o755);
-            let folder =
-                beneath::make_folder(root, parent.as_ref(), above, &mut |folder| changed.note(folder))?;
-            let verdict = publish_file(folder.as_fd(), name, partial, *size, hash)?;
+            let folder = disk.make_folder(parent.as_ref(), above, &mut |folder| changed.note(folder))?;
+            let verdict = publish_file(&*folder, name, partial, *size, hash)?;
             changed.note(folder);
             Ok(verdict)
         }
@@ -188,7 +185,7 @@ fn publish(root: BorrowedFd<'_>, ready: &mut Ready, changed: &mut Changed) -> Re
 
 /// Gives the file the first free name of its row, unless one of the row has the same content already.
 fn publish_file(
-    folder: BorrowedFd<'_>,
+    folder: &dyn DiskFolder,
     name: &[u8],
     partial: &mut Partial,
     size: u64,
@@ -196,8 +193,11 @@ fn publish_file(
 ) -> Result<Verdict, Obstacle> {
     for copy in 1..=COPIES_MAX {
         let name = copy_name(name, copy);
-        match rename_to(folder, &name, partial) {
-            Ok(()) => return Ok(Verdict::Delivered { copy }),
+        match folder.publish(partial.name(), &name) {
+            Ok(()) => {
+                partial.renamed();
+                return Ok(Verdict::Delivered { copy });
+            }
             Err(Errno::EXIST) if has_content(folder, &name, size, hash)? => {
                 return Ok(Verdict::AlreadyThere { copy });
             }
@@ -210,7 +210,7 @@ fn publish_file(
 
 /// The copy number of the name that has that content: `copy`, or any.
 fn find_content(
-    folder: BorrowedFd<'_>,
+    folder: &dyn DiskFolder,
     name: &[u8],
     copy: Option<u32>,
     size: u64,
@@ -225,48 +225,25 @@ fn find_content(
     Ok(None)
 }
 
-/// Renames without replacing, by a link where the file system has no such rename.
-fn rename_to(folder: BorrowedFd<'_>, name: &[u8], partial: &mut Partial) -> Result<(), Errno> {
-    let (private, private_name) = partial.place();
-    match renameat_with(private, private_name, folder, name, RenameFlags::NOREPLACE) {
-        Ok(()) => {
-            partial.renamed();
-            Ok(())
-        }
-        Err(Errno::INVAL | Errno::NOSYS) => link_to(folder, name, partial),
-        Err(error) => Err(error),
-    }
-}
-
-/// A second name, which fails as atomically if it is taken; the first goes when the partial file is dropped.
-fn link_to(folder: BorrowedFd<'_>, name: &[u8], partial: &Partial) -> Result<(), Errno> {
-    let (private, private_name) = partial.place();
-    linkat(private, private_name, folder, name, AtFlags::empty())
-}
-
 /// Whether a regular file of that name has that content, which is then durable too.
-fn has_content(folder: BorrowedFd<'_>, name: &[u8], size: u64, hash: &[u8; HASH_LEN]) -> Result<bool, Errno> {
-    let is_candidate = |stat: rustix::fs::Stat| {
-        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && u64::try_from(stat.st_size) == Ok(size)
-    };
-    if !statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(is_candidate) {
-        return Ok(false);
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let Ok(file) = openat(folder, name, flags, Mode::empty()) else { return Ok(false) };
+fn has_content(
+    folder: &dyn DiskFolder,
+    name: &[u8],
+    size: u64,
+    hash: &[u8; HASH_LEN],
+) -> Result<bool, Errno> {
+    let Some(mut file) = folder.published(name, size)? else { return Ok(false) };
     // A file that cannot be read is not known to be the same, so both are kept.
-    if !is_candidate(fstat(&file)?) || hash_of(file.try_clone().map_err(errno)?.into()).ok() != Some(*hash) {
+    if hash_of(&mut file).ok() != Some(*hash) {
         return Ok(false);
     }
-    fsync(&file)?;
+    file.sync()?;
     Ok(true)
 }
 
-fn hash_of(file: File) -> io::Result<[u8; HASH_LEN]> {
+fn hash_of(file: &mut dyn Read) -> io::Result<[u8; HASH_LEN]> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 64 * 1024];
-    let mut file = file;
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(*hasher.finalize().as_bytes()),
@@ -277,39 +254,33 @@ fn hash_of(file: File) -> io::Result<[u8; HASH_LEN]> {
     }
 }
 
-fn errno(error: io::Error) -> Errno {
-    Errno::from_io_error(&error).unwrap_or(Errno::IO)
-}
-
 /// Folders in which a name was created since the last sync.
 #[derive(Default)]
-struct Changed {
-    held: Vec<((u64, u64), OwnedFd)>,
+struct Changed<'d> {
+    held: Vec<(FolderId, Box<dyn DiskFolder + 'd>)>,
     more_than_held: bool,
 }
 
-impl Changed {
-    fn note(&mut self, folder: OwnedFd) {
-        let id = fstat(&folder).map(|stat| (stat.st_dev, stat.st_ino));
-        match id {
+impl<'d> Changed<'d> {
+    fn note(&mut self, folder: Box<dyn DiskFolder + 'd>) {
+        match folder.id() {
             Ok(id) if self.held.iter().any(|(held, _)| *held == id) => {}
             Ok(id) if self.held.len() < FOLDERS_HELD_MAX => self.held.push((id, folder)),
             _ => self.more_than_held = true,
         }
     }
 
-    fn sync(&self, root: BorrowedFd<'_>) -> Result<(), Errno> {
+    fn sync(&self, disk: &dyn Disk) -> Result<(), Errno> {
         if self.more_than_held {
-            syncfs(root)?;
+            disk.sync_all()?;
         }
-        self.held.iter().try_for_each(|(_, folder)| fsync(folder))
+        self.held.iter().try_for_each(|(_, folder)| folder.sync())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::Write;
     use std::sync::Arc;
 
     use super::*;
@@ -323,25 +294,12 @@ mod tests {
 
     fn ready(inbox: &Arc<Inbox>, path: &str, content: &[u8]) -> Ready {
         let admission = Arc::new(inbox.admit().unwrap());
-        let mut partial = Partial::create(&admission).unwrap();
-        partial.file.write_all(content).unwrap();
+        let partial = Partial::create(&admission).unwrap();
+        partial.file.write_all_at(content, 0).unwrap();
         let path = RelativePath::parse(path.as_bytes()).unwrap();
         let (size, hash) = (content.len() as u64, *blake3::hash(content).as_bytes());
         let stamp = Stamp::from_bytes([0; 16]);
         Ready { entry: 0, offered: path.clone(), path, content: Content::File { partial, stamp, size, hash } }
-    }
-
-    #[test]
-    fn where_renaming_cannot_refuse_to_replace_a_link_does() {
-        let (dir, inbox) = inbox();
-        let mut ready = ready(&inbox, "name", b"new");
-        let Content::File { partial, .. } = &mut ready.content else { unreachable!() };
-        let private = dir.path().join(crate::path::PARTIAL_FOLDER).join(partial.place().1);
-        assert_eq!(link_to(inbox.root(), b"name", partial), Ok(()));
-        assert_eq!(link_to(inbox.root(), b"name", partial), Err(Errno::EXIST));
-        drop(ready);
-        assert_eq!(fs::read(dir.path().join("name")).unwrap(), b"new");
-        assert!(!private.exists());
     }
 
     #[test]
@@ -358,15 +316,16 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_not_taken_for_the_same() {
         let (dir, inbox) = inbox();
+        let top = inbox.disk().open_folder(None).unwrap();
         // Of that size, but a folder, or gone when it is looked at.
         fs::create_dir(dir.path().join("folder")).unwrap();
         for name in [&b"folder"[..], b"missing"] {
-            assert_eq!(has_content(inbox.root(), name, 0, blake3::hash(b"").as_bytes()), Ok(false));
+            assert_eq!(has_content(&*top, name, 0, blake3::hash(b"").as_bytes()), Ok(false));
         }
         fs::write(dir.path().join("same"), b"x").unwrap();
-        assert_eq!(has_content(inbox.root(), b"same", 1, blake3::hash(b"x").as_bytes()), Ok(true));
-        assert_eq!(has_content(inbox.root(), b"same", 1, blake3::hash(b"y").as_bytes()), Ok(false));
-        assert_eq!(has_content(inbox.root(), b"same", 2, blake3::hash(b"x").as_bytes()), Ok(false));
+        assert_eq!(has_content(&*top, b"same", 1, blake3::hash(b"x").as_bytes()), Ok(true));
+        assert_eq!(has_content(&*top, b"same", 1, blake3::hash(b"y").as_bytes()), Ok(false));
+        assert_eq!(has_content(&*top, b"same", 2, blake3::hash(b"x").as_bytes()), Ok(false));
     }
 
     #[test]
@@ -374,14 +333,15 @@ mod tests {
         let (dir, inbox) = inbox();
         let mut changed = Changed::default();
         for number in 0..FOLDERS_HELD_MAX + 3 {
-            let path = dir.path().join(number.to_string());
-            fs::create_dir(&path).unwrap();
+            let name = number.to_string();
+            fs::create_dir(dir.path().join(&name)).unwrap();
+            let path = RelativePath::parse(name.as_bytes()).unwrap();
             for _ in 0..2 {
-                changed.note(File::open(&path).unwrap().into());
+                changed.note(inbox.disk().open_folder(Some(&path)).unwrap());
             }
             let expected = (number + 1).min(FOLDERS_HELD_MAX);
             assert_eq!((changed.held.len(), changed.more_than_held), (expected, number >= FOLDERS_HELD_MAX));
         }
-        assert_eq!(changed.sync(inbox.root()), Ok(()));
+        assert_eq!(changed.sync(inbox.disk()), Ok(()));
     }
 }

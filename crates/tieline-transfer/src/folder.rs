@@ -1,0 +1,281 @@
+//! The real disk: a folder held by its descriptor, and a private folder inside it.
+//!
+//! Everything is created relative to the held folder, whatever becomes of its path. The lock on the private folder makes one process its
+//! owner.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, Timespec,
+    Timestamps, UTIME_OMIT, fallocate, fchmod, fdatasync, flock, fstat, fstatvfs, fsync, futimens, linkat,
+    mkdirat, openat, renameat_with, statat, syncfs, unlinkat,
+};
+use rustix::io::{Errno, Result};
+
+use crate::beneath;
+use crate::disk::{Disk, DiskFile, DiskFolder, Extent, FolderId, PublishedFile};
+use crate::inbox::InboxError;
+use crate::path::{PARTIAL_FOLDER, RelativePath};
+use crate::protocol::FileTime;
+
+/// Octets of a block of [`MetadataExt::blocks`].
+const BLOCK_LEN: u64 = 512;
+
+/// A folder of this machine.
+#[derive(Debug)]
+pub struct Folder {
+    root: OwnedFd,
+    private: OwnedFd,
+}
+
+impl Folder {
+    /// Opens the folder at `path` and locks it, creating it with mode 0750 if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// `Folder`, `Partial` with the system's reason; `Owner`, `InUse`.
+    pub fn open(path: &Path) -> std::result::Result<Self, InboxError> {
+        let folder = |source: io::Error| InboxError::Folder { path: path.into(), source };
+        let inside = |source: Errno| InboxError::Partial { path: path.into(), source: source.into() };
+        let is_new = matches!(fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(folder)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(CWD, path, flags, Mode::empty()).map_err(|errno| folder(errno.into()))?;
+        if is_new {
+            // What is delivered into a folder is not there after a power cut if the folder is not.
+            syncfs(&root).map_err(|errno| folder(errno.into()))?;
+        }
+        match mkdirat(&root, PARTIAL_FOLDER, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(inside(errno)),
+        }
+        let private =
+            openat(&root, PARTIAL_FOLDER, flags | OFlags::NOFOLLOW, Mode::empty()).map_err(inside)?;
+        let (owner, us) = (fstat(&private).map_err(inside)?.st_uid, rustix::process::geteuid().as_raw());
+        if owner != us {
+            return Err(InboxError::Owner { path: path.into(), owner, us });
+        }
+        fchmod(&private, Mode::RWXU).map_err(inside)?;
+        match flock(&private, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { root, private }),
+            Err(Errno::WOULDBLOCK) => Err(InboxError::InUse { path: path.into() }),
+            Err(errno) => Err(inside(errno)),
+        }
+    }
+
+    fn held(&self, folder: OwnedFd) -> Box<dyn DiskFolder + '_> {
+        Box::new(HeldFolder { folder, private: self.private.as_fd() })
+    }
+}
+
+impl Disk for Folder {
+    fn create(&self, name: &str) -> Result<Box<dyn DiskFile>> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Box::new(File::from(openat(&self.private, name, flags, Mode::RUSR | Mode::WUSR)?)))
+    }
+
+    fn open(&self, name: &str) -> Result<Box<dyn DiskFile>> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(Box::new(File::from(openat(&self.private, name, flags, Mode::empty())?)))
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        unlinkat(&self.private, name, AtFlags::empty())
+    }
+
+    fn remove_others(&self, names: &[String]) -> Result<u64> {
+        remove_others(&self.private, names)
+    }
+
+    fn sync_names(&self) -> Result<()> {
+        fsync(&self.private)
+    }
+
+    fn open_folder<'d>(&'d self, path: Option<&RelativePath>) -> Result<Box<dyn DiskFolder + 'd>> {
+        Ok(self.held(beneath::open_folder(self.root.as_fd(), path)?))
+    }
+
+    fn make_folder<'d>(
+        &'d self,
+        path: Option<&RelativePath>,
+        mode: Mode,
+        changed: &mut dyn FnMut(Box<dyn DiskFolder + 'd>),
+    ) -> Result<Box<dyn DiskFolder + 'd>> {
+        let mut changed = |folder| changed(self.held(folder));
+        Ok(self.held(beneath::make_folder(self.root.as_fd(), path, mode, &mut changed)?))
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        syncfs(&self.root)
+    }
+
+    fn free_bytes(&self) -> Result<u64> {
+        let space = fstatvfs(&self.root)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+}
+
+impl DiskFile for File {
+    fn write_all_at(&self, octets: &[u8], at: u64) -> Result<()> {
+        FileExt::write_all_at(self, octets, at).map_err(errno)
+    }
+
+    fn reserve(&self, size: u64) -> Result<()> {
+        match fallocate(self, FallocateFlags::KEEP_SIZE, 0, size) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            reserved => reserved,
+        }
+    }
+
+    fn extent(&self) -> Result<Extent> {
+        let status = self.metadata().map_err(errno)?;
+        Ok(Extent { size: status.len(), allocated: status.blocks() * BLOCK_LEN })
+    }
+
+    fn set_metadata(&self, mode: Mode, modified: FileTime) -> Result<()> {
+        fchmod(self, mode)?;
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanoseconds.into() },
+        };
+        futimens(self, &times)
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        fdatasync(self)
+    }
+
+    fn sync(&self) -> Result<()> {
+        fsync(self)
+    }
+}
+
+impl PublishedFile for File {
+    fn sync(&self) -> Result<()> {
+        fsync(self)
+    }
+}
+
+#[derive(Debug)]
+struct HeldFolder<'d> {
+    folder: OwnedFd,
+    private: BorrowedFd<'d>,
+}
+
+impl DiskFolder for HeldFolder<'_> {
+    fn id(&self) -> Result<FolderId> {
+        fstat(&self.folder).map(|stat| (stat.st_dev, stat.st_ino))
+    }
+
+    fn publish(&self, private: &str, name: &[u8]) -> Result<()> {
+        match renameat_with(self.private, private, &self.folder, name, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                move_by_link(self.private, private, self.folder.as_fd(), name)
+            }
+            renamed => renamed,
+        }
+    }
+
+    fn published(&self, name: &[u8], size: u64) -> Result<Option<Box<dyn PublishedFile>>> {
+        let is_candidate = |stat: Stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && u64::try_from(stat.st_size) == Ok(size)
+        };
+        if !statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(is_candidate) {
+            return Ok(None);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let Ok(file) = openat(&self.folder, name, flags, Mode::empty()) else { return Ok(None) };
+        let file = is_candidate(fstat(&file)?).then(|| File::from(file));
+        Ok(file.map(|file| Box::new(file) as Box<dyn PublishedFile>))
+    }
+
+    fn sync(&self) -> Result<()> {
+        fsync(&self.folder)
+    }
+}
+
+/// A second name, which fails as atomically if it is taken, and then the first one's end.
+fn move_by_link(private: BorrowedFd<'_>, from: &str, folder: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    linkat(private, from, folder, name, AtFlags::empty())?;
+    if let Err(error) = unlinkat(private, from, AtFlags::empty()) {
+        tracing::warn!(from, %error, "a second name stays until the next start");
+    }
+    Ok(())
+}
+
+/// Removes what is in the private folder, but files of these names; only its lock's holder may.
+fn remove_others(private: &OwnedFd, names: &[String]) -> Result<u64> {
+    let mut others = Vec::new();
+    for entry in Dir::read_from(private)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") && !names.iter().any(|known| known.as_bytes() == name) {
+            others.push(entry.file_name().to_owned());
+        }
+    }
+    let mut removed = 0;
+    for name in others {
+        match unlinkat(private, &name, AtFlags::empty()) {
+            Ok(()) => removed += 1,
+            // We make no folders here. An empty one is no harm and goes, a full one is somebody's work and stays.
+            Err(Errno::ISDIR) => match unlinkat(private, &name, AtFlags::REMOVEDIR) {
+                Ok(()) => removed += 1,
+                Err(error) => {
+                    tracing::warn!(?name, %error, "a folder among the unfinished files is left alone")
+                }
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(removed)
+}
+
+fn errno(error: io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_renaming_cannot_refuse_to_replace_a_link_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Folder::open(dir.path()).unwrap();
+        for (private, content) in [("1", b"one"), ("2", b"two")] {
+            disk.create(private).unwrap().write_all_at(content, 0).unwrap();
+        }
+        let publish = |from| move_by_link(disk.private.as_fd(), from, disk.root.as_fd(), b"name");
+        assert_eq!(publish("1"), Ok(()));
+        assert_eq!(publish("2"), Err(Errno::EXIST));
+        assert_eq!(fs::read(dir.path().join("name")).unwrap(), b"one");
+        let private = dir.path().join(PARTIAL_FOLDER);
+        assert!(!private.join("1").exists() && private.join("2").exists());
+    }
+
+    #[test]
+    fn only_a_regular_file_of_the_size_is_opened_to_be_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Folder::open(dir.path()).unwrap();
+        fs::create_dir(dir.path().join("folder")).unwrap();
+        fs::write(dir.path().join("file"), b"x").unwrap();
+        std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
+        let top = disk.open_folder(None).unwrap();
+        let size = fs::metadata(dir.path().join("folder")).unwrap().len();
+        for (name, size, expected) in [
+            ("folder", size, false),
+            ("missing", 0, false),
+            ("link", 1, false),
+            ("link", 4, false),
+            ("file", 2, false),
+            ("file", 1, true),
+        ] {
+            assert_eq!(top.published(name.as_bytes(), size).unwrap().is_some(), expected, "{name} of {size}");
+        }
+    }
+}
