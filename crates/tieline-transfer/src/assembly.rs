@@ -117,6 +117,8 @@ enum Hashed {
 /// A file that is here under a name already, or was: the sender has to show that it is the same.
 struct Claimed {
     offered: Offered,
+    /// Its number in the journal, if that has it among the partial files still.
+    partial: Option<i64>,
     /// The number of its name, if the journal knows it.
     copy: Option<u32>,
     hash: [u8; HASH_LEN],
@@ -263,8 +265,8 @@ impl Assembly {
         let (journal, inbox) = (self.admission.journal(), self.admission.name());
         match journal.arrived(inbox, &offered.path).map_err(failed)? {
             Some(arrived) if (arrived.stamp, arrived.size) == (offer.stamp, offer.size) => {
-                let claimed = Claimed { offered, copy: Some(arrived.copy), hash: arrived.hash };
-                return Ok(Asked::Claimed(Box::new(claimed)));
+                let (partial, copy, hash) = (None, Some(arrived.copy), arrived.hash);
+                return Ok(Asked::Claimed(Box::new(Claimed { offered, partial, copy, hash })));
             }
             _ => {}
         }
@@ -285,7 +287,8 @@ impl Assembly {
             }
             // It was whole, and the power went before the journal was told of its name.
             (Err(Errno::NOENT), Some(hash)) => {
-                Ok(Asked::Claimed(Box::new(Claimed { offered, copy: None, hash })))
+                let partial = Some(known.id);
+                Ok(Asked::Claimed(Box::new(Claimed { offered, partial, copy: None, hash })))
             }
             (Ok(_) | Err(_), _) => self.begin_partial(offered, offer),
         }
@@ -355,8 +358,9 @@ impl Assembly {
     }
 
     fn on_claim(&mut self, claimed: Claimed, hash: [u8; HASH_LEN]) -> State {
-        let Claimed { offered: Offered { entry, stamp, name, path, size }, copy, hash: known } = claimed;
-        let content = Content::Claim { stamp, size, hash, copy, is_likely: hash == known };
+        let Claimed { offered, partial, copy, hash: known } = claimed;
+        let Offered { entry, stamp, name, path, size } = offered;
+        let content = Content::Claim { partial, stamp, size, hash, copy, is_likely: hash == known };
         self.hand_on(Ready { entry, offered: name, path, content });
         State::Idle
     }

@@ -3,7 +3,7 @@
 //! Everything is created relative to the held folder, whatever becomes of its path. The lock on the private folder makes one process its
 //! owner.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
@@ -41,14 +41,9 @@ impl Folder {
     pub fn open(path: &Path) -> std::result::Result<Self, InboxError> {
         let folder = |source: io::Error| InboxError::Folder { path: path.into(), source };
         let inside = |source: Errno| InboxError::Partial { path: path.into(), source: source.into() };
-        let is_new = matches!(fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
         DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(folder)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, path, flags, Mode::empty()).map_err(|errno| folder(errno.into()))?;
-        if is_new {
-            // What is delivered into a folder is not there after a power cut if the folder is not.
-            syncfs(&root).map_err(|errno| folder(errno.into()))?;
-        }
         match mkdirat(&root, PARTIAL_FOLDER, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(inside(errno)),
@@ -241,6 +236,8 @@ fn errno(error: io::Error) -> Errno {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

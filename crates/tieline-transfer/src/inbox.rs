@@ -1,13 +1,13 @@
 //! The folder that receives, held open and locked.
 //!
 //! An [`Inbox`] lives as long as the process that receives. It holds the [`Disk`] that it is on: the folder itself and a private folder
-//! inside it, where files grow until they are whole. One process is its owner; the owner removes what a killed one left there, but what the journal
-//! knows: that goes on growing when its sender comes back.
+//! inside it, where files grow until they are whole. One process is its owner; the owner removes what a killed one left there, but what the
+//! journal knows: that goes on growing when its sender comes back.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
@@ -31,6 +31,8 @@ pub struct Inbox {
     next_partial: AtomicU64,
     running: AtomicU64,
     leftovers: u64,
+    /// Whether names may have been left that are not durable, and that no group knows any more.
+    has_unsynced: Mutex<bool>,
 }
 
 /// Why a folder cannot be an inbox.
@@ -106,9 +108,11 @@ impl Inbox {
         if leftovers > 0 {
             tracing::info!(inbox = %path.display(), leftovers, "removed what an interrupted receiver had left");
         }
+        // The folder itself may be new, and a killed receiver may have left folders that no sync of what is in them makes durable.
+        let has_unsynced = Mutex::new(disk.sync_all().is_err());
         let (next_partial, running) = (AtomicU64::new(0), AtomicU64::new(0));
         let (path, name) = (path.into(), name.into());
-        Ok(Self { disk, path, name, journal, next_partial, running, leftovers })
+        Ok(Self { disk, path, name, journal, next_partial, running, leftovers, has_unsynced })
     }
 
     /// Where it was when it was opened; for people only.
@@ -143,6 +147,11 @@ impl Inbox {
     /// Its name in the journal.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether names may have been left that are not durable: true until everything was synced.
+    pub(crate) fn has_unsynced(&self) -> MutexGuard<'_, bool> {
+        self.has_unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Admits one more transfer, or says how many run already.
@@ -244,8 +253,18 @@ impl Partial {
         self.stays = true;
     }
 
+    /// Says that the file is not needed, as another has its name and its content.
+    pub(crate) fn superfluous(&mut self) {
+        self.stays = false;
+    }
+
     /// Removes the file, whoever knows it.
     pub(crate) fn discard(mut self) {
+        self.give_up();
+    }
+
+    /// Has the file removed when it is dropped, whoever knows it.
+    pub(crate) fn give_up(&mut self) {
         if let Some(id) = self.id {
             // First the row: a file without one is removed at the next start, a row without a file misleads.
             if let Err(error) = self.admission.journal.forget_partial(id) {

@@ -121,6 +121,16 @@ impl Journal {
         Ok(made)
     }
 
+    /// Leaves room for so many more pages, to see what comes of a full disk.
+    #[cfg(test)]
+    pub(crate) fn limit_room(&self, more_pages: i64) {
+        self.with(|db| {
+            let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            db.pragma_update(None, "max_page_count", pages + more_pages)
+        })
+        .unwrap();
+    }
+
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // A thread that panicked has left no transaction behind: it was rolled back.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

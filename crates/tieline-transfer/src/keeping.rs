@@ -2,6 +2,9 @@
 //!
 //! One file at a time: first its data, then the journal's word that it is there. While that goes on more of the file gathers, so how much
 //! is held at once follows the speed of the disk.
+//!
+//! When data cannot be written back, the system forgets that it was to be written: a later success says nothing of it. So no more of that
+//! file is held in this transfer; what was held before stays held, and the next transfer writes the rest anew.
 
 use tokio::sync::mpsc;
 
@@ -25,7 +28,11 @@ pub(crate) struct Hold {
 
 /// Holds what comes until nobody sends more. What cannot be held is only sent again after a cut.
 pub(crate) fn keep(inbox: &Inbox, mut holds: mpsc::Receiver<Hold>) {
+    let mut lossy = None;
     while let Some(Hold { id, first, pieces }) = holds.blocking_recv() {
+        if lossy == Some(id) {
+            continue;
+        }
         // Opened anew, so that whoever gives the file its name hears of an error as well: each opening is told of it once.
         let held = inbox
             .disk()
@@ -34,7 +41,8 @@ pub(crate) fn keep(inbox: &Inbox, mut holds: mpsc::Receiver<Hold>) {
             .and_then(|()| if first == 0 { inbox.disk().sync_names() } else { Ok(()) })
             .and_then(|()| inbox.journal().hold(id, first, &pieces).map_err(journal_errno));
         if let Err(error) = held {
-            tracing::warn!(%error, "a part of a file is not held");
+            tracing::warn!(%error, "the rest of a file is not held");
+            lossy = Some(id);
         }
     }
 }

@@ -42,8 +42,15 @@ pub(crate) enum Content {
     /// A verified file, which version it is, its size and its BLAKE3 hash.
     File { partial: Partial, stamp: Stamp, size: u64, hash: [u8; HASH_LEN] },
     /// A file that is there already, under the name with this copy number or one that is not known; `is_likely`: if it is as the journal
-    /// has it.
-    Claim { stamp: Stamp, size: u64, hash: [u8; HASH_LEN], copy: Option<u32>, is_likely: bool },
+    /// has it, among the partial files under the number `partial` or among those that arrived.
+    Claim {
+        partial: Option<i64>,
+        stamp: Stamp,
+        size: u64,
+        hash: [u8; HASH_LEN],
+        copy: Option<u32>,
+        is_likely: bool,
+    },
     /// A folder, its permission bits already cleaned.
     Folder { mode: Mode },
 }
@@ -51,7 +58,9 @@ pub(crate) enum Content {
 /// Publishes a group and returns the verdict on each, in order, when all of it is durable.
 pub(crate) fn publish_group(inbox: &Inbox, group: &mut [Ready]) -> Vec<Verdict> {
     let mut changed = Changed::default();
-    let synced = note_whole(inbox, group, sync_data(inbox.disk(), group));
+    let synced = sync_data(inbox.disk(), group);
+    give_up_lost(group, &synced);
+    let synced = note_whole(inbox, group, synced);
     let mut verdicts: Vec<Verdict> = group
         .iter_mut()
         .zip(synced)
@@ -61,7 +70,7 @@ pub(crate) fn publish_group(inbox: &Inbox, group: &mut [Ready]) -> Vec<Verdict> 
             verdict.unwrap_or_else(Verdict::Failed)
         })
         .collect();
-    if let Err(error) = changed.sync(inbox.disk()) {
+    if let Err(error) = changed.sync(inbox) {
         tracing::error!(inbox = %inbox.path().display(), %error, "folders of the inbox cannot be written to the disk");
         for verdict in &mut verdicts {
             if matches!(verdict, Verdict::Delivered { .. } | Verdict::AlreadyThere { .. }) {
@@ -71,6 +80,15 @@ pub(crate) fn publish_group(inbox: &Inbox, group: &mut [Ready]) -> Vec<Verdict> 
     }
     note_arrived(inbox, group, &verdicts);
     verdicts
+}
+
+/// Begins files anew of which something may be lost: no part of them is believed to be on the disk.
+fn give_up_lost(group: &mut [Ready], synced: &[Result<(), Errno>]) {
+    for (ready, synced) in group.iter_mut().zip(synced) {
+        if let (Content::File { partial, .. }, Err(_)) = (&mut ready.content, synced) {
+            partial.give_up();
+        }
+    }
 }
 
 /// Tells the journal which of the files it knows are whole and on the disk, before they get their names.
@@ -103,7 +121,7 @@ fn note_arrived(inbox: &Inbox, group: &[Ready], verdicts: &[Verdict]) {
     let arrived = group.iter().zip(verdicts).filter_map(|(ready, verdict)| {
         let (id, stamp, size, hash) = match &ready.content {
             Content::File { partial, stamp, size, hash } => (partial.id(), *stamp, *size, *hash),
-            Content::Claim { stamp, size, hash, .. } => (None, *stamp, *size, *hash),
+            Content::Claim { partial, stamp, size, hash, .. } => (*partial, *stamp, *size, *hash),
             Content::Folder { .. } => return None,
         };
         let (Verdict::Delivered { copy } | Verdict::AlreadyThere { copy }) = *verdict else { return None };
@@ -113,7 +131,14 @@ fn note_arrived(inbox: &Inbox, group: &[Ready], verdicts: &[Verdict]) {
         (Content::Claim { .. }, Verdict::Failed(_)) => Some(&ready.path),
         _ => None,
     });
-    if let Err(error) = inbox.journal().arrive(inbox.name(), arrived, gone) {
+    let mut noted = inbox.journal().arrive(inbox.name(), arrived, gone);
+    for (ready, verdict) in group.iter().zip(verdicts) {
+        // Else it would be asked for by its name for ever.
+        if let (Content::Claim { partial: Some(id), .. }, Verdict::Failed(_)) = (&ready.content, verdict) {
+            noted = noted.and(inbox.journal().forget_partial(*id));
+        }
+    }
+    if let Err(error) = noted {
         tracing::warn!(%error, "what arrived is not remembered");
     }
 }
@@ -123,7 +148,7 @@ pub(crate) fn publish_folder(inbox: &Inbox, path: &RelativePath) -> Result<(), E
     let mut changed = Changed::default();
     let mode = Mode::from_raw_mode(0o755);
     inbox.disk().make_folder(Some(path), mode, &mut |folder| changed.note(folder))?;
-    changed.sync(inbox.disk())
+    changed.sync(inbox)
 }
 
 /// Brings the data of every file of the group to the disk; one result for each member of it.
@@ -199,6 +224,7 @@ fn publish_file(
                 return Ok(Verdict::Delivered { copy });
             }
             Err(Errno::EXIST) if has_content(folder, &name, size, hash)? => {
+                partial.superfluous();
                 return Ok(Verdict::AlreadyThere { copy });
             }
             Err(Errno::EXIST) => {}
@@ -270,11 +296,23 @@ impl<'d> Changed<'d> {
         }
     }
 
-    fn sync(&self, disk: &dyn Disk) -> Result<(), Errno> {
-        if self.more_than_held {
-            disk.sync_all()?;
+    fn sync(&self, inbox: &Inbox) -> Result<(), Errno> {
+        let synced =
+            self.sync_more(inbox).and_then(|()| self.held.iter().try_for_each(|(_, folder)| folder.sync()));
+        if synced.is_err() {
+            // A later group finds these folders made, and would not sync what they are in.
+            *inbox.has_unsynced() = true;
         }
-        self.held.iter().try_for_each(|(_, folder)| folder.sync())
+        synced
+    }
+
+    fn sync_more(&self, inbox: &Inbox) -> Result<(), Errno> {
+        let mut has_unsynced = inbox.has_unsynced();
+        if self.more_than_held || *has_unsynced {
+            inbox.disk().sync_all()?;
+            *has_unsynced = false;
+        }
+        Ok(())
     }
 }
 
@@ -314,6 +352,49 @@ mod tests {
     }
 
     #[test]
+    fn case_11_a_journal_without_room_delays_what_it_has_to_know_and_says_that_the_disk_is_full() {
+        let (dir, inbox) = inbox();
+        let admission = Arc::new(inbox.admit().unwrap());
+        let private = dir.path().join(crate::path::PARTIAL_FOLDER);
+        let stamp = Stamp::from_bytes([0; 16]);
+        let begin = |number: u32| {
+            // Long names, so that the journal needs more room soon.
+            let path = RelativePath::parse(format!("{number}{}", "x".repeat(200)).as_bytes()).unwrap();
+            Partial::begin(&admission, &path, stamp, 1)
+        };
+        inbox.journal().limit_room(0);
+        let refused = (0..1000).find_map(|number| begin(number).err()).unwrap();
+        assert_eq!(refused, Errno::NOSPC);
+        let known = inbox.journal().partials(inbox.name()).unwrap().len();
+        assert_eq!(fs::read_dir(&private).unwrap().count(), known, "a file for each row");
+        inbox.journal().limit_room(1000);
+        assert!(begin(1000).is_ok());
+    }
+
+    #[test]
+    fn case_11_nothing_gets_its_name_while_the_journal_has_no_room_to_know_of_it() {
+        let (dir, inbox) = inbox();
+        let admission = Arc::new(inbox.admit().unwrap());
+        let mut group: Vec<Ready> = (0..GROUP_MAX)
+            .map(|number| {
+                let path = RelativePath::parse(number.to_string().as_bytes()).unwrap();
+                let stamp = Stamp::from_bytes([0; 16]);
+                let partial = Partial::begin(&admission, &path, stamp, 1).unwrap();
+                partial.file.write_all_at(b"x", 0).unwrap();
+                let content = Content::File { partial, stamp, size: 1, hash: *blake3::hash(b"x").as_bytes() };
+                Ready { entry: 0, offered: path.clone(), path, content }
+            })
+            .collect();
+        inbox.journal().limit_room(0);
+        let full = Verdict::Failed(Obstacle::NoSpace { missing_bytes: 0 });
+        assert!(publish_group(&inbox, &mut group).iter().all(|verdict| *verdict == full));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the private folder");
+        inbox.journal().limit_room(1000);
+        let delivered = Verdict::Delivered { copy: 1 };
+        assert!(publish_group(&inbox, &mut group).iter().all(|verdict| *verdict == delivered));
+    }
+
+    #[test]
     fn a_file_that_cannot_be_read_is_not_taken_for_the_same() {
         let (dir, inbox) = inbox();
         let top = inbox.disk().open_folder(None).unwrap();
@@ -342,6 +423,6 @@ mod tests {
             let expected = (number + 1).min(FOLDERS_HELD_MAX);
             assert_eq!((changed.held.len(), changed.more_than_held), (expected, number >= FOLDERS_HELD_MAX));
         }
-        assert_eq!(changed.sync(inbox.disk()), Ok(()));
+        assert_eq!(changed.sync(&inbox), Ok(()));
     }
 }

@@ -278,6 +278,36 @@ async fn what_is_there_already_is_not_sent_again_and_not_believed_either() {
 }
 
 #[tokio::test]
+async fn a_whole_file_that_is_gone_before_its_name_was_noted_is_sent_anew() {
+    let mut line = Line::new();
+    let content = noise(11, 3 * PIECE);
+    let path = line.write("large", &content);
+    let stamp = Stamp::of(&rustix::fs::stat(&path).unwrap());
+    line.inbox = None;
+    let journal = Journal::open(&line.dir.path().join("received")).unwrap();
+    let name = RelativePath::parse(b"large").unwrap();
+    let (id, _) = journal.begin_partial("in", &name, stamp, content.len() as u64).unwrap();
+    journal.whole(&[(id, *blake3::hash(&content).as_bytes())]).unwrap();
+    drop(journal);
+    line.restart_receiver();
+    let (outcome, moved) = line.send(&path).await;
+    assert!(matches!(fate(&outcome), Fate::Failed(_)), "{outcome:?}");
+    assert_eq!(moved, 0, "it was thought to be there");
+    assert_eq!(fate(&line.send(&path).await.0), Fate::Delivered { copy: 1 });
+    assert_eq!(fs::read(line.arrived("large")).unwrap(), content);
+}
+
+#[tokio::test]
+async fn a_large_file_that_somebody_had_brought_already_leaves_nothing_unfinished() {
+    let line = Line::new();
+    let content = noise(12, 2 * PIECE);
+    let path = line.write("large", &content);
+    fs::write(line.arrived("large"), &content).unwrap();
+    assert_eq!(fate(&line.send(&path).await.0), Fate::AlreadyThere { copy: 1 });
+    assert_eq!(line.partials(), 0);
+}
+
+#[tokio::test]
 async fn a_part_that_is_not_what_it_was_is_found_out_and_sent_anew() {
     let line = Line::new();
     let content = noise(9, 8 * PIECE);
