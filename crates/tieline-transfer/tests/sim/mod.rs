@@ -13,25 +13,21 @@
 //! The power goes between two calls. The thread that makes the next one ends there, as a panic that nobody hears: what it would have done
 //! afterwards never happens. Others go on to their next call, which is as if it had gone a moment later for all of them.
 
+mod state;
+
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, Read};
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::Mode;
 use rustix::io::{Errno, Result};
+use state::{Call, NameChange, Names, Node, Octets, PRIVATE, PowerCut, State, TOP};
 use tieline_transfer::RelativePath;
 use tieline_transfer::disk::{Disk, DiskFile, DiskFolder, Extent, FolderId, PublishedFile};
 use tieline_transfer::protocol::FileTime;
 
 use crate::support::Tree;
-
-/// What is written back as one.
-const PAGE: usize = 4096;
-const TOP: u64 = 0;
-const PRIVATE: u64 = 1;
 
 /// Numbers that look random, the same for the same seed.
 #[derive(Debug)]
@@ -58,9 +54,6 @@ impl Random {
         self.next() & 1 == 1
     }
 }
-
-/// What ends a thread when the power is gone.
-struct PowerCut;
 
 /// Whether a thread ended because the power went, and not by a mistake of its own.
 pub(crate) fn is_power_cut(panic: &(dyn Any + Send)) -> bool {
@@ -95,18 +88,7 @@ pub(crate) struct SimDisk(Arc<Mutex<State>>);
 
 impl SimDisk {
     pub(crate) fn new(seed: u64, careless: Careless) -> Self {
-        let folders = BTreeMap::from([(TOP, Names::default()), (PRIVATE, Names::default())]);
-        Self(Arc::new(Mutex::new(State {
-            files: BTreeMap::new(),
-            folders,
-            next: PRIVATE + 1,
-            pending: Vec::new(),
-            calls: 0,
-            troubles: Vec::new(),
-            is_off: false,
-            careless,
-            random: Random::new(seed),
-        })))
+        Self(Arc::new(Mutex::new(State::new(seed, careless))))
     }
 
     /// How many calls were made.
@@ -170,230 +152,6 @@ impl SimDisk {
     fn state(&self) -> MutexGuard<'_, State> {
         // The thread that held it ended by the cut, before it changed anything.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Node {
-    File(u64),
-    Folder(u64),
-}
-
-#[derive(Debug, Default)]
-struct Names {
-    now: BTreeMap<Vec<u8>, Node>,
-    durable: BTreeMap<Vec<u8>, Node>,
-}
-
-#[derive(Debug, Default)]
-struct Octets {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-    /// Pages of `now` that are not written back.
-    dirty: BTreeSet<usize>,
-    reserved: u64,
-    /// Errors in writing it back, and whether anybody was told of the last.
-    errors: u64,
-    is_told: bool,
-}
-
-/// A name that appears, or goes.
-#[derive(Clone, Debug)]
-struct NameChange {
-    folder: u64,
-    name: Vec<u8>,
-    to: Option<Node>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Call {
-    Look,
-    /// May need room.
-    Change,
-    /// Finds out whether there was room for what was written.
-    Sync,
-}
-
-#[derive(Debug)]
-struct State {
-    files: BTreeMap<u64, Octets>,
-    folders: BTreeMap<u64, Names>,
-    next: u64,
-    /// Changes of names that are not durable, in their order; two for a renaming.
-    pending: Vec<Vec<NameChange>>,
-    calls: u64,
-    troubles: Vec<(u64, Trouble)>,
-    is_off: bool,
-    careless: Careless,
-    random: Random,
-}
-
-impl State {
-    /// Counts a call, and has happen what is planned for it.
-    fn call(&mut self, call: Call) -> Result<()> {
-        match self.try_call(call) {
-            Err(Trouble::PowerCut) => resume_unwind(Box::new(PowerCut)),
-            Err(Trouble::Io | Trouble::Loss) => Err(Errno::IO),
-            Err(Trouble::Full) => Err(Errno::NOSPC),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn try_call(&mut self, call: Call) -> std::result::Result<(), Trouble> {
-        if self.is_off {
-            return Err(Trouble::PowerCut);
-        }
-        self.calls += 1;
-        let is_due = |&(at, trouble): &(u64, Trouble)| {
-            self.calls >= at
-                && match trouble {
-                    Trouble::PowerCut | Trouble::Io => true,
-                    Trouble::Loss => call == Call::Sync,
-                    Trouble::Full => call != Call::Look,
-                }
-        };
-        let Some(due) = self.troubles.iter().position(is_due) else { return Ok(()) };
-        let (_, trouble) = self.troubles.remove(due);
-        self.is_off = trouble == Trouble::PowerCut;
-        Err(trouble)
-    }
-
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn look(&self, folder: u64, name: &[u8]) -> Option<Node> {
-        self.folders[&folder].now.get(name).copied()
-    }
-
-    fn change(&mut self, changes: Vec<NameChange>) {
-        for change in &changes {
-            change.apply(&mut self.folders.get_mut(&change.folder).unwrap().now);
-        }
-        self.pending.push(changes);
-        if self.careless == Careless::NamesFirst {
-            self.settle_names(|_| true);
-        }
-    }
-
-    /// Makes those changes of names durable that `is_due`, and forgets earlier ones of the same names.
-    fn settle_names(&mut self, is_due: impl Fn(&[NameChange]) -> bool) {
-        let mut kept: Vec<Vec<NameChange>> = Vec::new();
-        for changes in std::mem::take(&mut self.pending) {
-            if !is_due(&changes) {
-                kept.push(changes);
-                continue;
-            }
-            for change in &changes {
-                change.apply(&mut self.folders.get_mut(&change.folder).unwrap().durable);
-                kept.iter_mut()
-                    .for_each(|earlier| earlier.retain(|earlier| !earlier.is_of_same_name(change)));
-            }
-        }
-        self.pending = kept;
-    }
-
-    fn sync_folder(&mut self, folder: u64) -> Result<()> {
-        self.call(Call::Sync)?;
-        if self.careless != Careless::FolderSyncs {
-            self.settle_names(|changes| changes.iter().any(|change| change.folder == folder));
-        }
-        Ok(())
-    }
-
-    fn sync_file(&mut self, id: u64, seen: &AtomicU64) -> Result<()> {
-        let failed = self.call(Call::Sync);
-        let file = self.files.get_mut(&id).unwrap();
-        match failed {
-            Ok(()) if self.careless == Careless::FileSyncs => return Ok(()),
-            Ok(()) => file.write_back(),
-            Err(_) => file.lose(&mut self.random),
-        }
-        if seen.swap(file.errors, Ordering::Relaxed) < file.errors {
-            file.is_told = true;
-            return Err(failed.err().unwrap_or(Errno::IO));
-        }
-        Ok(())
-    }
-
-    fn power_cycle(&mut self) {
-        for changes in std::mem::take(&mut self.pending) {
-            for change in changes {
-                if self.random.coin() {
-                    change.apply(&mut self.folders.get_mut(&change.folder).unwrap().durable);
-                }
-            }
-        }
-        for folder in self.folders.values_mut() {
-            folder.now.clone_from(&folder.durable);
-        }
-        for file in self.files.values_mut() {
-            file.power_cycle(&mut self.random);
-        }
-        self.is_off = false;
-        self.troubles.clear();
-    }
-}
-
-impl NameChange {
-    fn apply(&self, names: &mut BTreeMap<Vec<u8>, Node>) {
-        match self.to {
-            Some(node) => names.insert(self.name.clone(), node),
-            None => names.remove(&self.name),
-        };
-    }
-
-    fn is_of_same_name(&self, other: &Self) -> bool {
-        (self.folder, &self.name) == (other.folder, &other.name)
-    }
-}
-
-impl Octets {
-    fn write(&mut self, octets: &[u8], at: usize) {
-        let end = at + octets.len();
-        if self.now.len() < end {
-            self.now.resize(end, 0);
-        }
-        self.now[at..end].copy_from_slice(octets);
-        self.dirty.extend(at / PAGE..end.div_ceil(PAGE));
-    }
-
-    fn write_back(&mut self) {
-        self.durable.resize(self.now.len(), 0);
-        for page in std::mem::take(&mut self.dirty) {
-            self.write_page(page);
-        }
-    }
-
-    fn lose(&mut self, random: &mut Random) {
-        if random.coin() {
-            self.durable.resize(self.now.len(), 0);
-        }
-        self.dirty.clear();
-        self.errors += 1;
-        self.is_told = false;
-    }
-
-    fn power_cycle(&mut self, random: &mut Random) {
-        if random.coin() {
-            self.durable.resize(self.now.len(), 0);
-        }
-        for page in std::mem::take(&mut self.dirty) {
-            if random.coin() {
-                self.write_page(page);
-            }
-        }
-        self.now.clone_from(&self.durable);
-        (self.errors, self.is_told) = (0, false);
-    }
-
-    /// Writes a page as far as the durable size has room for it.
-    fn write_page(&mut self, page: usize) {
-        let range = page * PAGE..((page + 1) * PAGE).min(self.durable.len());
-        if !range.is_empty() {
-            self.durable[range.clone()].copy_from_slice(&self.now[range]);
-        }
     }
 }
 
@@ -516,13 +274,6 @@ impl SimDisk {
 
     fn folder(&self, id: u64) -> SimFolder {
         SimFolder { disk: self.clone(), id }
-    }
-}
-
-impl Octets {
-    /// The errors that somebody who opens it now is not told.
-    fn told(&self) -> u64 {
-        if self.is_told { self.errors } else { self.errors.saturating_sub(1) }
     }
 }
 
