@@ -72,6 +72,13 @@ impl PrivateKey {
         PublicKey(MontgomeryPoint::mul_base_clamped(self.0).to_bytes())
     }
 
+    /// Derives a secret for `purpose`, by BLAKE2s keyed with this one; it says nothing of this one, nor of that for another purpose.
+    /// The purpose is a sentence that nothing else derives under.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; KEY_LEN]> {
+        Zeroizing::new(keyed_hash::<U32>(&self.0, &[DERIVATION_LABEL, purpose.as_bytes()]).into())
+    }
+
     /// Writes the secret as text, for a file that only its owner reads.
     #[must_use]
     pub fn reveal(&self) -> Zeroizing<String> {
@@ -282,6 +289,7 @@ const KEY_TEXT_LEN: usize = 44;
 /// Octets that so many characters may decode to at most.
 const DECODED_LEN_MAX: usize = KEY_TEXT_LEN / 4 * 3;
 
+const DERIVATION_LABEL: &[u8] = b"tieline derived secret v1: ";
 const PRESHARED_KEY_LABEL: &[u8] = b"tieline invitation v1: preshared key";
 const PROOF_KEY_LABEL: &[u8] = b"tieline invitation v1: proof of the joiner";
 
@@ -322,6 +330,15 @@ mod tests {
         assert_eq!(preshared.reveal().parse(), Ok(preshared));
         let public = key.public_key();
         assert_eq!(public.to_string().parse(), Ok(public));
+    }
+
+    #[test]
+    fn what_is_derived_depends_on_the_key_and_on_the_purpose() {
+        let [one, other] = [1, 2].map(|octet| PrivateKey::from_bytes([octet; KEY_LEN]));
+        assert_eq!(one.derive("a"), one.derive("a"));
+        assert_ne!(one.derive("a"), one.derive("b"));
+        assert_ne!(one.derive("a"), other.derive("a"));
+        assert_ne!(*one.derive("a"), *one.expose());
     }
 
     #[test]
