@@ -8,10 +8,14 @@
 //! | `POST /v1/files?folder=F` | 101: the connection is then a transfer to the far end's inbox, or folder `F` in it |
 //! | `GET /v1/transfers` | [`crate::files::outgoing::OutgoingStatus`] of each outbox |
 //! | `POST /v1/transfers/pause?outbox=O`, `POST /v1/transfers/resume?outbox=O` | nothing; 404 if there is no outbox of that name |
+//! | `GET /v1/accounts` | [`accounts::AccountsStart`] |
+//! | `GET /v1/receipts?after=N`, `GET /v1/log?after=N` | the groups of receipts, the links of the log after number N: a page of them, none after the last |
+//! | `POST /v1/accounts` | nothing; an [`accounts::OtherAccounts`] is kept, 400 if it is not what the far end signed for this end |
 //! | `POST /v1/pipe` | 101 once the far end has asked too: the connection is then the pipe |
 //!
 //! An error is a JSON object with one field, `error`: a sentence for people.
 
+pub mod accounts;
 pub mod client;
 pub mod server;
 

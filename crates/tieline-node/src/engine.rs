@@ -22,12 +22,14 @@ use tieline_line::{
     liveness::Reachability,
 };
 use tieline_seal::{DropCounters, PublicKey};
+use tieline_transfer::{Journal, receipt::LineKeys};
 use tieline_wire::{
     control::{Accepted, Hello, RefusedOffer},
     time::Now,
 };
 use tokio::{
     sync::{mpsc, oneshot},
+    task::spawn_blocking,
     time::sleep_until,
 };
 
@@ -37,6 +39,7 @@ use crate::{
     offers::{self, Decision, Surroundings},
     packet_path::{Handshake, Ports, Report},
     secrets::Secrets,
+    signing,
     state::State,
     status::{Confinement, Pong, Status},
     streams::{FromFarEnd, Streams},
@@ -83,6 +86,10 @@ pub struct Parts {
     pub streams: Streams,
     /// What this end says of itself.
     pub hello: Hello,
+    /// The keys of receipts.
+    pub keys: LineKeys,
+    /// What is remembered of files.
+    pub journal: Arc<Journal>,
     /// Whether files can come in.
     pub takes_files: bool,
     /// Which rights the process has kept.
@@ -234,6 +241,7 @@ impl Engine {
                 tracing::info!(name = %hello.name, software = %hello.software, "the far end introduced itself");
                 self.parts.state.peer_name = Some(hello.name.clone());
                 self.parts.state.peer_offers.clone_from(&hello.offers);
+                self.learn_signing_key(&hello).await;
                 self.far_hello = Some(hello);
                 self.remember();
                 self.settle_networks().await;
@@ -248,6 +256,18 @@ impl Engine {
                 tracing::info!(delivered, failed, "files came in");
                 self.files_received += delivered;
             }
+        }
+    }
+
+    async fn learn_signing_key(&mut self, hello: &Hello) {
+        let (Some(peer), Some(shown)) = (self.peer(), hello.signing_key.clone()) else { return };
+        let (keys, journal) = (self.parts.keys.clone(), Arc::clone(&self.parts.journal));
+        let learnt = spawn_blocking(move || signing::learn_far_key(&keys, peer, &shown, &journal)).await;
+        if let Ok(Err(error)) = learnt {
+            tracing::error!(%error, "receipts of the far end are not taken");
+            self.alarms.raise(format!(
+                "the far end's receipts for files are not taken: {error}; if nobody changed anything there, its machine or this one was meddled with"
+            ));
         }
     }
 

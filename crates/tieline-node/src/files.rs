@@ -8,7 +8,7 @@ pub mod watch;
 use std::sync::Arc;
 
 use outgoing::{Handle, OutgoingConfig, OutgoingStatus};
-use tieline_transfer::Journal;
+use tieline_transfer::{Journal, receipt::LineKeys};
 use tokio::task::JoinHandle;
 
 use crate::config::TransferConfig;
@@ -27,9 +27,15 @@ struct Inner {
 impl Files {
     /// Begins to empty these outboxes; must be called on the runtime that is to do it.
     #[must_use]
-    pub fn start(outboxes: Vec<OutgoingConfig>, streams: &Streams, journal: &Arc<Journal>) -> Self {
-        let started =
-            outboxes.into_iter().map(|config| outgoing::start(config, streams.clone(), Arc::clone(journal)));
+    pub fn start(
+        outboxes: Vec<OutgoingConfig>,
+        streams: &Streams,
+        journal: &Arc<Journal>,
+        keys: &LineKeys,
+    ) -> Self {
+        let started = outboxes
+            .into_iter()
+            .map(|config| outgoing::start(config, streams.clone(), Arc::clone(journal), keys.clone()));
         let (outboxes, tasks) = started.unzip();
         Self(Arc::new(Inner { outboxes, tasks }))
     }

@@ -18,6 +18,7 @@ pub mod packet_path;
 pub mod packet_ring;
 pub mod places;
 pub mod secrets;
+pub mod signing;
 pub mod state;
 pub mod status;
 pub mod streams;

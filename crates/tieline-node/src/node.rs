@@ -22,6 +22,7 @@ use tieline_seal::{Peer, PresharedKey};
 use tieline_transfer::{
     Inbox, InboxError, Journal, JournalError,
     outbox::{Rules, after::After},
+    receipt::{LineKeys, VerifyingKey},
 };
 use tieline_wire::{associated, control::Hello, label::LabelStackEntry, time::Now};
 use tokio::{net::UnixListener, sync::mpsc};
@@ -38,6 +39,7 @@ use crate::{
     offers,
     packet_path::{HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl, intake::QUEUES},
     places::{LineFiles, LineName, Places, PlacesError},
+    signing,
     state::State,
     status,
     streams::{
@@ -162,6 +164,8 @@ pub struct Node {
     commands: mpsc::Sender<Command>,
     streams: Streams,
     files: Files,
+    journal: Arc<Journal>,
+    keys: LineKeys,
     listener: UnixListener,
     _socket_file: SocketFile,
     _path: PacketPath,
@@ -201,7 +205,8 @@ impl Node {
         places.make_data_dir(name)?;
         let journal = Arc::new(Journal::open(&files.journal)?);
         check_done(&config)?;
-        let inboxes = open_inboxes(&config, &journal)?;
+        let keys = signing::keys_of_line(&line.secrets.private_key, line.peer_public_key(), &journal)?;
+        let inboxes = open_inboxes(&config, &journal, &keys)?;
         for outbox in config.files.iter().filter_map(|pair| pair.outbox.as_ref()) {
             places.make_outbox(&outbox.folder)?;
         }
@@ -235,7 +240,7 @@ impl Node {
         let (handshake_sender, handshakes) = mpsc::channel(HANDSHAKES_MAX);
         let (far_end_sender, far_end) = mpsc::channel(INBOX_MAX);
         let (commands, command_receiver) = mpsc::channel(INBOX_MAX);
-        let hello = hello(&config, ports.socket.local_addr().map_or(0, |address| address.port()));
+        let hello = hello(&config, keys.own(), ports.socket.local_addr().map_or(0, |address| address.port()));
         let peer = line.peer_public_key();
         let own = line.secrets.private_key.public_key();
         let streams = Streams::new(
@@ -253,7 +258,7 @@ impl Node {
         if let Some(peer) = peer {
             streams.set_peer(peer);
         }
-        let sends = Files::start(outboxes(&files, &config), &streams, &journal);
+        let sends = Files::start(outboxes(&files, &config), &streams, &journal, &keys);
         tokio::spawn(sends.clone().follow(config.transfer.clone(), streams.clone()));
         let drops = control.session().drops().clone();
         let to_control = ToControl { reports: report_sender, handshakes: handshake_sender };
@@ -273,6 +278,8 @@ impl Node {
             streams: streams.clone(),
             hello,
             takes_files: true,
+            keys: keys.clone(),
+            journal: Arc::clone(&journal),
             confinement,
             real_time: in_real_time,
         });
@@ -282,6 +289,8 @@ impl Node {
             commands,
             streams,
             files: sends,
+            journal,
+            keys,
             listener,
             _socket_file: socket_file,
             _path: path,
@@ -307,7 +316,14 @@ impl Node {
     ///
     /// If it ended without being told.
     pub async fn run(self) -> Result<(), PacketPathEnded> {
-        let api = tokio::spawn(api::server::serve(self.listener, self.commands, self.streams, self.files));
+        let api = tokio::spawn(api::server::serve(
+            self.listener,
+            self.commands,
+            self.streams,
+            self.files,
+            self.journal,
+            self.keys,
+        ));
         let ended = self.engine.run(self.inputs).await;
         api.abort();
         ended
@@ -337,8 +353,11 @@ fn outboxes(files: &LineFiles, config: &LineConfig) -> Vec<OutgoingConfig> {
     std::iter::once(own).chain(config.files.iter().filter_map(of_pair)).collect()
 }
 
-fn open_inboxes(config: &LineConfig, journal: &Arc<Journal>) -> Result<Inboxes, InboxError> {
-    let open = |folder, name: &str| Inbox::open(folder, name, Arc::clone(journal)).map(Arc::new);
+fn open_inboxes(config: &LineConfig, journal: &Arc<Journal>, keys: &LineKeys) -> Result<Inboxes, InboxError> {
+    let open = |folder, name: &str| {
+        let inbox = Inbox::open(folder, name, Arc::clone(journal))?;
+        Ok::<_, InboxError>(Arc::new(inbox.with_keys(keys.clone())))
+    };
     let own = open(&config.inbox, INBOX_NAME)?;
     let pairs = config.files.iter().filter_map(|pair| Some((pair.name.to_string(), pair.inbox.as_ref()?)));
     let pairs = pairs.map(|(name, inbox)| {
@@ -463,7 +482,7 @@ fn session_config(line: &Line, state: &State, now: Now, fast_aes: bool) -> tieli
     }
 }
 
-fn hello(config: &LineConfig, port: u16) -> Hello {
+fn hello(config: &LineConfig, signing_key: VerifyingKey, port: u16) -> Hello {
     let own = config.addresses.iter().map(|address| IpNet::from(address.addr()));
     Hello {
         version: associated::VERSION,
@@ -474,6 +493,7 @@ fn hello(config: &LineConfig, port: u16) -> Hello {
         labels: std::collections::BTreeMap::new(),
         mtu: config.mtu,
         port,
+        signing_key: Some(signing_key.to_string()),
     }
 }
 

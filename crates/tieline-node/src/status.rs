@@ -83,6 +83,8 @@ pub struct Here {
     pub name: String,
     /// Its public key.
     pub public_key: String,
+    /// The public key (Ed25519) of its receipts, in hexadecimal; none if the process is too old to say.
+    pub signing_key: Option<String>,
     /// Where it listens.
     pub listen: SocketAddr,
     /// Its network device, if it routes.
@@ -143,6 +145,8 @@ pub struct FarEnd {
     pub software: Option<String>,
     /// Its public key, once it is known.
     pub public_key: Option<String>,
+    /// The public key (Ed25519) of its receipts, in hexadecimal, once it is known.
+    pub signing_key: Option<String>,
     /// Where it is reached.
     pub address: Option<SocketAddr>,
     /// Its address on the line.
@@ -293,6 +297,7 @@ mod tests {
         let status: Status = serde_json::from_str(OLDEST).unwrap();
         assert!(status.is_up());
         assert_eq!(status.here.offload, None);
+        assert_eq!((status.here.signing_key, status.far_end.signing_key), (None, None));
         assert!(!status.far_end.taken_down && !status.far_end.behind_nat);
         assert_eq!(status.session.unwrap().cipher, None);
     }

@@ -21,6 +21,7 @@ use tieline_node::{
     status::{FarEndKind, LineState, Status},
 };
 use tieline_seal::{InvitationSecret, PrivateKey};
+use tieline_transfer::receipt::{LineKeys, TransferId};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Notify,
@@ -122,7 +123,10 @@ async fn files_arrive_verified_in_the_inbox_of_either_end() {
             let stream = from.client.files(Some("today")).await.unwrap();
             let plan = tieline_transfer::Plan::scan(std::slice::from_ref(&source), &()).unwrap();
             let journal = Arc::new(tieline_transfer::Journal::in_memory().unwrap());
-            let order = tieline_transfer::Order { plan, journal, outbox: String::new() };
+            let signing_key = from.client.status().await.unwrap().here.signing_key.unwrap();
+            let keys = LineKeys::without_secret(signing_key.parse().unwrap());
+            let transfer = TransferId::random().unwrap();
+            let order = tieline_transfer::Order { plan, journal, outbox: String::new(), transfer, keys };
             let outcome = tieline_transfer::send(stream, order, Arc::new(())).await.unwrap();
             assert!(outcome.is_complete());
             let arrived = to.line().config.inbox.join("today/plan.txt");

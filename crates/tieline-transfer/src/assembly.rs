@@ -28,6 +28,7 @@ use crate::path::{PATH_LEN_MAX, RelativePath};
 use crate::protocol::{ASKED_MAX, FileOffer, FileTime, FolderOffer, SenderMessage, Verdict, Violation};
 use crate::publish::{Content, Ready};
 use crate::reason::Obstacle;
+use crate::receipt::{Group, VerifyingKey};
 use crate::stamp::Stamp;
 
 /// Permission bits that a file keeps; the owner may always read and write it.
@@ -42,7 +43,20 @@ const FOLDER_MODE_ALWAYS: u32 = 0o700;
 pub(crate) enum Reply {
     /// From where the data of a file is wanted.
     Go { entry: u64, from: u64 },
+    /// Who signs here.
+    Identify(VerifyingKey),
+    /// Receipts for entries that follow.
+    Receipt(Arc<Group>),
     /// What became of an entry.
+    Settled(Settled),
+}
+
+/// An entry that has come to its end.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It is whole and waits for its name.
+    Ready(Ready),
+    /// It gets none.
     Settled(Settled),
 }
 
@@ -57,7 +71,7 @@ pub(crate) struct Settled {
 
 /// Where the results of an [`Assembly`] go.
 pub(crate) struct Outputs {
-    pub(crate) ready: mpsc::Sender<Ready>,
+    pub(crate) ended: mpsc::Sender<Ended>,
     pub(crate) replies: mpsc::Sender<Reply>,
     pub(crate) holds: mpsc::Sender<Hold>,
 }
@@ -94,13 +108,13 @@ struct Offered {
     name: RelativePath,
     path: RelativePath,
     size: u64,
+    modified: FileTime,
 }
 
 struct Growing {
     offered: Offered,
     left: u64,
     mode: u32,
-    modified: FileTime,
     partial: Partial,
     content: Hashed,
     /// Pieces that were handed on to be held.
@@ -186,6 +200,7 @@ impl Assembly {
                 | SenderMessage::Data(_)
                 | SenderMessage::FileEnd { .. }
                 | SenderMessage::Abandon { .. }
+                | SenderMessage::Identify { .. }
                 | SenderMessage::End,
             )
             | (
@@ -195,6 +210,7 @@ impl Assembly {
                 | SenderMessage::File(_)
                 | SenderMessage::Ask(_)
                 | SenderMessage::Body { .. }
+                | SenderMessage::Identify { .. }
                 | SenderMessage::End,
             ) => return Err(Violation::OutOfPlace(message.kind())),
         };
@@ -340,13 +356,13 @@ impl Assembly {
         } else if growing.content.hash() != hash {
             Err(Obstacle::HashMismatch)
         } else {
-            finish(&growing.partial, growing.mode, growing.modified).map_err(Obstacle::from)
+            finish(&growing.partial, growing.mode, growing.offered.modified).map_err(Obstacle::from)
         };
         let Growing { offered, partial, .. } = growing;
-        let Offered { entry, stamp, name, path, size } = offered;
+        let Offered { entry, stamp, name, path, size, modified } = offered;
         match checked {
             Ok(()) => {
-                let content = Content::File { partial, stamp, size, hash };
+                let content = Content::File { partial, stamp, size, hash, modified };
                 self.hand_on(Ready { entry, offered: name, path, content });
             }
             Err(obstacle) => {
@@ -359,8 +375,9 @@ impl Assembly {
 
     fn on_claim(&mut self, claimed: Claimed, hash: [u8; HASH_LEN]) -> State {
         let Claimed { offered, partial, copy, hash: known } = claimed;
-        let Offered { entry, stamp, name, path, size } = offered;
-        let content = Content::Claim { partial, stamp, size, hash, copy, is_likely: hash == known };
+        let Offered { entry, stamp, name, path, size, modified } = offered;
+        let is_likely = hash == known;
+        let content = Content::Claim { partial, stamp, size, hash, modified, copy, is_likely };
         self.hand_on(Ready { entry, offered: name, path, content });
         State::Idle
     }
@@ -369,7 +386,7 @@ impl Assembly {
         let fate = Fate::Failed(Fault::Abandoned(code));
         let (name, kind) = (offered.name.as_bytes().into(), EntryKind::File);
         let report = EntryReport { name, kind, size: offered.size, fate };
-        self.tell(Reply::Settled(Settled { entry: offered.entry, verdict: None, report }));
+        self.end(Ended::Settled(Settled { entry: offered.entry, verdict: None, report }));
         State::Idle
     }
 
@@ -383,8 +400,8 @@ impl Assembly {
 
     fn offered(&self, offer: &FileOffer<'_>) -> Result<Offered, Verdict> {
         let (name, path) = self.place(offer.path).map_err(Verdict::Refused)?;
-        let FileOffer { entry, stamp, size, .. } = *offer;
-        Ok(Offered { entry, stamp, name, path, size })
+        let FileOffer { entry, stamp, size, modified, .. } = *offer;
+        Ok(Offered { entry, stamp, name, path, size, modified })
     }
 
     /// The offered path, checked, and the same below the folder of this transfer.
@@ -410,7 +427,7 @@ impl Assembly {
     fn settle(&self, entry: u64, name: &[u8], kind: EntryKind, size: u64, verdict: Verdict) {
         let name = name[..name.len().min(PATH_LEN_MAX)].into();
         let report = EntryReport { name, kind, size, fate: verdict.into() };
-        self.tell(Reply::Settled(Settled { entry, verdict: Some(verdict), report }));
+        self.end(Ended::Settled(Settled { entry, verdict: Some(verdict), report }));
     }
 
     fn tell(&self, reply: Reply) {
@@ -419,19 +436,23 @@ impl Assembly {
     }
 
     fn hand_on(&self, ready: Ready) {
+        self.end(Ended::Ready(ready));
+    }
+
+    fn end(&self, ended: Ended) {
         // The other side of this channel ends after this one; see `receiver`.
-        let _ = self.outputs.ready.blocking_send(ready);
+        let _ = self.outputs.ended.blocking_send(ended);
     }
 }
 
 impl Growing {
     fn new(offered: Offered, offer: &FileOffer<'_>, partial: Partial, content: Hashed) -> Self {
-        let FileOffer { size, mode, modified, .. } = *offer;
+        let FileOffer { size, mode, .. } = *offer;
         let (here, held) = match &content {
             Hashed::SoFar(hasher) => (hasher.len(), hasher.pieces().len()),
             Hashed::Whole(_) => (size, 0),
         };
-        Self { offered, left: size.saturating_sub(here), mode, modified, partial, content, held }
+        Self { offered, left: size.saturating_sub(here), mode, partial, content, held }
     }
 }
 

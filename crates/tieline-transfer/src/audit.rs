@@ -25,11 +25,16 @@
 //! the log can write all of it anew, or cut off its end, and the chain alone does not show that; a [`Mark`] does, one that was kept
 //! where he cannot write: at the other end of the line, or on paper.
 
+mod fate;
 mod octets;
 mod verify;
 
 pub use octets::EntryError;
 pub use verify::{Break, Fault, Verified, Verifier, verify};
+
+use std::fmt;
+
+use data_encoding::HEXLOWER;
 
 use crate::moment::Moment;
 use crate::protocol::HASH_LEN;
@@ -170,6 +175,13 @@ impl Direction {
 impl Mark {
     /// The place before the first link.
     pub const START: Self = Self { number: 0, hash: [0; HASH_LEN] };
+}
+
+impl fmt::Display for Mark {
+    /// Number and hash, as they are kept on paper.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.number, HEXLOWER.encode_display(&self.hash))
+    }
 }
 
 impl Chain {

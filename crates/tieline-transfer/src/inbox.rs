@@ -15,6 +15,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::folder::Folder;
 use crate::journal::{Journal, JournalError};
 use crate::path::{PARTIAL_FOLDER, RelativePath};
+use crate::receipt::LineKeys;
 use crate::stamp::Stamp;
 
 /// Transfers that may arrive at once; bounds threads, open files and memory.
@@ -28,6 +29,8 @@ pub struct Inbox {
     /// Its name in the journal.
     name: String,
     journal: Arc<Journal>,
+    /// With which it signs for what it has.
+    keys: Option<LineKeys>,
     next_partial: AtomicU64,
     running: AtomicU64,
     leftovers: u64,
@@ -112,7 +115,17 @@ impl Inbox {
         let has_unsynced = Mutex::new(disk.sync_all().is_err());
         let (next_partial, running) = (AtomicU64::new(0), AtomicU64::new(0));
         let (path, name) = (path.into(), name.into());
-        Ok(Self { disk, path, name, journal, next_partial, running, leftovers, has_unsynced })
+        Ok(Self { disk, path, name, journal, keys: None, next_partial, running, leftovers, has_unsynced })
+    }
+
+    /// Has it sign for what it receives, and take files from the other end of the line only.
+    #[must_use]
+    pub fn with_keys(self, keys: LineKeys) -> Self {
+        Self { keys: Some(keys), ..self }
+    }
+
+    pub(crate) fn keys(&self) -> Option<&LineKeys> {
+        self.keys.as_ref()
     }
 
     /// Where it was when it was opened; for people only.

@@ -6,11 +6,13 @@
 //!
 //! | part | remembers |
 //! |---|---|
+//! | [`accounts`] | receipts, the audit log, the signing keys |
 //! | [`incoming`] | files that are partly here, files that arrived |
 //! | [`outgoing`] | what is to be sent, what was delivered |
 //!
 //! Owned by one process at a time; its threads take turns.
 
+pub mod accounts;
 pub mod incoming;
 pub mod outgoing;
 
@@ -22,8 +24,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-/// The layout of the tables; another one is not touched.
-const LAYOUT: i64 = 1;
+/// The layout of the tables; a later one is not touched.
+const LAYOUT: i64 = 2;
+/// The layout without receipts and audit log.
+const LAYOUT_WITHOUT_ACCOUNTS: i64 = 1;
 
 /// The journal of one line.
 #[derive(Debug)]
@@ -98,6 +102,11 @@ impl Journal {
             0 => {
                 changes.execute_batch(incoming::TABLES)?;
                 changes.execute_batch(outgoing::TABLES)?;
+                changes.execute_batch(accounts::TABLES)?;
+                changes.pragma_update(None, "user_version", LAYOUT)?;
+            }
+            LAYOUT_WITHOUT_ACCOUNTS => {
+                changes.execute_batch(accounts::TABLES)?;
                 changes.pragma_update(None, "user_version", LAYOUT)?;
             }
             LAYOUT => {}
@@ -194,6 +203,20 @@ mod tests {
         drop(database);
         let error = Journal::open(&path).unwrap_err();
         assert!(matches!(error, JournalError::Layout { found: 7, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_journal_without_receipts_gets_room_for_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let database = Connection::open(&path).unwrap();
+        database.execute_batch(incoming::TABLES).unwrap();
+        database.execute_batch(outgoing::TABLES).unwrap();
+        database.pragma_update(None, "user_version", LAYOUT_WITHOUT_ACCOUNTS).unwrap();
+        drop(database);
+        for _ in 0..2 {
+            assert_eq!(Journal::open(&path).unwrap().kept_groups(0).unwrap(), []);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::content::{HASH_LEN, PIECE_LEN};
 use crate::outcome::Fate;
-use crate::protocol::{Verdict, Violation};
+use crate::protocol::{FileTime, Verdict, Violation};
 use crate::stamp::Stamp;
 
 #[derive(Debug)]
@@ -42,6 +42,7 @@ pub(crate) struct Version {
     pub(crate) stamp: Stamp,
     pub(crate) size: u64,
     pub(crate) hash: [u8; HASH_LEN],
+    pub(crate) modified: FileTime,
 }
 
 /// What a verdict changes.
@@ -133,12 +134,17 @@ impl Ledger {
         matches!(self.book().entries[entry], State::Settled { .. })
     }
 
-    /// Enters the receiver's word; returns what is new.
+    /// Enters the receiver's word; returns what is new. If it says that a file is there, only after `check` of what was sent.
     ///
     /// # Errors
     ///
-    /// `Verdict` if none was due, or if it confirms what was not sent to its end.
-    pub(crate) fn on_verdict(&self, entry: u64, verdict: Verdict) -> Result<Option<News>, Violation> {
+    /// `Verdict` if none was due, or if it confirms what was not sent to its end; what `check` says. Nothing is entered then.
+    pub(crate) fn on_verdict(
+        &self,
+        entry: u64,
+        verdict: Verdict,
+        check: impl FnOnce(&Version) -> Result<(), Violation>,
+    ) -> Result<Option<News>, Violation> {
         let mut book = self.book();
         let fate = Fate::from(verdict);
         let wrong = Violation::Verdict(entry);
@@ -148,7 +154,12 @@ impl Ledger {
             State::Asked { .. } | State::Offered if fate.is_delivered() => return Err(wrong),
             State::Asked { .. } => (fate, Some(News { fate, is_answer: true, version: None })),
             State::Offered => (fate, Some(News { fate, is_answer: false, version: None })),
-            State::Ended(version) => (fate, Some(News { fate, is_answer: false, version })),
+            State::Ended(version) => {
+                if let Some(version) = version.as_ref().filter(|_| fate.is_delivered()) {
+                    check(version)?;
+                }
+                (fate, Some(News { fate, is_answer: false, version }))
+            }
             State::Settled { verdict_may_come: true, .. } if fate.is_delivered() => return Err(wrong),
             State::Settled { fate: ours, verdict_may_come: true } => (ours, None),
             State::Waiting | State::Settled { verdict_may_come: false, .. } => return Err(wrong),
@@ -196,6 +207,15 @@ mod tests {
     const SIZE: u64 = 5 * PIECE_LEN + 1;
     const CHANGED: Fate = Fate::Failed(Fault::Source(SourceFault::Changed));
 
+    fn version() -> Version {
+        let modified = FileTime { seconds: 4, nanoseconds: 5 };
+        Version { stamp: Stamp::from_bytes([1; 16]), size: 3, hash: [2; HASH_LEN], modified }
+    }
+
+    fn unchecked(_: &Version) -> Result<(), Violation> {
+        Ok(())
+    }
+
     /// One entry brought into each state.
     fn book(state: &str) -> Ledger {
         let ledger = Ledger::new(1);
@@ -212,7 +232,7 @@ mod tests {
             "ended" => assert!(ledger.ended(0, None)),
             "settled" => {
                 assert!(ledger.ended(0, None));
-                ledger.on_verdict(0, YES).unwrap();
+                ledger.on_verdict(0, YES, unchecked).unwrap();
             }
             "given up" => assert!(ledger.give_up(0, CHANGED)),
             other => panic!("{other}"),
@@ -230,11 +250,11 @@ mod tests {
             ("settled", false, false),
             ("given up", false, true),
         ] {
-            assert_eq!(book(state).on_verdict(0, YES).is_ok(), yes, "{state} YES");
-            assert_eq!(book(state).on_verdict(0, NO).is_ok(), no, "{state} NO");
+            assert_eq!(book(state).on_verdict(0, YES, unchecked).is_ok(), yes, "{state} YES");
+            assert_eq!(book(state).on_verdict(0, NO, unchecked).is_ok(), no, "{state} NO");
         }
-        assert!(book("ended").on_verdict(1, YES).is_err());
-        assert!(book("ended").on_verdict(u64::MAX, YES).is_err());
+        assert!(book("ended").on_verdict(1, YES, unchecked).is_err());
+        assert!(book("ended").on_verdict(u64::MAX, YES, unchecked).is_err());
     }
 
     #[test]
@@ -261,32 +281,43 @@ mod tests {
 
     #[test]
     fn a_verdict_says_what_it_is_about() {
-        let version = Version { stamp: Stamp::from_bytes([1; 16]), size: 3, hash: [2; HASH_LEN] };
+        let version = version();
         let ledger = book("offered");
         assert!(ledger.ended(0, Some(version)));
         let fate = Fate::Delivered { copy: 1 };
         let news = News { fate, is_answer: false, version: Some(version) };
-        assert_eq!(ledger.on_verdict(0, YES), Ok(Some(news)));
+        assert_eq!(ledger.on_verdict(0, YES, unchecked), Ok(Some(news)));
         let news = News { fate: NO.into(), is_answer: true, version: None };
-        assert_eq!(book("asked").on_verdict(0, NO), Ok(Some(news)));
+        assert_eq!(book("asked").on_verdict(0, NO, unchecked), Ok(Some(news)));
+    }
+
+    #[test]
+    fn a_file_is_delivered_only_if_what_was_sent_stands_up_to_the_check() {
+        let ledger = book("offered");
+        assert!(ledger.ended(0, Some(version())));
+        let wrong = Violation::NoReceipt(0);
+        let refuse = |sent: &Version| if *sent == version() { Err(wrong) } else { Ok(()) };
+        assert_eq!(ledger.on_verdict(0, YES, refuse), Err(wrong));
+        assert_eq!(ledger.fates(), [Fate::Unconfirmed], "nothing was entered");
+        assert!(ledger.on_verdict(0, NO, refuse).is_ok(), "what is not there needs no check");
     }
 
     #[test]
     fn a_second_verdict_on_one_entry_is_refused() {
         for state in ["ended", "given up"] {
             let ledger = book(state);
-            ledger.on_verdict(0, NO).unwrap();
-            assert_eq!(ledger.on_verdict(0, NO), Err(Violation::Verdict(0)), "{state}");
+            ledger.on_verdict(0, NO, unchecked).unwrap();
+            assert_eq!(ledger.on_verdict(0, NO, unchecked), Err(Violation::Verdict(0)), "{state}");
         }
     }
 
     #[test]
     fn our_reason_stands_when_the_receiver_failed_at_the_same_time_and_the_other_way_round() {
         let ledger = book("given up");
-        assert_eq!(ledger.on_verdict(0, NO), Ok(None));
+        assert_eq!(ledger.on_verdict(0, NO, unchecked), Ok(None));
         assert_eq!(ledger.fates(), [CHANGED]);
         let ledger = book("offered");
-        ledger.on_verdict(0, NO).unwrap();
+        ledger.on_verdict(0, NO, unchecked).unwrap();
         assert!(!ledger.give_up(0, CHANGED));
         assert!(!ledger.ended(0, None));
         assert_eq!(ledger.fates(), [Fate::from(NO)]);

@@ -7,7 +7,7 @@
 //!
 //! - A file appears under its final name once, whole and with the content that was read (BLAKE3), or not at all. Nothing
 //!   is overwritten: another file of the name is kept beside it under a number.
-//! - "Delivered" is said of what survives a power cut, and of nothing else.
+//! - "Delivered" is said of what survives a power cut, and of nothing else; the receiving end signs for it, and both ends keep that.
 //! - A large file that is cut goes on where it was, after a restart of either end too; what was synced is not sent again, nor hashed again.
 //! - A file that changed while it was read is not delivered, and whatever is not delivered is reported by name with its reason.
 //! - The sender's words reach no path outside the inbox, nor the receiver's own files in it. The receiver's words cannot make the
@@ -21,18 +21,19 @@
 //! | [`content`], [`stamp`] | the hash of a file that comes in parts, and which version of it that is |
 //! | [`journal`] | what is remembered across cuts and restarts |
 //! | [`outbox`], [`schedule`], [`spool`] | what is to be sent, and when |
-//! | [`plan`], `source`, `reading`, `ledger`, [`sender`] | the sending end, from the first pass to the last verdict |
+//! | [`plan`], `source`, `reading`, `ledger`, `checking`, [`sender`] | the sending end, from the first pass to the last verdict |
 //! | [`disk`], [`folder`], `beneath` | what the receiving end asks of a disk, and the real one |
-//! | [`inbox`], `assembly`, `keeping`, `publish`, [`receiver`] | the receiving end, from the frame to the durable name |
+//! | [`inbox`], `assembly`, `keeping`, `publish`, `signing`, [`receiver`] | the receiving end, from the frame to the durable name |
 //! | [`outbox`] | which files of a watched folder are due to be sent |
 //! | [`schedule`] | how much of the line they may take, by the time of day |
 //! | [`delta`], [`compress`] | what need not be sent |
-//! | [`receipt`], [`audit`], [`export`], [`moment`], `fields` | what happened and who signed for it, kept for ever and shown to others |
+//! | [`receipt`], [`audit`], [`proof`], [`export`], [`moment`], `fields` | what happened and who signed for it, kept for ever and shown to others |
 //! | [`outcome`] | what became of it all |
 
 mod assembly;
 pub mod audit;
 mod beneath;
+mod checking;
 pub mod compress;
 pub mod content;
 pub mod delta;
@@ -50,6 +51,7 @@ pub mod outbox;
 pub mod outcome;
 pub mod path;
 pub mod plan;
+pub mod proof;
 pub mod protocol;
 mod publish;
 mod reading;
@@ -58,6 +60,7 @@ pub mod receipt;
 pub mod receiver;
 pub mod schedule;
 pub mod sender;
+mod signing;
 mod source;
 pub mod spool;
 pub mod stamp;

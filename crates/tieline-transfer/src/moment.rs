@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::protocol::FileTime;
+
 const NANOSECONDS_PER_SECOND: u32 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 /// The first second of the year 0000 and the last one of 9999: RFC 3339 has no others.
@@ -23,6 +25,19 @@ impl Moment {
     #[must_use]
     pub const fn new(seconds: i64, nanoseconds: u32) -> Option<Self> {
         if nanoseconds < NANOSECONDS_PER_SECOND { Some(Self { seconds, nanoseconds }) } else { None }
+    }
+
+    /// Reads a date as `2026-11-28`, and returns its first moment in UTC; none if it is no date.
+    #[must_use]
+    pub fn of_date(text: &str) -> Option<Self> {
+        let [year, month, day] = text.split('-').collect::<Vec<_>>().try_into().ok()?;
+        let number = |text: &str, len| {
+            let is_number = text.len() == len && text.bytes().all(|octet| octet.is_ascii_digit());
+            text.parse().ok().filter(|_: &i64| is_number)
+        };
+        let date = (number(year, 4)?, number(month, 2)?, number(day, 2)?);
+        let days = days_before(date);
+        (civil_date(days) == date).then_some(Self { seconds: days * SECONDS_PER_DAY, nanoseconds: 0 })
     }
 
     /// The whole seconds since 1970.
@@ -54,6 +69,12 @@ impl From<SystemTime> for Moment {
                 }
             }
         }
+    }
+}
+
+impl From<FileTime> for Moment {
+    fn from(time: FileTime) -> Self {
+        Self { seconds: time.seconds, nanoseconds: time.nanoseconds.min(NANOSECONDS_PER_SECOND - 1) }
     }
 }
 
@@ -89,6 +110,17 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
     (400 * era + year_of_era + i64::from(month <= 2), month, day)
 }
 
+/// The reverse of [`civil_date`], for dates that there are. Source: the same, `days_from_civil`.
+fn days_before((year, month, day): (i64, i64, i64)) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -104,6 +136,7 @@ mod tests {
             for (month, len) in (1..).zip([31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {
                 for day in 1..=len {
                     assert_eq!(civil_date(days), (year, month, day));
+                    assert_eq!(days_before((year, month, day)), days);
                     days += 1;
                 }
             }
@@ -126,6 +159,26 @@ mod tests {
             (i64::MIN, 0, "1970-01-01T00:00:00Z-9223372036854775808s+0ns"),
         ] {
             assert_eq!(Moment::new(seconds, nanoseconds).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn dates_are_read_and_what_is_none_is_not() {
+        let shown = |text| Moment::of_date(text).map(|moment| moment.to_string());
+        assert_eq!(shown("2026-11-28").as_deref(), Some("2026-11-28T00:00:00.000000000Z"));
+        assert_eq!(shown("2000-02-29").as_deref(), Some("2000-02-29T00:00:00.000000000Z"));
+        for text in [
+            "",
+            "2026",
+            "2026-11-31",
+            "1900-02-29",
+            "2026-13-01",
+            "2026-00-10",
+            "26-11-28",
+            "2026-11-2x",
+            "+026-11-28",
+        ] {
+            assert_eq!(shown(text), None, "{text}");
         }
     }
 

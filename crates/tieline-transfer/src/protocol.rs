@@ -15,11 +15,14 @@
 //! | 0x07 | sender | end | |
 //! | 0x08 | sender | ask | as file: from where is its data wanted? |
 //! | 0x09 | sender | body | entry (8), from (8): the file that was asked about is open, its data from there on follows |
+//! | 0x0a | sender | identify | transfer (16), key (32): asks for receipts, right after the hello |
 //! | 0x41 | receiver | welcome | version (2) |
 //! | 0x42 | receiver | verdict | entry (8), what (1), code (2), detail (8) |
 //! | 0x43 | receiver | done | |
 //! | 0x44 | receiver | stop | code (2), detail (8) |
 //! | 0x45 | receiver | go | entry (8), from (8): what is before that is here |
+//! | 0x46 | receiver | receipt | the octets of a [`Group`](crate::receipt::Group) |
+//! | 0x47 | receiver | identify | key (32): the answer to the sender's |
 //!
 //! Nothing waits for an answer but large files. The hello comes first; the sender streams entries, numbered upwards below the announced
 //! count, each small file followed by its data and its end. About a large one it asks first: a part of it may be at the receiving end from
@@ -30,10 +33,16 @@
 //! Verdicts come back when they are true, in any order, one for every entry that was not abandoned. A verdict "delivered" means: the
 //! octets are verified, and they and their name survive a power cut. After the sender's end and the last verdict the receiver says done.
 //!
-//! Growth: octets behind the known fields of a body are ignored (but data has none). A kind of 0x80 or above that is not known is
+//! A sender that identifies itself names the transfer and the key that receipts for it are to be made out to. A receiver that signs
+//! answers with its own key, and from then on sends each group of receipts before the verdicts that it is about: a verdict "delivered"
+//! or "already there" on a file has a receipt before it, and all verdicts that a group is about come before the next group. Both keys
+//! are as authentic as the stream. An end that knows the other's key takes no other, and no verdict without a receipt.
+//!
+//! Growth: octets behind the known fields of a body are ignored (but data and receipts have none). A kind of 0x80 or above that is not known is
 //! ignored too, any other unknown kind is a violation: the version in the hello is what allows new ones.
 
 use crate::reason::{Obstacle, StopReason};
+use crate::receipt::{GroupError, KeyChanged, TransferId, VerifyError, VerifyingKey, WeakKey};
 use crate::stamp::Stamp;
 
 mod octets;
@@ -115,6 +124,35 @@ pub enum Violation {
     /// Done, though verdicts are missing.
     #[error("done, though {0} verdicts are missing")]
     DoneTooEarly(u64),
+    /// A key that proves nothing, or another one than the peer is known to have.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
+    /// Octets that are no receipts.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// Receipts that prove nothing.
+    #[error(transparent)]
+    Unproved(#[from] VerifyError),
+    /// Receipts for somebody else.
+    #[error("receipts that are made out to {0}, who is not this end")]
+    OtherSender(VerifyingKey),
+    /// A receipt that does not fit what was sent, or has no verdict.
+    #[error("a receipt for entry {0} that does not fit what was sent and what is said of it")]
+    Receipt(u64),
+    /// A verdict that needs a receipt and has none.
+    #[error("entry {0} is said to be delivered, without a receipt")]
+    NoReceipt(u64),
+}
+
+/// What is wrong with a key that the peer shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFault {
+    /// It proves nothing.
+    #[error(transparent)]
+    Weak(#[from] WeakKey),
+    /// It is another one than before.
+    #[error(transparent)]
+    Changed(#[from] KeyChanged),
 }
 
 impl Violation {
@@ -135,6 +173,12 @@ impl Violation {
             Self::DoneTooEarly(_) => 11,
             Self::TooManyAsked => 12,
             Self::Answer { .. } => 13,
+            Self::Key(_) => 14,
+            Self::Group(_) => 15,
+            Self::Unproved(_) => 16,
+            Self::OtherSender(_) => 17,
+            Self::Receipt(_) => 18,
+            Self::NoReceipt(_) => 19,
         }
     }
 }
@@ -221,6 +265,13 @@ pub enum SenderMessage<'a> {
         /// Where the data begins: as the receiver said.
         from: u64,
     },
+    /// Asks for receipts.
+    Identify {
+        /// The name of the transfer.
+        transfer: TransferId,
+        /// Whom they are to be made out to.
+        key: VerifyingKey,
+    },
     /// An ignorable kind of a later version.
     Unknown(u8),
 }
@@ -248,7 +299,7 @@ pub enum Verdict {
 
 /// A message of the receiving end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReceiverMessage {
+pub enum ReceiverMessage<'a> {
     /// Send.
     Welcome {
         /// The version spoken from here on.
@@ -272,6 +323,13 @@ pub enum ReceiverMessage {
     },
     /// The receiver ends the transfer; entries without a verdict are not delivered.
     Stop(StopReason),
+    /// Receipts for entries whose verdicts follow: the octets of a [`Group`](crate::receipt::Group).
+    Receipt(&'a [u8]),
+    /// There will be receipts.
+    Identify {
+        /// Who signs them.
+        key: VerifyingKey,
+    },
     /// An ignorable kind of a later version.
     Unknown(u8),
 }

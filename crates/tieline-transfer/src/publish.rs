@@ -11,9 +11,11 @@ use rustix::io::Errno;
 
 use crate::disk::{Disk, DiskFolder, FolderId};
 use crate::inbox::{Inbox, Partial, journal_errno};
+use crate::journal::JournalError;
+use crate::journal::accounts::Accounts;
 use crate::journal::incoming::ArrivedFile;
 use crate::path::{COPIES_MAX, RelativePath, copy_name};
-use crate::protocol::{HASH_LEN, Verdict};
+use crate::protocol::{FileTime, HASH_LEN, Verdict};
 use crate::reason::Obstacle;
 use crate::stamp::Stamp;
 
@@ -39,8 +41,8 @@ pub(crate) struct Ready {
 /// What is to appear under that name.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// A verified file, which version it is, its size and its BLAKE3 hash.
-    File { partial: Partial, stamp: Stamp, size: u64, hash: [u8; HASH_LEN] },
+    /// A verified file, which version it is, its size, its BLAKE3 hash, and when it was modified.
+    File { partial: Partial, stamp: Stamp, size: u64, hash: [u8; HASH_LEN], modified: FileTime },
     /// A file that is there already, under the name with this copy number or one that is not known; `is_likely`: if it is as the journal
     /// has it, among the partial files under the number `partial` or among those that arrived.
     Claim {
@@ -48,6 +50,7 @@ pub(crate) enum Content {
         stamp: Stamp,
         size: u64,
         hash: [u8; HASH_LEN],
+        modified: FileTime,
         copy: Option<u32>,
         is_likely: bool,
     },
@@ -55,7 +58,8 @@ pub(crate) enum Content {
     Folder { mode: Mode },
 }
 
-/// Publishes a group and returns the verdict on each, in order, when all of it is durable.
+/// Publishes a group and returns the verdict on each, in order, when all of it is durable. The journal is to be told next, by
+/// [`note_arrived`].
 pub(crate) fn publish_group(inbox: &Inbox, group: &mut [Ready]) -> Vec<Verdict> {
     let mut changed = Changed::default();
     let synced = sync_data(inbox.disk(), group);
@@ -78,7 +82,6 @@ pub(crate) fn publish_group(inbox: &Inbox, group: &mut [Ready]) -> Vec<Verdict> 
             }
         }
     }
-    note_arrived(inbox, group, &verdicts);
     verdicts
 }
 
@@ -116,11 +119,17 @@ fn note_whole(inbox: &Inbox, group: &[Ready], mut synced: Vec<Result<(), Errno>>
     synced
 }
 
-/// Tells the journal what arrived, and what is not there any more. A journal that does not hear of it costs a look at the file later.
-fn note_arrived(inbox: &Inbox, group: &[Ready], verdicts: &[Verdict]) {
+/// Tells the journal what arrived, what is not there any more, and what is to be kept with that. What it does not hear of is not to be
+/// called delivered.
+pub(crate) fn note_arrived(
+    inbox: &Inbox,
+    group: &[Ready],
+    verdicts: &[Verdict],
+    accounts: &Accounts,
+) -> Result<(), JournalError> {
     let arrived = group.iter().zip(verdicts).filter_map(|(ready, verdict)| {
         let (id, stamp, size, hash) = match &ready.content {
-            Content::File { partial, stamp, size, hash } => (partial.id(), *stamp, *size, *hash),
+            Content::File { partial, stamp, size, hash, .. } => (partial.id(), *stamp, *size, *hash),
             Content::Claim { partial, stamp, size, hash, .. } => (*partial, *stamp, *size, *hash),
             Content::Folder { .. } => return None,
         };
@@ -131,16 +140,16 @@ fn note_arrived(inbox: &Inbox, group: &[Ready], verdicts: &[Verdict]) {
         (Content::Claim { .. }, Verdict::Failed(_)) => Some(&ready.path),
         _ => None,
     });
-    let mut noted = inbox.journal().arrive(inbox.name(), arrived, gone);
+    inbox.journal().arrive(inbox.name(), arrived, gone, accounts)?;
     for (ready, verdict) in group.iter().zip(verdicts) {
         // Else it would be asked for by its name for ever.
-        if let (Content::Claim { partial: Some(id), .. }, Verdict::Failed(_)) = (&ready.content, verdict) {
-            noted = noted.and(inbox.journal().forget_partial(*id));
+        if let (Content::Claim { partial: Some(id), .. }, Verdict::Failed(_)) = (&ready.content, verdict)
+            && let Err(error) = inbox.journal().forget_partial(*id)
+        {
+            tracing::warn!(%error, "a partial file that is gone is not forgotten");
         }
     }
-    if let Err(error) = noted {
-        tracing::warn!(%error, "what arrived is not remembered");
-    }
+    Ok(())
 }
 
 /// Creates `path` and makes it durable.
@@ -337,7 +346,9 @@ mod tests {
         let path = RelativePath::parse(path.as_bytes()).unwrap();
         let (size, hash) = (content.len() as u64, *blake3::hash(content).as_bytes());
         let stamp = Stamp::from_bytes([0; 16]);
-        Ready { entry: 0, offered: path.clone(), path, content: Content::File { partial, stamp, size, hash } }
+        let modified = FileTime { seconds: 0, nanoseconds: 0 };
+        let content = Content::File { partial, stamp, size, hash, modified };
+        Ready { entry: 0, offered: path.clone(), path, content }
     }
 
     #[test]
@@ -381,7 +392,9 @@ mod tests {
                 let stamp = Stamp::from_bytes([0; 16]);
                 let partial = Partial::begin(&admission, &path, stamp, 1).unwrap();
                 partial.file.write_all_at(b"x", 0).unwrap();
-                let content = Content::File { partial, stamp, size: 1, hash: *blake3::hash(b"x").as_bytes() };
+                let (hash, modified) =
+                    (*blake3::hash(b"x").as_bytes(), FileTime { seconds: 0, nanoseconds: 0 });
+                let content = Content::File { partial, stamp, size: 1, hash, modified };
                 Ready { entry: 0, offered: path.clone(), path, content }
             })
             .collect();

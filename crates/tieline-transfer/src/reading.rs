@@ -15,7 +15,7 @@ use crate::outcome::{Fate, Fault};
 use crate::path::RelativePath;
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
 use crate::protocol::{ASKED_MAX, DATA, DATA_LEN_MAX, FileOffer, FolderOffer, SenderMessage, frame};
-use crate::sender::Job;
+use crate::sender::{Job, Settled};
 use crate::source::{Source, SourceFault};
 use crate::stamp::Stamp;
 
@@ -58,10 +58,11 @@ pub(crate) fn read_all(
     job: &Job,
     blocks: mpsc::Sender<Block>,
     answers: mpsc::Receiver<Answer>,
+    settled: mpsc::Sender<Settled>,
 ) -> Result<(), Closed> {
     let out = Blocks { blocks, block: Block::default() };
     let roots = Roots { plan: &job.plan, open: None };
-    Reading { job, out, roots, answers, asked: BTreeMap::new() }.run()
+    Reading { job, out, roots, answers, settled, asked: BTreeMap::new() }.run()
 }
 
 struct Reading<'j> {
@@ -69,6 +70,7 @@ struct Reading<'j> {
     out: Blocks,
     roots: Roots<'j>,
     answers: mpsc::Receiver<Answer>,
+    settled: mpsc::Sender<Settled>,
     /// Which version each file had when it was asked about.
     asked: BTreeMap<usize, Stamp>,
 }
@@ -104,7 +106,7 @@ impl<'j> Reading<'j> {
         let source = match self.source(index) {
             Ok(source) => source,
             Err(fault) => {
-                give_up(self.job, index, fault);
+                self.give_up(index, fault);
                 return Ok(());
             }
         };
@@ -196,17 +198,26 @@ impl<'j> Reading<'j> {
             }
             hashing.tell(job);
         }
-        let (stamp, size, hash) = (source.stamp, source.size, hashing.hasher.finalize());
+        let (stamp, size, modified) = (source.stamp, source.size, source.modified);
+        let hash = hashing.hasher.finalize();
         if let Err(fault) = source.check_unchanged() {
             return self.abandon(index, fault);
         }
-        job.ledger.ended(index, Some(Version { stamp, size, hash }));
+        job.ledger.ended(index, Some(Version { stamp, size, hash, modified }));
         self.out.put(SenderMessage::FileEnd { hash })
     }
 
     fn abandon(&mut self, index: usize, fault: SourceFault) -> Result<(), Closed> {
-        give_up(self.job, index, fault);
+        self.give_up(index, fault);
         self.out.put(SenderMessage::Abandon { code: fault.abandon_code() })
+    }
+
+    fn give_up(&self, index: usize, fault: SourceFault) {
+        let fate = Fate::Failed(Fault::Source(fault));
+        if self.job.ledger.give_up(index, fate) {
+            // The recording thread ends after this one.
+            let _ = self.settled.blocking_send(Settled { index, fate, version: None, receipt: None });
+        }
     }
 
     fn source(&mut self, index: usize) -> Result<Source<'j>, SourceFault> {
@@ -271,13 +282,6 @@ impl Roots<'_> {
                 Ok(folder)
             }
         }
-    }
-}
-
-fn give_up(job: &Job, index: usize, fault: SourceFault) {
-    let fate = Fate::Failed(Fault::Source(fault));
-    if job.ledger.give_up(index, fate) {
-        job.progress.settled(&job.report(index, fate));
     }
 }
 

@@ -13,7 +13,7 @@
 //! | 65: modified, seconds since 1970 (8, signed) | 73: nanoseconds (4) | 77: delivered, seconds (8, signed) | 85: nanoseconds (4) |
 //! | 89: path length, 1 to 4,096 (2) | 91: path as offered | then: length of the final name, 0 to 4,096 (2) | final name |
 //!
-//! A final name that is the path as offered is not written again: its length is 0.
+//! The final name is below the inbox, or the folder of it, that the transfer is for. One that is the path as offered is not written again: its length is 0.
 //!
 //! The signature is Ed25519 (RFC 8032) by the receiver's key over all octets before it. They begin with words that nothing else of
 //! tieline begins with, so a signature over a group is never one over something else. `openssl pkeyutl -verify -rawin` checks it
@@ -23,14 +23,17 @@
 //! receiver said. Who holds the key is not in it: the two ends tell each other their keys over the sealed line, and note them.
 
 mod key;
+mod line_keys;
 mod octets;
 
 use std::fmt;
+use std::io;
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use data_encoding::HEXLOWER;
 
-pub use key::{KEY_LEN, SigningKey, VerifyingKey, WeakKey};
+pub use key::{KEY_LEN, KeyTextError, SigningKey, VerifyingKey, WeakKey};
+pub use line_keys::{KeyChanged, LineKeys};
 
 use crate::moment::Moment;
 use crate::protocol::HASH_LEN;
@@ -82,7 +85,7 @@ pub struct Record {
     pub delivered: Moment,
     /// Its path as offered, 1 to [`NAME_LEN_MAX`] octets. Not fit for a terminal, see [`crate::Escaped`].
     pub path: Box<[u8]>,
-    /// The path under which the receiver has it, 1 to [`NAME_LEN_MAX`] octets.
+    /// The path under which the receiver has it, below what the transfer is for; 1 to [`NAME_LEN_MAX`] octets.
     pub final_name: Box<[u8]>,
 }
 
@@ -163,6 +166,17 @@ pub enum VerifyError {
 impl TransferId {
     /// Octets of it.
     pub const LEN: usize = 16;
+
+    /// A name that no other transfer has.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no random numbers.
+    pub fn random() -> io::Result<Self> {
+        let mut octets = [0; Self::LEN];
+        aws_lc_rs::rand::fill(&mut octets).map_err(io::Error::other)?;
+        Ok(Self(octets))
+    }
 }
 
 impl SigningKey {
@@ -180,6 +194,14 @@ impl SigningKey {
         let mut group = Group { receiver: self.public(), sender, records, signature: [0; SIGNATURE_LEN] };
         group.signature = self.sign_octets(&group.signed_octets());
         Ok(group)
+    }
+}
+
+impl Record {
+    /// Octets that it has in a group, at most.
+    #[must_use]
+    pub fn len_max(&self) -> usize {
+        RECORD_LEN_MIN + self.path.len() + self.final_name.len()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                                   ┌─▶ [holds] ─▶ keep
-//!  stream ─▶ read ─▶ [frames] ─▶ assemble ─▶ [ready] ─▶ publish
+//!  stream ─▶ read ─▶ [frames] ─▶ assemble ─▶ [ended] ─▶ publish, sign, log
 //!                                   │                      │
 //!  stream ◀─ answer ◀── [replies] ◀─┴──────────────────────┘
 //! ```
@@ -14,22 +14,26 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::assembly::{Assembly, Outputs, Reply, Settled};
+use crate::assembly::{Assembly, Ended, Outputs, Reply, Settled};
 use crate::frame::{self, FrameError};
-use crate::inbox::{Admission, Inbox};
+use crate::inbox::{Admission, Inbox, journal_errno};
 use crate::keeping::{HOLDS_MAX, keep};
-use crate::outcome::{EntryKind, EntryReport, Progress, Totals};
+use crate::moment::Moment;
+use crate::outcome::{Fate, Progress, Totals};
 use crate::path::RelativePath;
 use crate::protocol::{
-    DATA_LEN_MAX, ENTRIES_MAX, Hello, ReceiverMessage, SenderMessage, VERSION, Violation, is_end,
+    DATA_LEN_MAX, ENTRIES_MAX, Hello, KeyFault, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation,
+    is_end,
 };
-use crate::publish::{Content, GROUP_MAX, Ready, publish_folder, publish_group};
+use crate::publish::{GROUP_MAX, note_arrived, publish_folder, publish_group};
 use crate::reason::StopReason;
+use crate::signing::Signing;
 
 /// Frames between stream and disk: at most 2 MiB.
 const FRAMES_MAX: usize = 32;
@@ -121,19 +125,23 @@ where
     progress.started(accepted.hello.entries, accepted.hello.bytes);
 
     let (frames, frames_out) = mpsc::channel(FRAMES_MAX);
-    let (ready, ready_out) = mpsc::channel(GROUP_MAX);
+    let (ended, ended_out) = mpsc::channel(GROUP_MAX);
     let (replies, replies_out) = mpsc::channel(REPLIES_MAX);
     let (holds, holds_out) = mpsc::channel(HOLDS_MAX);
     let Accepted { hello, admission, folder } = accepted;
-    let outputs = Outputs { ready, replies: replies.clone(), holds };
+    let signing = Arc::new(Signing::new(inbox.keys().cloned()));
+    let outputs = Outputs { ended, replies: replies.clone(), holds };
     let assembly =
         Assembly::new(Arc::clone(&admission), folder, hello.entries, outputs, Arc::clone(&progress));
-    let assembling = spawn_blocking(move || assemble(frames_out, assembly));
+    let assembling = {
+        let (signing, replies) = (Arc::clone(&signing), replies.clone());
+        spawn_blocking(move || assemble(frames_out, assembly, &signing, replies))
+    };
     let keeping = {
         let admission = Arc::clone(&admission);
         spawn_blocking(move || keep(&admission, holds_out))
     };
-    let publishing = spawn_blocking(move || publish(&admission, ready_out, &replies));
+    let publishing = spawn_blocking(move || publish(&admission, ended_out, &signing, &replies));
     let broken = Notify::new();
     let reading = async {
         tokio::select! {
@@ -224,10 +232,28 @@ async fn read_frames<R: AsyncRead + Unpin>(
 }
 
 /// Returns whether the sender came to its end.
-fn assemble(mut frames: mpsc::Receiver<Vec<u8>>, mut assembly: Assembly) -> Result<bool, Violation> {
+fn assemble(
+    mut frames: mpsc::Receiver<Vec<u8>>,
+    mut assembly: Assembly,
+    signing: &Signing,
+    replies: mpsc::Sender<Reply>,
+) -> Result<bool, Violation> {
+    let mut is_first = true;
     while let Some(frame) = frames.blocking_recv() {
         if assembly.is_alone() {
             break;
+        }
+        if std::mem::replace(&mut is_first, false)
+            && let SenderMessage::Identify { transfer, key } = SenderMessage::parse(&frame)?
+        {
+            if let Some(keys) = signing.keys() {
+                keys.learn(key).map_err(KeyFault::from)?;
+            }
+            if let Some(own) = signing.begin(transfer, key) {
+                // Nobody listens any more when the transfer was cut.
+                let _ = replies.blocking_send(Reply::Identify(own));
+            }
+            continue;
         }
         if assembly.handle_frame(&frame)? {
             return Ok(true);
@@ -237,21 +263,49 @@ fn assemble(mut frames: mpsc::Receiver<Vec<u8>>, mut assembly: Assembly) -> Resu
     Ok(false)
 }
 
-/// Publishes what is ready in groups as large as they gathered.
-fn publish(inbox: &Inbox, mut ready: mpsc::Receiver<Ready>, replies: &mpsc::Sender<Reply>) {
-    let mut group = Vec::with_capacity(GROUP_MAX);
-    while ready.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
-        let verdicts = publish_group(inbox, &mut group);
-        for (ready, verdict) in group.drain(..).zip(verdicts) {
-            let (kind, size) = match ready.content {
-                Content::File { size, .. } | Content::Claim { size, .. } => (EntryKind::File, size),
-                Content::Folder { .. } => (EntryKind::Folder, 0),
-            };
-            let name = ready.offered.as_bytes().into();
-            let report = EntryReport { name, kind, size, fate: verdict.into() };
-            // Whole files are kept also when the sender has gone and cannot be told.
-            let settled = Settled { entry: ready.entry, verdict: Some(verdict), report };
-            let _ = replies.blocking_send(Reply::Settled(settled));
+/// Publishes what is ready in groups as large as they gathered, signs for it, and logs it with what gets no name.
+fn publish(
+    inbox: &Inbox,
+    mut ended: mpsc::Receiver<Ended>,
+    signing: &Signing,
+    replies: &mpsc::Sender<Reply>,
+) {
+    let mut batch = Vec::with_capacity(GROUP_MAX);
+    while ended.blocking_recv_many(&mut batch, GROUP_MAX) > 0 {
+        let (mut group, mut settled) = (Vec::new(), Vec::new());
+        for ended in batch.drain(..) {
+            match ended {
+                Ended::Ready(ready) => group.push(ready),
+                Ended::Settled(one) => settled.push(one),
+            }
+        }
+        let mut verdicts = publish_group(inbox, &mut group);
+        let now = Moment::from(SystemTime::now());
+        let mut accounts = signing.account(&group, &verdicts, now);
+        let log = |one: &Settled| signing.entry(one.entry, &one.report, None, now);
+        accounts.entries.extend(settled.iter().filter_map(log));
+        if let Err(error) = note_arrived(inbox, &group, &verdicts, &accounts) {
+            tracing::error!(%error, "what arrived cannot be remembered, and is not called delivered");
+            accounts.groups.clear();
+            let errno = journal_errno(error);
+            for verdict in verdicts.iter_mut().filter(|verdict| Fate::from(**verdict).is_delivered()) {
+                *verdict = Verdict::Failed(errno.into());
+            }
+        }
+        // Whole files are kept also when the sender has gone and cannot be told.
+        let mut groups = accounts.groups.into_iter().peekable();
+        for (ready, verdict) in group.into_iter().zip(verdicts) {
+            if let Some(receipts) = groups.next_if(|group| group.records()[0].entry == ready.entry) {
+                let _ = replies.blocking_send(Reply::Receipt(receipts));
+            }
+            let report = ready.report(verdict);
+            settled.push(Settled { entry: ready.entry, verdict: Some(verdict), report });
+            for one in settled.drain(..) {
+                let _ = replies.blocking_send(Reply::Settled(one));
+            }
+        }
+        for one in settled {
+            let _ = replies.blocking_send(Reply::Settled(one));
         }
     }
 }
@@ -272,6 +326,12 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
             for reply in batch.drain(..) {
                 match reply {
                     Reply::Go { entry, from } => ReceiverMessage::Go { entry, from }.emit(&mut out),
+                    Reply::Identify(key) => ReceiverMessage::Identify { key }.emit(&mut out),
+                    Reply::Receipt(group) => {
+                        let mut octets = Vec::new();
+                        group.emit(&mut octets);
+                        ReceiverMessage::Receipt(&octets).emit(&mut out);
+                    }
                     Reply::Settled(Settled { entry, verdict, report }) => {
                         self.totals.count(report.kind, report.size, &report.fate);
                         self.progress.settled(&report);
@@ -292,7 +352,7 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
         result
     }
 
-    async fn finish(&mut self, last: Option<ReceiverMessage>) -> io::Result<()> {
+    async fn finish(&mut self, last: Option<ReceiverMessage<'_>>) -> io::Result<()> {
         if let Some(last) = last {
             write(&mut self.writer, last).await?;
         }
@@ -300,7 +360,7 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(writer: &mut W, message: ReceiverMessage) -> io::Result<()> {
+async fn write<W: AsyncWrite + Unpin>(writer: &mut W, message: ReceiverMessage<'_>) -> io::Result<()> {
     let mut out = Vec::new();
     message.emit(&mut out);
     write_out(writer, &out).await

@@ -14,7 +14,7 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
@@ -22,15 +22,22 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use crate::audit::{Direction, Entry as LogEntry};
+use crate::checking::Checking;
 use crate::frame::{self, FrameError};
 use crate::journal::Journal;
+use crate::journal::accounts::Accounts;
 use crate::journal::outgoing::DeliveredFile;
 use crate::ledger::{Ledger, News, Version};
+use crate::moment::Moment;
 use crate::outcome::{EntryKind, EntryReport, Fate, Progress, Totals};
 use crate::plan::{Entry, Plan, PlannedKind};
-use crate::protocol::{ASKED_MAX, Hello, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation};
+use crate::protocol::{
+    ASKED_MAX, HASH_LEN, Hello, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation,
+};
 use crate::reading::{Answer, Block, read_all};
 use crate::reason::StopReason;
+use crate::receipt::{Group, LineKeys, TransferId};
 
 /// Blocks between disk and stream: at most 1 MiB.
 const BLOCKS_MAX: usize = 8;
@@ -98,6 +105,10 @@ pub struct Order {
     pub journal: Arc<Journal>,
     /// The name in the journal of the outbox that the files are in.
     pub outbox: String,
+    /// The name of this transfer.
+    pub transfer: TransferId,
+    /// To whom receipts are to be made out, and by whom.
+    pub keys: LineKeys,
 }
 
 /// Sends what is ordered over `stream`, and returns when the receiver has said what became of each of it.
@@ -113,26 +124,29 @@ pub async fn send<S>(stream: S, order: Order, progress: Arc<dyn Progress>) -> Re
 where
     S: AsyncRead + AsyncWrite,
 {
-    let Order { plan, journal, outbox } = order;
+    let Order { plan, journal, outbox, transfer, keys } = order;
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = BufReader::new(reader);
     progress.started(plan.entries.len() as u64, plan.bytes());
 
-    let job = Arc::new(Job { ledger: Ledger::new(plan.entries.len()), plan, journal, outbox, progress });
+    let job =
+        Arc::new(Job { ledger: Ledger::new(plan.entries.len()), plan, journal, outbox, transfer, progress });
+    let identity = SenderMessage::Identify { transfer, key: keys.own() };
     let (blocks, blocks_out) = mpsc::channel(BLOCKS_MAX);
     let (answers, answers_out) = mpsc::channel(ASKED_MAX);
     let (settled, settled_out) = mpsc::channel(SETTLED_MAX);
     let reading = {
-        let job = Arc::clone(&job);
+        let (job, settled) = (Arc::clone(&job), settled.clone());
         // If nobody takes the blocks any more, whoever stopped knows why.
-        spawn_blocking(move || drop(read_all(&job, blocks, answers_out)))
+        spawn_blocking(move || drop(read_all(&job, blocks, answers_out, settled)))
     };
     let recording = {
         let job = Arc::clone(&job);
         spawn_blocking(move || record(&job, settled_out))
     };
-    let listener = Listener { job: &job, answers, settled, is_welcome: false };
-    let (is_welcome, talked) = talk(&mut reader, &mut writer, blocks_out, listener).await;
+    let checking = Checking::new(keys, transfer);
+    let listener = Listener { job: &job, answers, settled, checking, is_welcome: false };
+    let (is_welcome, talked) = talk(&mut reader, &mut writer, identity, blocks_out, listener).await;
     for thread in [reading, recording] {
         if let Err(error) = thread.await {
             match error.try_into_panic() {
@@ -158,6 +172,7 @@ pub(crate) struct Job {
     pub(crate) ledger: Ledger,
     pub(crate) journal: Arc<Journal>,
     outbox: String,
+    transfer: TransferId,
     pub(crate) progress: Arc<dyn Progress>,
 }
 
@@ -190,6 +205,7 @@ impl Job {
 async fn talk<R, W>(
     reader: &mut R,
     writer: &mut W,
+    identity: SenderMessage<'_>,
     blocks: mpsc::Receiver<Block>,
     mut listener: Listener<'_>,
 ) -> (bool, Result<(), SendError>)
@@ -199,7 +215,7 @@ where
 {
     let job = listener.job;
     let talked = {
-        let mut writing = pin!(write_all(writer, blocks, job));
+        let mut writing = pin!(write_all(writer, identity, blocks, job));
         let mut listening = pin!(listener.run(reader));
         let written = tokio::select! {
             heard = &mut listening => Err(heard),
@@ -219,15 +235,17 @@ where
     (listener.is_welcome, talked)
 }
 
-/// Says hello, and goes on without waiting for an answer.
+/// Says hello and who this is, and goes on without waiting for an answer.
 async fn write_all<W: AsyncWrite + Unpin>(
     writer: &mut W,
+    identity: SenderMessage<'_>,
     blocks: mpsc::Receiver<Block>,
     job: &Job,
 ) -> io::Result<()> {
     let mut hello = Vec::new();
     let (entries, bytes) = (job.plan.entries.len() as u64, job.plan.bytes());
     SenderMessage::Hello(Hello { oldest: VERSION, newest: VERSION, entries, bytes }).emit(&mut hello);
+    identity.emit(&mut hello);
     writer.write_all(&hello).await?;
     write_blocks(writer, blocks, &*job.progress).await
 }
@@ -254,21 +272,27 @@ struct Listener<'j> {
     job: &'j Job,
     answers: mpsc::Sender<Answer>,
     settled: mpsc::Sender<Settled>,
+    checking: Checking,
     is_welcome: bool,
 }
 
-/// An entry of which the receiver has said what became of it.
-struct Settled {
-    index: usize,
-    fate: Fate,
-    version: Option<Version>,
+/// An entry of which it is known what became of it.
+pub(crate) struct Settled {
+    pub(crate) index: usize,
+    pub(crate) fate: Fate,
+    /// What was sent, of a file that was sent to its end.
+    pub(crate) version: Option<Version>,
+    /// The group with the receipt for it.
+    pub(crate) receipt: Option<Arc<Group>>,
 }
 
 impl Listener<'_> {
     /// Enters every word until the receiver is done.
     async fn run<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> Result<(), SendError> {
         loop {
-            match ReceiverMessage::parse(&frame::read(reader).await?)? {
+            let frame = frame::read(reader).await?;
+            let message = ReceiverMessage::parse(&frame)?;
+            match message {
                 ReceiverMessage::Unknown(kind) => {
                     tracing::debug!(kind, "a message of a later version is ignored");
                 }
@@ -281,25 +305,46 @@ impl Listener<'_> {
                     let index = self.job.ledger.on_go(entry, from)?;
                     self.answer(Answer::Go { index, from }).await;
                 }
-                ReceiverMessage::Done if self.is_welcome => return Ok(self.job.ledger.check_done()?),
-                other @ (ReceiverMessage::Welcome { .. }
+                ReceiverMessage::Identify { key } if self.is_welcome => {
+                    if !self.checking.on_identify(key)? {
+                        return Err(Violation::OutOfPlace(message.kind()).into());
+                    }
+                }
+                ReceiverMessage::Receipt(octets) if self.is_welcome => {
+                    let far_end = self.checking.far_end();
+                    let far_end = far_end.ok_or(Violation::OutOfPlace(message.kind()))?;
+                    self.checking.on_receipt(far_end, octets)?;
+                }
+                ReceiverMessage::Done if self.is_welcome => {
+                    self.job.ledger.check_done()?;
+                    return Ok(self.checking.finish()?);
+                }
+                ReceiverMessage::Welcome { .. }
                 | ReceiverMessage::Verdict { .. }
                 | ReceiverMessage::Go { .. }
-                | ReceiverMessage::Done) => return Err(Violation::OutOfPlace(other.kind()).into()),
+                | ReceiverMessage::Identify { .. }
+                | ReceiverMessage::Receipt(_)
+                | ReceiverMessage::Done => return Err(Violation::OutOfPlace(message.kind()).into()),
             }
         }
     }
 
-    async fn on_verdict(&self, entry: u64, verdict: Verdict) -> Result<(), SendError> {
-        let Some(News { fate, is_answer, version }) = self.job.ledger.on_verdict(entry, verdict)? else {
+    async fn on_verdict(&mut self, entry: u64, verdict: Verdict) -> Result<(), SendError> {
+        let index = usize::try_from(entry).map_err(|_| Violation::Verdict(entry))?;
+        let mut receipt = None;
+        let (job, checking) = (self.job, &mut self.checking);
+        let check = |version: &Version| {
+            receipt = checking.on_delivered(entry, &job.plan.entries[index].path, version, verdict)?;
+            Ok(())
+        };
+        let Some(News { fate, is_answer, version }) = job.ledger.on_verdict(entry, verdict, check)? else {
             return Ok(());
         };
-        let index = usize::try_from(entry).expect("an index of the ledger");
         if is_answer {
             self.answer(Answer::Settled { index }).await;
         }
         // The recording thread ends after this one.
-        let _ = self.settled.send(Settled { index, fate, version }).await;
+        let _ = self.settled.send(Settled { index, fate, version, receipt }).await;
         Ok(())
     }
 
@@ -309,21 +354,46 @@ impl Listener<'_> {
     }
 }
 
-/// Enters into the journal what is settled, in groups as large as they gathered, and then tells whoever watches.
+/// Enters into the journal what is settled, with its receipts, in groups as large as they gathered, and then tells whoever watches.
 fn record(job: &Job, mut settled: mpsc::Receiver<Settled>) {
     let mut group = Vec::with_capacity(SETTLED_MAX);
     while settled.blocking_recv_many(&mut group, SETTLED_MAX) > 0 {
         let delivered = group.iter().filter(|settled| settled.fate.is_delivered()).filter_map(|settled| {
-            let Version { stamp, size, hash } = settled.version?;
+            let Version { stamp, size, hash, .. } = settled.version?;
             Some((&job.plan.entries[settled.index].path, DeliveredFile { stamp, size, hash }))
         });
-        if let Err(error) = job.journal.deliver(&job.outbox, delivered) {
+        let accounts = accounts(job, &group, Moment::from(SystemTime::now()));
+        if let Err(error) = job.journal.deliver(&job.outbox, delivered, &accounts) {
             tracing::warn!(%error, "what was delivered is not remembered, and will be offered again");
         }
         for Settled { index, fate, .. } in group.drain(..) {
             job.progress.settled(&job.report(index, fate));
         }
     }
+}
+
+/// The receipts for what is settled, each group once, and what the log says of it.
+fn accounts(job: &Job, settled: &[Settled], now: Moment) -> Accounts {
+    let mut accounts = Accounts::default();
+    let mut newest: Option<(&Arc<Group>, [u8; HASH_LEN])> = None;
+    for Settled { index, fate, version, receipt } in settled {
+        if let Some(group) = receipt
+            && newest.is_none_or(|(newest, _)| !Arc::ptr_eq(newest, group))
+        {
+            newest = Some((group, group.digest()));
+            accounts.groups.push(Arc::clone(group));
+        }
+        let (report, hash) = (job.report(*index, *fate), version.map(|version| version.hash));
+        let entry = LogEntry::of_report(&report, now, Direction::Sent, job.transfer, *index as u64, hash);
+        let receipt = receipt.as_ref().and(newest).map(|(_, digest)| digest);
+        let size = version.map(|version| version.size);
+        accounts.entries.extend(entry.map(|entry| LogEntry {
+            receipt,
+            size: size.unwrap_or(entry.size),
+            ..entry
+        }));
+    }
+    accounts
 }
 
 fn as_text<S: serde::Serializer>(error: &Option<SendError>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -14,7 +14,7 @@ use tieline_transfer::protocol::{
 use tieline_transfer::{Fate, Fault, Obstacle, Outcome, Plan, SendError, StopReason, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-const WELCOME: ReceiverMessage = ReceiverMessage::Welcome { version: VERSION };
+const WELCOME: ReceiverMessage<'_> = ReceiverMessage::Welcome { version: VERSION };
 const YES: Verdict = Verdict::Delivered { copy: 1 };
 
 #[tokio::test]
@@ -185,18 +185,23 @@ async fn random_octets_after_the_welcome_end_the_transfer_without_a_false_word()
 }
 
 /// Octets of one answer after the other.
-fn frames(messages: impl IntoIterator<Item = ReceiverMessage>) -> Vec<u8> {
+fn frames<'a>(messages: impl IntoIterator<Item = ReceiverMessage<'a>>) -> Vec<u8> {
     let mut out = Vec::new();
     messages.into_iter().for_each(|message| message.emit(&mut out));
     out
 }
 
+/// The next message that is about entries; receipts are another story.
 async fn read_message(stream: &mut DuplexStream) -> Vec<u8> {
-    let mut prefix = [0; PREFIX_LEN];
-    stream.read_exact(&mut prefix).await.unwrap();
-    let mut frame = vec![0; frame_len(prefix).unwrap()];
-    stream.read_exact(&mut frame).await.unwrap();
-    frame
+    loop {
+        let mut prefix = [0; PREFIX_LEN];
+        stream.read_exact(&mut prefix).await.unwrap();
+        let mut frame = vec![0; frame_len(prefix).unwrap()];
+        stream.read_exact(&mut frame).await.unwrap();
+        if !matches!(SenderMessage::parse(&frame), Ok(SenderMessage::Identify { .. })) {
+            return frame;
+        }
+    }
 }
 
 async fn drain(stream: &mut DuplexStream) -> Vec<u8> {

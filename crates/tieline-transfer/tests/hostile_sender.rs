@@ -475,14 +475,14 @@ fn verdicts(answers: &[ReceiverMessage]) -> Vec<(u64, Verdict)> {
 async fn attack(
     offices: &Offices,
     messages: Vec<SenderMessage<'_>>,
-) -> (Vec<ReceiverMessage>, Result<Received, ReceiveError>) {
+) -> (Vec<ReceiverMessage<'static>>, Result<Received, ReceiveError>) {
     attack_with(offices, &frames(messages)).await
 }
 
 async fn attack_with(
     offices: &Offices,
     octets: &[u8],
-) -> (Vec<ReceiverMessage>, Result<Received, ReceiveError>) {
+) -> (Vec<ReceiverMessage<'static>>, Result<Received, ReceiveError>) {
     let (near, far) = duplex(BUFFER);
     let (mut reader, mut writer) = tokio::io::split(near);
     let talk = async {

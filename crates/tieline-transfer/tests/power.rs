@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fs, thread};
 
 use sim::{Careless, Random, SimDisk, Trouble, is_power_cut};
-use support::{BUFFER, Tree, Watcher, noise};
+use support::{BUFFER, Tree, Watcher, noise, order_into, receiver_keys};
 use tempfile::TempDir;
 use tieline_transfer::content::PIECE_LEN;
-use tieline_transfer::{EntryKind, EntryReport, Inbox, Journal, Order, Plan, receive, send};
+use tieline_transfer::{EntryKind, EntryReport, Inbox, Journal, Plan, receive, send};
 use tokio::io::duplex;
 use tokio::runtime::Runtime;
 
@@ -225,7 +225,7 @@ impl<'s> Life<'s> {
         let disk = Box::new(self.disk.clone());
         let open = || Inbox::on(disk, Path::new("simulated"), "in", Arc::clone(&self.received));
         let inbox = match catch_unwind(AssertUnwindSafe(open)) {
-            Ok(Ok(inbox)) => Arc::new(inbox),
+            Ok(Ok(inbox)) => Arc::new(inbox.with_keys(receiver_keys())),
             Ok(Err(_)) => return false,
             Err(panic) => {
                 expect_power_cut(panic);
@@ -233,7 +233,7 @@ impl<'s> Life<'s> {
             }
         };
         let plan = Plan::scan(&[self.source.dir.path().join("tree")], &()).unwrap();
-        let order = Order { plan, journal: Arc::clone(&self.sent), outbox: "out".into() };
+        let order = order_into(plan, Arc::clone(&self.sent));
         let (near, far) = duplex(BUFFER);
         let watcher = Arc::new(Watcher::default());
         let watching = Arc::clone(&watcher);

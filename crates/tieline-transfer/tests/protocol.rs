@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use tieline_transfer::protocol::{
-    DATA_LEN_MAX, FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, PREFIX_LEN, ReceiverMessage,
-    SenderMessage, Verdict, Violation, frame_len,
+    DATA_LEN_MAX, FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, KeyFault, PREFIX_LEN,
+    ReceiverMessage, SenderMessage, Verdict, Violation, frame_len,
 };
+use tieline_transfer::receipt::{KEY_LEN, TransferId, VerifyingKey, WeakKey};
 use tieline_transfer::{Obstacle, Stamp, StopReason};
 
 const HASH: [u8; 32] = [0xab; 32];
@@ -13,6 +14,12 @@ const STAMP: Stamp = Stamp::from_bytes(*b"0123456789abcdef");
 /// The body of a file, or of a question about one.
 const FILE: &[u8] = b"\0\0\0\0\0\0\0\x020123456789abcdef\0\0\0\0\0\0\0\x03\0\0\x01\xa0\
 \xff\xff\xff\xff\xff\xff\xff\xff\x3b\x9a\xc9\xff\0\x03a/\xff";
+
+const KEY: [u8; KEY_LEN] = [0xcd; KEY_LEN];
+
+fn key() -> VerifyingKey {
+    VerifyingKey::from_bytes(KEY).expect("no weak key")
+}
 
 fn sender_golden() -> Vec<(SenderMessage<'static>, Vec<u8>)> {
     let hello = Hello { oldest: 1, newest: 0x0203, entries: 5, bytes: 0x0102_0304_0506_0708 };
@@ -35,11 +42,15 @@ fn sender_golden() -> Vec<(SenderMessage<'static>, Vec<u8>)> {
             SenderMessage::Body { entry: 2, from: 0x0010_0000 },
             b"\0\0\0\x11\x09\0\0\0\0\0\0\0\x02\0\0\0\0\0\x10\0\0".to_vec(),
         ),
+        (
+            SenderMessage::Identify { transfer: TransferId(*b"0123456789abcdef"), key: key() },
+            [&b"\0\0\0\x31\x0a0123456789abcdef"[..], &KEY].concat(),
+        ),
         (SenderMessage::Unknown(0x80), b"\0\0\0\x01\x80".to_vec()),
     ]
 }
 
-fn receiver_golden() -> Vec<(ReceiverMessage, Vec<u8>)> {
+fn receiver_golden() -> Vec<(ReceiverMessage<'static>, Vec<u8>)> {
     let verdict = |verdict| ReceiverMessage::Verdict { entry: 7, verdict };
     let golden = |what: u8, code: u8, detail: u8| {
         [&b"\0\0\0\x14\x42\0\0\0\0\0\0\0\x07"[..], &[what, 0, code, 0, 0, 0, 0, 0, 0, 0, detail]].concat()
@@ -60,6 +71,8 @@ fn receiver_golden() -> Vec<(ReceiverMessage, Vec<u8>)> {
             ReceiverMessage::Go { entry: 7, from: 0x0030_0000 },
             b"\0\0\0\x11\x45\0\0\0\0\0\0\0\x07\0\0\0\0\0\x30\0\0".to_vec(),
         ),
+        (ReceiverMessage::Receipt(b"group"), b"\0\0\0\x06\x46group".to_vec()),
+        (ReceiverMessage::Identify { key: key() }, [&b"\0\0\0\x21\x47"[..], &KEY].concat()),
         (ReceiverMessage::Unknown(0xff), b"\0\0\0\x01\xff".to_vec()),
     ]
 }
@@ -98,12 +111,23 @@ fn every_shorter_body_is_refused_as_truncated() {
         }
     }
     for (message, octets) in receiver_golden() {
-        for len in 1..octets.len() - PREFIX_LEN {
+        // Receipts are looked at later.
+        let shortest =
+            if matches!(message, ReceiverMessage::Receipt(_)) { 1 } else { octets.len() - PREFIX_LEN };
+        for len in 1..shortest {
             let frame = &octets[PREFIX_LEN..][..len];
             let expected = Err(Violation::Truncated(message.kind()));
             assert_eq!(ReceiverMessage::parse(frame), expected, "{message:?} cut to {len}");
         }
     }
+}
+
+#[test]
+fn a_key_that_proves_nothing_is_refused() {
+    let weak = [0; KEY_LEN];
+    let violation = Violation::Key(KeyFault::Weak(WeakKey(weak)));
+    assert_eq!(SenderMessage::parse(&[&b"\x0a0123456789abcdef"[..], &weak].concat()), Err(violation));
+    assert_eq!(ReceiverMessage::parse(&[&b"\x47"[..], &weak].concat()), Err(violation));
 }
 
 #[test]
@@ -115,6 +139,9 @@ fn fields_of_a_later_version_are_ignored() {
         }
     }
     for (message, octets) in receiver_golden() {
+        if matches!(message, ReceiverMessage::Receipt(_)) {
+            continue;
+        }
         let longer = [&octets[PREFIX_LEN..], b"later"].concat();
         assert_eq!(ReceiverMessage::parse(&longer), Ok(message));
     }
@@ -122,7 +149,7 @@ fn fields_of_a_later_version_are_ignored() {
 
 #[test]
 fn kinds_of_a_later_version_are_ignored_only_where_they_say_they_may() {
-    let known = |kind: u8| (1..=9).contains(&kind) || (0x41..=0x45).contains(&kind);
+    let known = |kind: u8| (1..=10).contains(&kind) || (0x41..=0x47).contains(&kind);
     for kind in (0..=u8::MAX).filter(|&kind| !known(kind)) {
         let frame = [kind];
         let (sent, received) = (SenderMessage::parse(&frame), ReceiverMessage::parse(&frame));
@@ -247,7 +274,7 @@ proptest! {
         let _ = (SenderMessage::parse(&frame), ReceiverMessage::parse(&frame));
         if let Some(first) = frame.first_mut() {
             // Most random kinds are unknown; the known ones are where the fields are.
-            *first = [kind & 0x07, 0x40 | (kind & 0x07)][usize::from(kind >> 7)];
+            *first = [kind & 0x0f, 0x40 | (kind & 0x07)][usize::from(kind >> 7)];
         }
         if let Ok(message) = SenderMessage::parse(&frame) {
             prop_assert!(frame.is_empty() || message.kind() == frame[0]);

@@ -79,6 +79,9 @@ pub struct Hello {
     pub mtu: u16,
     /// The UDP port that this end listens on; if its datagrams come from another, a NAT lies between.
     pub port: u16,
+    /// The public key (Ed25519) of its receipts for files, in hexadecimal; none from an end that signs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<String>,
 }
 
 /// What became of the other end's offers.
@@ -185,6 +188,7 @@ pub fn parse_control(json: &[u8]) -> Result<ControlMessage, MessageError> {
             ("labels", hello.labels.len(), OFFERS_MAX),
             ("name", hello.name.chars().count(), NAME_LEN_MAX),
             ("software", hello.software.chars().count(), NAME_LEN_MAX),
+            ("signing-key", hello.signing_key.as_ref().map_or(0, String::len), NAME_LEN_MAX),
         ],
         ControlMessage::Accepted(accepted) => vec![
             ("accepted", accepted.accepted.len(), NETWORKS_MAX),
@@ -234,11 +238,12 @@ mod tests {
             labels: BTreeMap::new(),
             mtu: 1420,
             port: 51820,
+            signing_key: Some("ab".repeat(32)),
         });
         let bytes = emit(&hello).unwrap();
         assert_eq!(
             std::str::from_utf8(body(&bytes)).unwrap(),
-            r#"{"type":"hello","version":1,"name":"berlin","software":"tieline 0.1.0","offers":["10.1.0.0/24"],"services":["files"],"labels":{},"mtu":1420,"port":51820}"#
+            r#"{"type":"hello","version":1,"name":"berlin","software":"tieline 0.1.0","offers":["10.1.0.0/24"],"services":["files"],"labels":{},"mtu":1420,"port":51820,"signing-key":"abababababababababababababababababababababababababababababababab"}"#
         );
         assert_eq!(parse_control(body(&bytes)).unwrap(), hello);
     }

@@ -16,6 +16,7 @@ use crate::commands::man::ManArgs;
 use crate::commands::new::NewArgs;
 use crate::commands::ping::PingArgs;
 use crate::commands::pipe::PipeArgs;
+use crate::commands::receipts::ReceiptsArgs;
 use crate::commands::send::SendArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::transfers::{PauseArgs, ResumeArgs, TransfersArgs};
@@ -112,6 +113,7 @@ pub(crate) enum Command {
     Status(StatusArgs),
     Ping(PingArgs),
     Send(SendArgs),
+    Receipts(ReceiptsArgs),
     Transfers(TransfersArgs),
     Pause(PauseArgs),
     Resume(ResumeArgs),
@@ -137,6 +139,7 @@ impl Command {
             Self::Ping(args) => args.reporting.json,
             Self::Doctor(args) => args.reporting.json,
             Self::Send(args) => args.reporting.json,
+            Self::Receipts(args) => args.json,
             Self::Transfers(args) => args.reporting.json,
             Self::Down(_) | Self::Pause(_) | Self::Resume(_) | Self::Pipe(_) | Self::Demo(_) => false,
             Self::Key(_) | Self::Completions(_) | Self::Man(_) => false,

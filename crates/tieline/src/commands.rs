@@ -14,6 +14,7 @@ mod own_addresses;
 pub(crate) mod ping;
 pub(crate) mod pipe;
 mod ports;
+pub(crate) mod receipts;
 pub(crate) mod send;
 pub(crate) mod status;
 pub(crate) mod transfers;
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Status(args) => status::run(&places(&cli.global)?, args),
         Command::Ping(args) => ping::run(&places(&cli.global)?, args),
         Command::Send(args) => send::run(&places(&cli.global)?, args),
+        Command::Receipts(args) => receipts::run(&places(&cli.global)?, args),
         Command::Transfers(args) => transfers::run(&places(&cli.global)?, args),
         Command::Pause(args) => transfers::pause(&places(&cli.global)?, args),
         Command::Resume(args) => transfers::resume(&places(&cli.global)?, args),

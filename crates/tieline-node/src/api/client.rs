@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -19,6 +19,9 @@ use tokio::{
     net::UnixStream,
 };
 
+use tieline_transfer::journal::accounts::{KeptGroup, KeptLink};
+
+use super::accounts::{AccountsStart, OtherAccounts};
 use super::{ApiError, UPGRADE};
 use crate::files::outgoing::OutgoingStatus;
 use crate::status::{Pong, Status};
@@ -129,6 +132,44 @@ impl Client {
         if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
     }
 
+    /// With what a check of receipts and log begins.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn accounts_start(&self) -> Result<AccountsStart, ClientError> {
+        self.json(Method::GET, "/v1/accounts").await
+    }
+
+    /// A page of the groups of receipts after number `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn receipts(&self, after: u64) -> Result<Vec<KeptGroup>, ClientError> {
+        self.json(Method::GET, &format!("/v1/receipts?after={after}")).await
+    }
+
+    /// A page of the links of the log after number `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn log(&self, after: u64) -> Result<Vec<KeptLink>, ClientError> {
+        self.json(Method::GET, &format!("/v1/log?after={after}")).await
+    }
+
+    /// Has the line keep receipts of a transfer that this process made.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn keep_accounts(&self, accounts: &OtherAccounts) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(accounts).map_err(|error| ClientError::Answer(error.into()))?;
+        let response = self.send_body(Method::POST, "/v1/accounts", false, body.into()).await?;
+        if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
+    }
+
     /// The pipe, once the far end has asked for it too.
     ///
     /// # Errors
@@ -161,16 +202,29 @@ impl Client {
         path: &str,
         upgrade: bool,
     ) -> Result<Response<Incoming>, ClientError> {
+        self.send_body(method, path, upgrade, Bytes::new()).await
+    }
+
+    async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        upgrade: bool,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(error))?;
         let broken = |error: hyper::Error| ClientError::Connection(io::Error::other(error));
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection.with_upgrades());
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "tieline");
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
         if upgrade {
             request = request.header(header::CONNECTION, "upgrade").header(header::UPGRADE, UPGRADE);
         }
         let request = request
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|error| ClientError::Connection(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         sender.send_request(request).await.map_err(broken)
     }

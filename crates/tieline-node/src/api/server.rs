@@ -1,5 +1,7 @@
 //! The server's side of the local API.
 
+use std::sync::Arc;
+
 use axum::{
     Json, Router,
     extract::{Query, Request, State},
@@ -10,13 +12,18 @@ use axum::{
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use tieline_transfer::{Journal, JournalError, receipt::LineKeys};
 use tokio::{
     io::copy_bidirectional,
     net::UnixListener,
     sync::{mpsc, oneshot},
+    task::spawn_blocking,
 };
 
-use super::{ApiError, UPGRADE};
+use super::{
+    ApiError, UPGRADE,
+    accounts::{AccountsStart, OtherAccounts},
+};
 use crate::{
     engine::Command,
     files::Files,
@@ -28,10 +35,19 @@ struct Shared {
     commands: mpsc::Sender<Command>,
     streams: Streams,
     files: Files,
+    journal: Arc<Journal>,
+    keys: LineKeys,
 }
 
 /// Serves the API until the task is dropped.
-pub async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>, streams: Streams, files: Files) {
+pub async fn serve(
+    listener: UnixListener,
+    commands: mpsc::Sender<Command>,
+    streams: Streams,
+    files: Files,
+    journal: Arc<Journal>,
+    keys: LineKeys,
+) {
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/ping", post(ping))
@@ -40,8 +56,11 @@ pub async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>, stre
         .route("/v1/transfers", get(transfers))
         .route("/v1/transfers/pause", post(pause))
         .route("/v1/transfers/resume", post(resume))
+        .route("/v1/accounts", get(accounts_start).post(keep_accounts))
+        .route("/v1/receipts", get(receipts))
+        .route("/v1/log", get(log))
         .route("/v1/pipe", post(pipe))
-        .with_state(Shared { commands, streams, files });
+        .with_state(Shared { commands, streams, files, journal, keys });
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "the local API has ended");
     }
@@ -117,6 +136,45 @@ fn set_paused(shared: &Shared, outbox: &str, is_paused: bool) -> Response {
 
 async fn pipe(State(shared): State<Shared>, request: Request) -> Response {
     give(request, shared.streams.pipe().await, Circuit::join)
+}
+
+#[derive(Deserialize)]
+struct PageQuery {
+    #[serde(default)]
+    after: u64,
+}
+
+async fn accounts_start(State(shared): State<Shared>) -> Response {
+    look_up(shared, AccountsStart::of).await
+}
+
+async fn receipts(State(shared): State<Shared>, Query(query): Query<PageQuery>) -> Response {
+    look_up(shared, move |journal| journal.kept_groups(query.after)).await
+}
+
+async fn log(State(shared): State<Shared>, Query(query): Query<PageQuery>) -> Response {
+    look_up(shared, move |journal| journal.kept_links(query.after)).await
+}
+
+async fn keep_accounts(State(shared): State<Shared>, Json(accounts): Json<OtherAccounts>) -> Response {
+    let keep = move || accounts.keep(&shared.keys, &shared.journal);
+    match spawn_blocking(keep).await {
+        Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Err(refused)) => error(StatusCode::BAD_REQUEST, refused),
+        Err(_shutting_down) => going_down(),
+    }
+}
+
+/// What the journal says, on a thread that may wait for the disk.
+async fn look_up<T: serde::Serialize + Send + 'static>(
+    shared: Shared,
+    look: impl FnOnce(&Journal) -> Result<T, JournalError> + Send + 'static,
+) -> Response {
+    match spawn_blocking(move || look(&shared.journal)).await {
+        Ok(Ok(found)) => Json(found).into_response(),
+        Ok(Err(failed)) => error(StatusCode::INTERNAL_SERVER_ERROR, failed.to_string()),
+        Err(_shutting_down) => going_down(),
+    }
 }
 
 async fn ask<T: serde::Serialize>(

@@ -71,6 +71,7 @@ impl Engine {
         Here {
             name: config.name.clone(),
             public_key: key.to_string(),
+            signing_key: Some(self.parts.keys.own().to_string()),
             listen: ports.socket.local_addr().unwrap_or(config.listen),
             device: ports.device.as_ref().map(|device| device.name().to_owned()),
             address: offers::line_address(&key).into(),
@@ -101,6 +102,7 @@ impl Engine {
                 .or_else(|| self.parts.state.peer_name.clone()),
             software: self.far_hello.as_ref().map(|hello| hello.software.clone()),
             public_key: peer.map(|key| key.to_string()),
+            signing_key: self.parts.keys.far_end().map(|key| key.to_string()),
             address: session.address,
             line_address: peer.map(|key| IpAddr::from(offers::line_address(&key))),
             accepted: self.decision.accepted.clone(),

@@ -18,6 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tieline_transfer::outbox::after::{After, dispose};
 use tieline_transfer::outbox::{Found, Look, Outbox, Rules, Scan, Sight, Verdict};
+use tieline_transfer::receipt::{LineKeys, TransferId};
 use tieline_transfer::{
     EntryReport, Fate, Fault, Journal, JournalError, Obstacle, Order, Plan, Progress, RelativePath, Stamp,
     send,
@@ -163,6 +164,7 @@ pub fn start(
     config: OutgoingConfig,
     streams: Streams,
     journal: Arc<Journal>,
+    keys: LineKeys,
 ) -> (Arc<Handle>, tokio::task::JoinHandle<()>) {
     let handle = Handle::new(&config);
     let now = std::time::Instant::now();
@@ -171,6 +173,7 @@ pub fn start(
         config: Arc::new(config),
         streams,
         journal,
+        keys,
         handle: Arc::clone(&handle),
         root: None,
         due: BTreeMap::new(),
@@ -185,6 +188,7 @@ struct Outgoing {
     config: Arc<OutgoingConfig>,
     streams: Streams,
     journal: Arc<Journal>,
+    keys: LineKeys,
     handle: Arc<Handle>,
     outbox: Outbox,
     /// The folder, while it is there.
@@ -369,6 +373,7 @@ impl Outgoing {
             let transfer = Transfer {
                 config: Arc::clone(&self.config),
                 journal: Arc::clone(&self.journal),
+                keys: self.keys.clone(),
                 handle: Arc::clone(&self.handle),
                 root: Arc::clone(&root),
                 again: Mutex::default(),
@@ -397,6 +402,7 @@ impl Outgoing {
 struct Transfer {
     config: Arc<OutgoingConfig>,
     journal: Arc<Journal>,
+    keys: LineKeys,
     handle: Arc<Handle>,
     root: Arc<OwnedFd>,
     settled: Mutex<BTreeSet<Box<[u8]>>>,
@@ -420,7 +426,13 @@ impl Transfer {
         let folder = (!self.config.name.is_empty()).then(|| self.config.name.clone());
         let stream = streams.open_files(folder).await.map_err(|error| error.to_string())?;
         let plan = Plan::of_files(self.config.folder.clone(), files);
-        let order = Order { plan, journal: Arc::clone(&self.journal), outbox: self.config.name.clone() };
+        let order = Order {
+            plan,
+            journal: Arc::clone(&self.journal),
+            outbox: self.config.name.clone(),
+            transfer: TransferId::random().map_err(|error| error.to_string())?,
+            keys: self.keys.clone(),
+        };
         let outcome = send(stream, order, self.clone()).await.map_err(|error| error.to_string())?;
         match outcome.interruption {
             Some(error) => Err(error.to_string()),

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tieline_io::wait::Waker;
 use tieline_line::{Event, greeting::FarEnd, liveness::Reachability};
 use tieline_seal::{PrivateKey, PublicKey};
+use tieline_transfer::receipt::{LineKeys, SigningKey};
 use tieline_transfer::{Inbox, Journal, inbox::TRANSFERS_MAX, protocol};
 use tieline_wire::{
     associated,
@@ -248,6 +249,8 @@ async fn a_file_larger_than_a_streams_window_goes_through_its_lanes() {
     let order = tieline_transfer::Order {
         plan: tieline_transfer::Plan::scan(&[file], &()).unwrap(),
         journal: Arc::new(Journal::in_memory().unwrap()),
+        transfer: tieline_transfer::receipt::TransferId([1; 16]),
+        keys: LineKeys::new(SigningKey::from_line_secret(&[1; 32])),
         outbox: String::new(),
     };
     let outcome =

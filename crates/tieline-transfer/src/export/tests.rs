@@ -241,7 +241,7 @@ fn receipt(path: &[u8]) -> Receipt {
         path: path.into(),
         final_name: [path, b" (2)"].concat().into(),
     };
-    let (receiver, sender) = (SigningKey::from_line_key(&[7; 32]), SigningKey::from_line_key(&[8; 32]));
+    let (receiver, sender) = (SigningKey::from_line_secret(&[7; 32]), SigningKey::from_line_secret(&[8; 32]));
     receiver.sign(sender.public(), vec![record]).unwrap().into_receipts().next().unwrap()
 }
 

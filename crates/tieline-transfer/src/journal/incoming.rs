@@ -10,6 +10,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::accounts::{Accounts, keep};
 use super::{Journal, Result, as_integer, as_number};
 use crate::content::{CHAINING_VALUE_LEN, HASH_LEN, PIECE_LEN};
 use crate::path::RelativePath;
@@ -178,8 +179,8 @@ impl Journal {
         })
     }
 
-    /// Notes that files are under their names for certain; the rows of those that were partial go. And that files are not any more under
-    /// the names of what is `gone`.
+    /// Notes that files are under their names for certain; the rows of those that were partial go. That files are not any more under
+    /// the names of what is `gone`. And what is to be kept with it.
     ///
     /// # Errors
     ///
@@ -189,6 +190,7 @@ impl Journal {
         inbox: &str,
         files: impl IntoIterator<Item = (Option<i64>, &'a RelativePath, ArrivedFile)>,
         gone: impl IntoIterator<Item = &'a RelativePath>,
+        accounts: &Accounts,
     ) -> Result<()> {
         self.change(|db| {
             let mut remove = db.prepare_cached("DELETE FROM arrived WHERE inbox = ?1 AND path = ?2")?;
@@ -203,7 +205,7 @@ impl Journal {
                 forget.execute([id])?;
                 insert.execute(params![inbox, path.as_bytes(), stamp.as_bytes(), copy, as_integer(size), hash])?;
             }
-            Ok(())
+            keep(db, accounts)
         })
     }
 
@@ -323,13 +325,20 @@ mod tests {
         journal.whole(&[(id, hash)]).unwrap();
         assert_eq!(journal.partial(INBOX, &path("a")).unwrap().unwrap().held(), SIZE);
         let arrived = ArrivedFile { stamp: STAMP, copy: 2, size: SIZE, hash };
-        journal.arrive(INBOX, [(Some(id), &path("a"), arrived), (None, &path("b"), arrived)], []).unwrap();
+        journal
+            .arrive(
+                INBOX,
+                [(Some(id), &path("a"), arrived), (None, &path("b"), arrived)],
+                [],
+                &Accounts::default(),
+            )
+            .unwrap();
         assert_eq!(journal.partial(INBOX, &path("a")).unwrap(), None);
         for name in ["a", "b"] {
             assert_eq!(journal.arrived(INBOX, &path(name)).unwrap(), Some(arrived));
         }
         assert_eq!(journal.arrived("other", &path("a")).unwrap(), None);
-        journal.arrive(INBOX, [], [&path("a")]).unwrap();
+        journal.arrive(INBOX, [], [&path("a")], &Accounts::default()).unwrap();
         assert_eq!(journal.arrived(INBOX, &path("a")).unwrap(), None, "gone");
     }
 

@@ -5,6 +5,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::accounts::{Accounts, keep};
 use super::{Journal, Result, as_integer, as_number};
 use crate::content::{CHAINING_VALUE_LEN, HASH_LEN};
 use crate::path::RelativePath;
@@ -56,7 +57,7 @@ pub struct KnownContent {
 }
 
 impl Journal {
-    /// Notes that files are at the far end; what was known of the content of these versions goes.
+    /// Notes that files are at the far end; what was known of the content of these versions goes. And what is to be kept with it.
     ///
     /// # Errors
     ///
@@ -65,6 +66,7 @@ impl Journal {
         &self,
         outbox: &str,
         files: impl IntoIterator<Item = (&'a RelativePath, DeliveredFile)>,
+        accounts: &Accounts,
     ) -> Result<()> {
         self.change(|db| {
             let mut insert = db.prepare_cached(
@@ -75,7 +77,7 @@ impl Journal {
                 insert.execute(params![outbox, path.as_bytes(), stamp.as_bytes(), as_integer(size), hash])?;
                 forget.execute([stamp.as_bytes()])?;
             }
-            Ok(())
+            keep(db, accounts)
         })
     }
 
@@ -217,7 +219,7 @@ mod tests {
         let path = RelativePath::parse(b"a").unwrap();
         journal.know_pieces(STAMP, 0, &pieces(0, 3)).unwrap();
         let file = DeliveredFile { stamp: STAMP, size: 5, hash: HASH };
-        journal.deliver("out", [(&path, file)]).unwrap();
+        journal.deliver("out", [(&path, file)], &Accounts::default()).unwrap();
         assert_eq!(journal.delivered("out", &path).unwrap(), Some(file));
         assert_eq!(journal.delivered("other", &path).unwrap(), None);
         assert_eq!(journal.known_content(STAMP).unwrap(), KnownContent::default());

@@ -1,10 +1,11 @@
 //! Messages to octets and back; the layout is in the table of [`super`].
 
 use super::{
-    FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, IGNORABLE_FROM, PREFIX_LEN, ReceiverMessage,
-    SenderMessage, Verdict, Violation,
+    FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, IGNORABLE_FROM, KeyFault, PREFIX_LEN,
+    ReceiverMessage, SenderMessage, Verdict, Violation,
 };
 use crate::reason::{Obstacle, StopReason};
+use crate::receipt::{TransferId, VerifyingKey};
 use crate::stamp::Stamp;
 
 const MAGIC: [u8; 4] = *b"TLft";
@@ -20,11 +21,14 @@ mod kind {
     pub(super) const END: u8 = 0x07;
     pub(super) const ASK: u8 = 0x08;
     pub(super) const BODY: u8 = 0x09;
+    pub(super) const IDENTIFY: u8 = 0x0a;
     pub(super) const WELCOME: u8 = 0x41;
     pub(super) const VERDICT: u8 = 0x42;
     pub(super) const DONE: u8 = 0x43;
     pub(super) const STOP: u8 = 0x44;
     pub(super) const GO: u8 = 0x45;
+    pub(super) const RECEIPT: u8 = 0x46;
+    pub(super) const RECEIVER_IDENTIFY: u8 = 0x47;
 }
 
 impl<'a> SenderMessage<'a> {
@@ -32,7 +36,7 @@ impl<'a> SenderMessage<'a> {
     ///
     /// # Errors
     ///
-    /// `EmptyFrame`, `UnknownKind`, `Truncated`, `Magic`, `Field`.
+    /// `EmptyFrame`, `UnknownKind`, `Truncated`, `Magic`, `Field`, `Key`.
     pub fn parse(frame: &'a [u8]) -> Result<Self, Violation> {
         let mut fields = Fields::of(frame)?;
         Ok(match fields.kind {
@@ -49,6 +53,7 @@ impl<'a> SenderMessage<'a> {
             kind::END => Self::End,
             kind::ASK => Self::Ask(parse_file(&mut fields)?),
             kind::BODY => Self::Body { entry: fields.u64()?, from: fields.u64()? },
+            kind::IDENTIFY => Self::Identify { transfer: TransferId(fields.take()?), key: fields.key()? },
             unknown => Self::Unknown(fields.ignorable(unknown)?),
         })
     }
@@ -78,6 +83,10 @@ impl<'a> SenderMessage<'a> {
             Self::End => frame(out, kind::END, |_| ()),
             Self::Ask(file) => frame(out, kind::ASK, |out| emit_file(out, &file)),
             Self::Body { entry, from } => frame(out, kind::BODY, |out| emit_place(out, entry, from)),
+            Self::Identify { transfer, key } => frame(out, kind::IDENTIFY, |out| {
+                out.extend(transfer.0);
+                out.extend(key.as_bytes());
+            }),
             Self::Unknown(kind) => frame(out, kind, |_| ()),
         }
     }
@@ -95,18 +104,19 @@ impl<'a> SenderMessage<'a> {
             Self::End => kind::END,
             Self::Ask(_) => kind::ASK,
             Self::Body { .. } => kind::BODY,
+            Self::Identify { .. } => kind::IDENTIFY,
             Self::Unknown(kind) => *kind,
         }
     }
 }
 
-impl ReceiverMessage {
+impl<'a> ReceiverMessage<'a> {
     /// Reads a frame: the octets that followed its prefix.
     ///
     /// # Errors
     ///
-    /// `EmptyFrame`, `UnknownKind`, `Truncated`, `Field`.
-    pub fn parse(frame: &[u8]) -> Result<Self, Violation> {
+    /// `EmptyFrame`, `UnknownKind`, `Truncated`, `Field`, `Key`. Receipts are not looked at.
+    pub fn parse(frame: &'a [u8]) -> Result<Self, Violation> {
         let mut fields = Fields::of(frame)?;
         Ok(match fields.kind {
             kind::WELCOME => Self::Welcome { version: fields.u16()? },
@@ -121,6 +131,8 @@ impl ReceiverMessage {
                 Self::Stop(StopReason::from_wire(code, fields.u64()?))
             }
             kind::GO => Self::Go { entry: fields.u64()?, from: fields.u64()? },
+            kind::RECEIPT => Self::Receipt(fields.rest),
+            kind::RECEIVER_IDENTIFY => Self::Identify { key: fields.key()? },
             unknown => Self::Unknown(fields.ignorable(unknown)?),
         })
     }
@@ -149,6 +161,8 @@ impl ReceiverMessage {
                 out.extend(detail.to_be_bytes());
             }),
             Self::Go { entry, from } => frame(out, kind::GO, |out| emit_place(out, entry, from)),
+            Self::Receipt(group) => frame(out, kind::RECEIPT, |out| out.extend_from_slice(group)),
+            Self::Identify { key } => frame(out, kind::RECEIVER_IDENTIFY, |out| out.extend(key.as_bytes())),
             Self::Unknown(kind) => frame(out, kind, |_| ()),
         }
     }
@@ -162,6 +176,8 @@ impl ReceiverMessage {
             Self::Done => kind::DONE,
             Self::Stop(_) => kind::STOP,
             Self::Go { .. } => kind::GO,
+            Self::Receipt(_) => kind::RECEIPT,
+            Self::Identify { .. } => kind::RECEIVER_IDENTIFY,
             Self::Unknown(kind) => *kind,
         }
     }
@@ -293,6 +309,10 @@ impl<'a> Fields<'a> {
             });
         }
         Ok(FileTime { seconds, nanoseconds })
+    }
+
+    fn key(&mut self) -> Result<VerifyingKey, Violation> {
+        Ok(VerifyingKey::from_bytes(self.take()?).map_err(KeyFault::from)?)
     }
 
     fn path(&mut self) -> Result<&'a [u8], Violation> {

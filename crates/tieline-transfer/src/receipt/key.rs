@@ -1,6 +1,8 @@
-//! The keys of receipts. An end keeps no key for them: it follows from the private key of its line.
+//! The keys of receipts. An end keeps no key for them: it follows from the private key of its line, by way of a secret that is no key of
+//! anything else.
 
 use std::fmt;
+use std::str::FromStr;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use data_encoding::HEXLOWER;
@@ -45,12 +47,23 @@ pub struct VerifyingKey([u8; KEY_LEN]);
 #[error("with the key {} receipts prove nothing: anybody can sign with it", HEXLOWER.encode_display(.0))]
 pub struct WeakKey(pub [u8; KEY_LEN]);
 
+/// Why text is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyTextError {
+    /// It is not the hexadecimal of so many octets.
+    #[error("a signing key has {} digits, 0 to 9 and a to f", 2 * KEY_LEN)]
+    Text,
+    /// It proves nothing.
+    #[error(transparent)]
+    Weak(#[from] WeakKey),
+}
+
 impl SigningKey {
-    /// Derives it from the private key of the line, in the octets that X25519 uses (clamped, as WireGuard keeps them).
+    /// Derives it from a secret that follows from the private key of the line.
     #[must_use]
-    pub fn from_line_key(line_key: &[u8; KEY_LEN]) -> Self {
+    pub fn from_line_secret(line_secret: &[u8; KEY_LEN]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-        hasher.update(line_key);
+        hasher.update(line_secret);
         let mut output = hasher.finalize_xof();
         let mut seed = Zeroizing::new([0; KEY_LEN]);
         output.fill(&mut *seed);
@@ -87,6 +100,16 @@ impl VerifyingKey {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
+    }
+}
+
+impl FromStr for VerifyingKey {
+    type Err = KeyTextError;
+
+    /// Reads a key as [`fmt::Display`] writes it.
+    fn from_str(text: &str) -> Result<Self, KeyTextError> {
+        let octets = HEXLOWER.decode(text.as_bytes()).ok().and_then(|octets| octets.try_into().ok());
+        Ok(Self::from_bytes(octets.ok_or(KeyTextError::Text)?)?)
     }
 }
 
@@ -132,23 +155,34 @@ mod tests {
 
     #[test]
     fn keys_follow_from_the_line_and_only_from_it() {
-        let key = SigningKey::from_line_key(&[7; KEY_LEN]);
-        assert_eq!(key.public(), SigningKey::from_line_key(&[7; KEY_LEN]).public());
-        assert_ne!(key.public(), SigningKey::from_line_key(&[8; KEY_LEN]).public());
+        let key = SigningKey::from_line_secret(&[7; KEY_LEN]);
+        assert_eq!(key.public(), SigningKey::from_line_secret(&[7; KEY_LEN]).public());
+        assert_ne!(key.public(), SigningKey::from_line_secret(&[8; KEY_LEN]).public());
         let as_it_is = Ed25519KeyPair::from_seed_unchecked(&[7; KEY_LEN]).unwrap();
         assert_ne!(
             as_it_is.public_key().as_ref(),
             key.public().as_bytes(),
-            "the line's key itself signs nothing"
+            "the line's secret itself signs nothing"
         );
     }
 
     #[test]
     fn no_secret_is_in_what_is_printed() {
-        let key = SigningKey::from_line_key(&[7; KEY_LEN]);
+        let key = SigningKey::from_line_secret(&[7; KEY_LEN]);
         let public = key.public().to_string();
         assert_eq!(format!("{key:?}"), format!("SigningKey of {public}"));
         assert_eq!(public.len(), 2 * KEY_LEN);
+    }
+
+    #[test]
+    fn a_key_survives_text_and_text_that_is_none_is_refused() {
+        let key = SigningKey::from_line_secret(&[7; KEY_LEN]).public();
+        assert_eq!(key.to_string().parse(), Ok(key));
+        for text in ["", "ab", &"g".repeat(64), &"AB".repeat(32), &"ab".repeat(33)] {
+            assert_eq!(text.parse::<VerifyingKey>(), Err(KeyTextError::Text), "{text}");
+        }
+        let weak = WeakKey([0; KEY_LEN]);
+        assert_eq!("00".repeat(32).parse::<VerifyingKey>(), Err(KeyTextError::Weak(weak)));
     }
 
     #[test]

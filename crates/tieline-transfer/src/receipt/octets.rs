@@ -73,8 +73,7 @@ impl Group {
 
     /// An upper bound.
     fn emitted_len(&self) -> usize {
-        let names = |record: &Record| record.path.len() + record.final_name.len();
-        let records: usize = self.records.iter().map(|record| RECORD_LEN_MIN + names(record)).sum();
+        let records: usize = self.records.iter().map(Record::len_max).sum();
         HEADER_LEN + records + SIGNATURE_LEN
     }
 }

@@ -232,11 +232,11 @@ proptest! {
 }
 
 fn receiver() -> SigningKey {
-    SigningKey::from_line_key(&RECEIVER)
+    SigningKey::from_line_secret(&RECEIVER)
 }
 
 fn sender() -> SigningKey {
-    SigningKey::from_line_key(&SENDER)
+    SigningKey::from_line_secret(&SENDER)
 }
 
 fn moment(seconds: i64, nanoseconds: u32) -> Moment {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tieline_transfer::path::PARTIAL_FOLDER;
 use tieline_transfer::protocol::{Hello, PREFIX_LEN, ReceiverMessage, SenderMessage, VERSION, frame_len};
+use tieline_transfer::receipt::{KEY_LEN, LineKeys, SigningKey, TransferId};
 use tieline_transfer::{
     EntryReport, Inbox, InboxError, Journal, Order, Outcome, Plan, Progress, ReceiveError, Received,
     SendError, receive, send,
@@ -22,12 +23,29 @@ use tokio::sync::Notify;
 
 /// Opens an inbox with a journal of its own, that ends with it.
 pub(crate) fn open_inbox(path: &Path) -> Result<Inbox, InboxError> {
-    Inbox::open(path, "inbox", Arc::new(Journal::in_memory().unwrap()))
+    let journal = Arc::new(Journal::in_memory().unwrap());
+    Ok(Inbox::open(path, "inbox", journal)?.with_keys(receiver_keys()))
 }
 
 /// A plan to be sent once, remembered by nobody afterwards.
 pub(crate) fn order(plan: Plan) -> Order {
-    Order { plan, journal: Arc::new(Journal::in_memory().unwrap()), outbox: "out".into() }
+    order_into(plan, Arc::new(Journal::in_memory().unwrap()))
+}
+
+/// A plan to be sent once, remembered by `journal`.
+pub(crate) fn order_into(plan: Plan, journal: Arc<Journal>) -> Order {
+    Order { plan, journal, outbox: "out".into(), transfer: TRANSFER, keys: sender_keys() }
+}
+
+pub(crate) const TRANSFER: TransferId = TransferId(*b"a transfer of ss");
+
+/// The keys of the two offices, who have not met yet.
+pub(crate) fn sender_keys() -> LineKeys {
+    LineKeys::new(SigningKey::from_line_secret(&[1; KEY_LEN]))
+}
+
+pub(crate) fn receiver_keys() -> LineKeys {
+    LineKeys::new(SigningKey::from_line_secret(&[2; KEY_LEN]))
 }
 
 /// What `tokio::io::duplex` holds: small enough that both ends have to listen while they talk.
@@ -183,12 +201,13 @@ pub(crate) fn hello(entries: u64, bytes: u64) -> SenderMessage<'static> {
 }
 
 /// Reads the next message of a receiver; none at the end of the stream.
-pub(crate) async fn answer<R: AsyncRead + Unpin>(stream: &mut R) -> Option<ReceiverMessage> {
+pub(crate) async fn answer<R: AsyncRead + Unpin>(stream: &mut R) -> Option<ReceiverMessage<'static>> {
     let mut prefix = [0; PREFIX_LEN];
     stream.read_exact(&mut prefix).await.ok()?;
     let mut frame = vec![0; frame_len(prefix).unwrap()];
     stream.read_exact(&mut frame).await.unwrap();
-    Some(ReceiverMessage::parse(&frame).unwrap())
+    // The few of a test stay until it ends.
+    Some(ReceiverMessage::parse(frame.leak()).unwrap())
 }
 
 /// Says hello for ten entries and waits to be welcome.

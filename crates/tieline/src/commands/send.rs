@@ -13,7 +13,10 @@ use std::{
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tieline_node::{
-    api::client::{Client, ClientError},
+    api::{
+        accounts::OtherAccounts,
+        client::{Client, ClientError},
+    },
     config::{Line, Problems},
     node::{Node, Options, StartError},
     places::{LineName, Places, PlacesError},
@@ -21,6 +24,7 @@ use tieline_node::{
 use tieline_transfer::{
     EntryReport, Journal, JournalError, NameFault, Order, Outcome, Plan, PlanError, Progress, RelativePath,
     SendError,
+    receipt::{LineKeys, TransferId},
     spool::{self, SpoolError, Spooled},
 };
 
@@ -94,6 +98,9 @@ enum SendFailure {
     /// The outbox does not take them.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The process of the line does not say with which key it signs.
+    #[error("the line is run by an older tieline; take it down and up again")]
+    OlderLine,
     /// How far it came cannot be remembered.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -105,7 +112,7 @@ impl CommandError for SendFailure {
             Self::Plan(_) | Self::Folder { .. } | Self::Config(_) | Self::Start(StartError::Config(_)) => {
                 Exit::Wrong
             }
-            Self::Places(_) | Self::Spool(_) => Exit::Failed,
+            Self::Places(_) | Self::Spool(_) | Self::OlderLine => Exit::Failed,
             Self::Start(_) | Self::Client(_) | Self::TakenDown(_) | Self::Send(_) | Self::Journal(_) => {
                 Exit::Failed
             }
@@ -246,8 +253,13 @@ async fn send(
     let bar = Arc::new(Bar::new());
     let plan = Plan::scan(paths, &*bar)?;
     let stream = client.files(folder).await?;
-    let order = Order { plan, journal: Arc::new(Journal::in_memory()?), outbox: String::new() };
+    let journal = Arc::new(Journal::in_memory()?);
+    let (transfer, keys) = (TransferId::random().map_err(SendError::Stream)?, keys(client).await?);
+    let order = Order { plan, journal: Arc::clone(&journal), outbox: String::new(), transfer, keys };
     let outcome = tieline_transfer::send(stream, order, bar.clone()).await;
+    if let Err(error) = hand_over(client, &journal).await {
+        tracing::warn!(%error, "the receipts are not kept at this end; the far end has them");
+    }
     bar.finish();
     match outcome {
         Ok(outcome) if is_cut(outcome.interruption.as_ref()) => {
@@ -258,6 +270,34 @@ async fn send(
             Err(far_end::taken_down(client).await.map_or(SendFailure::Send(error), SendFailure::TakenDown))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The signing keys of the line, as far as its process knows them.
+async fn keys(client: &Client) -> Result<LineKeys, SendFailure> {
+    let status = client.status().await?;
+    let key = |text: Option<String>| text.and_then(|text| text.parse().ok());
+    let own = key(status.here.signing_key).ok_or(SendFailure::OlderLine)?;
+    let keys = LineKeys::without_secret(own);
+    if let Some(far_end) = key(status.far_end.signing_key) {
+        // Nobody has shown another one yet.
+        let _ = keys.learn(far_end);
+    }
+    Ok(keys)
+}
+
+/// Gives the receipts and the log of this process to the line, which keeps them.
+async fn hand_over(client: &Client, journal: &Journal) -> Result<(), SendFailure> {
+    let (mut receipt, mut link) = (0, 0);
+    loop {
+        let accounts =
+            OtherAccounts { groups: journal.kept_groups(receipt)?, links: journal.kept_links(link)? };
+        if accounts == OtherAccounts::default() {
+            return Ok(());
+        }
+        receipt = accounts.groups.last().map_or(receipt, |group| group.last);
+        link = accounts.links.last().map_or(link, |link| link.number);
+        client.keep_accounts(&accounts).await?;
     }
 }
 
