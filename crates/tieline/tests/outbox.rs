@@ -5,7 +5,7 @@ mod program;
 
 use std::fs;
 use std::net::UdpSocket;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ impl End {
         transfers["outboxes"][0][key].as_u64()
     }
 
-    fn send(&self, file: &PathBuf) {
+    fn send(&self, file: &Path) {
         let told = self.office.run(&["send", "line", file.to_str().expect("a name")]);
         assert_eq!(told.status, 0, "{}", told.err);
     }
