@@ -1,7 +1,7 @@
 //! One flow of octets over several streams, so that no single stream has to hold much.
 //!
 //! QUIC keeps what arrives of a stream until it can be read in order. What may wait so in one stream is bounded
-//! ([`super::STREAM_WINDOW_BYTES`]), and that would bound the rate at long round trips. So a transfer of files has [`LANES`] streams: the
+//! (`STREAM_WINDOW_BYTES`), and that would bound the rate at long round trips. So a transfer of files has [`LANES`] streams: the
 //! first is the one that asked for it, in both directions, the others go one way, each with a head that says whose they are:
 //!
 //! | 0: number of the first stream (8) | 8: number of the lane, from 1 (1) |
