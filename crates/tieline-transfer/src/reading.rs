@@ -156,13 +156,10 @@ impl<'j> Reading<'j> {
     fn hash_up_to(&self, from: u64, source: &mut Source<'_>) -> Result<ContentHasher, SourceFault> {
         let mut pieces = match from {
             0 => Vec::new(),
-            _ => self.job.journal.known_content(source.stamp).map_or_else(
-                |error| {
-                    tracing::warn!(%error, "a file is read again from its start");
-                    Vec::new()
-                },
-                |known| known.pieces,
-            ),
+            _ => self.job.journal.known_pieces(source.stamp).unwrap_or_else(|error| {
+                tracing::warn!(%error, "a file is read again from its start");
+                Vec::new()
+            }),
         };
         let usable = (from / PIECE_LEN).min(pieces_within(source.size));
         pieces.truncate(usize::try_from(usable).unwrap_or(usize::MAX));

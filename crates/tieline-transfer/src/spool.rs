@@ -73,10 +73,10 @@ pub fn put(
         let folder = staging.folder(number)?;
         let entries = plan.entries.iter().filter(|entry| entry.root == number);
         let mut top = None;
-        let mut opened = open_root(root).map(Arc::new);
+        let opened = open_root(root).map(Arc::new);
         for entry in entries {
             top.get_or_insert(&entry.path);
-            match staging.copy(&mut opened, entry, &folder, progress) {
+            match staging.copy(&opened, entry, &folder, progress) {
                 Ok(Some(size)) => {
                     spooled.files += 1;
                     spooled.bytes += size;
@@ -142,7 +142,7 @@ impl Staging {
     /// Copies one entry; the octets of a file.
     fn copy(
         &self,
-        root: &mut Result<Arc<OwnedFd>, SourceFault>,
+        root: &Result<Arc<OwnedFd>, SourceFault>,
         entry: &Entry,
         folder: &Path,
         progress: &dyn Progress,

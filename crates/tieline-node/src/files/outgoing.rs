@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tieline_transfer::outbox::after::{After, dispose};
-use tieline_transfer::outbox::{Found, Look, Outbox, Rules, Scan, Sight, Verdict};
+use tieline_transfer::outbox::{Found, Hint, Look, Outbox, Rules, Scan, Sight, Verdict};
 use tieline_transfer::receipt::{LineKeys, TransferId};
 use tieline_transfer::{
     EntryReport, Fate, Fault, Journal, JournalError, Obstacle, Order, Plan, Progress, RelativePath, Stamp,
@@ -244,8 +244,7 @@ impl Outgoing {
         match news {
             News::There(root) => {
                 self.root = Some(Arc::new(root));
-                self.outbox
-                    .handle_hint(std::time::Instant::now(), tieline_transfer::outbox::Hint::Everything);
+                self.outbox.handle_hint(std::time::Instant::now(), Hint::Everything);
                 self.handle.update(|status| status.trouble = None);
             }
             News::Gone(error) => {
@@ -313,11 +312,32 @@ impl Outgoing {
                     Sight::File(file) => self.on_found(&file),
                     Sight::Trouble(trouble) => info!(outbox = self.config.name, "{trouble}"),
                 }
+                if self.due.len() >= DUE_MAX {
+                    break;
+                }
             }
-            let is_complete = scan.await.unwrap_or(false);
+            // A scan that is not listened to any more ends.
+            drop(found);
+            let is_whole = self.due.len() < DUE_MAX;
+            let is_complete = scan.await.unwrap_or(false) && is_whole;
             if is_everything {
                 self.outbox.end_scan(std::time::Instant::now(), is_complete);
+                self.forget(is_complete);
             }
+            if !is_whole {
+                self.outbox.handle_hint(std::time::Instant::now(), Hint::Everything);
+            }
+        }
+    }
+
+    /// After a look at everything: what was delivered is gone from here, so nothing of it need be known. Lost with a file that was not
+    /// tidied away yet, it costs an offer.
+    fn forget(&self, is_complete: bool) {
+        if !is_complete || self.config.after == After::Keep || !self.handle.on_the_way().is_empty() {
+            return;
+        }
+        if let Err(error) = self.journal.forget_delivered(&self.config.name) {
+            warn!(%error, "the journal keeps what was delivered");
         }
     }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use noq::{Connection, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Circuit;
 
@@ -229,7 +229,7 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Reads the head of a lane and keeps it.
+    /// Reads the head of a lane and keeps it, but not for longer than anybody waits for it: it holds one of few places.
     pub(super) async fn take_in(&self, mut lane: RecvStream) {
         let mut head = [0; HEAD_LEN];
         match timeout(LANES_WAIT_MAX, lane.read_exact(&mut head)).await {
@@ -238,8 +238,11 @@ impl Arrivals {
             Err(_elapsed) => return tracing::debug!("a lane whose head did not come"),
         }
         let [first @ .., number] = head;
-        self.lanes().insert((u64::from_be_bytes(first), number), lane);
+        let name = (u64::from_be_bytes(first), number);
+        self.lanes().insert(name, lane);
         self.arrived.notify_waiters();
+        sleep(LANES_WAIT_MAX).await;
+        self.lanes().remove(&name);
     }
 
     /// Waits for the other lanes of `circuit`.

@@ -25,8 +25,7 @@ CREATE TABLE delivered (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE version (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
-    stamp BLOB NOT NULL UNIQUE,
-    hash BLOB
+    stamp BLOB NOT NULL UNIQUE
 ) STRICT;
 CREATE TABLE version_piece (
     version INTEGER NOT NULL REFERENCES version (number) ON DELETE CASCADE,
@@ -45,15 +44,6 @@ pub struct DeliveredFile {
     pub size: u64,
     /// BLAKE3 of its content.
     pub hash: [u8; HASH_LEN],
-}
-
-/// What is known of the content of a version of a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KnownContent {
-    /// The chaining values of its first pieces.
-    pub pieces: Vec<[u8; CHAINING_VALUE_LEN]>,
-    /// The hash of all of it, if it was read to its end.
-    pub hash: Option<[u8; HASH_LEN]>,
 }
 
 impl Journal {
@@ -100,31 +90,25 @@ impl Journal {
         })
     }
 
-    /// Forgets what was delivered of `path`: the file is gone, or an outbox is.
+    /// Forgets what was delivered of an outbox in which nothing of it is left.
     ///
     /// # Errors
     ///
     /// What the database said.
-    pub fn forget_delivered(&self, outbox: &str, path: &RelativePath) -> Result<()> {
+    pub fn forget_delivered(&self, outbox: &str) -> Result<()> {
         self.with(|db| {
-            db.prepare_cached("DELETE FROM delivered WHERE outbox = ?1 AND path = ?2")?
-                .execute(params![outbox, path.as_bytes()])
-                .map(drop)
+            db.prepare_cached("DELETE FROM delivered WHERE outbox = ?1")?.execute([outbox]).map(drop)
         })
     }
 
-    /// What is known of the content of a version.
+    /// The chaining values that are known of the first pieces of a version.
     ///
     /// # Errors
     ///
     /// What the database said.
-    pub fn known_content(&self, stamp: Stamp) -> Result<KnownContent> {
+    pub fn known_pieces(&self, stamp: Stamp) -> Result<Vec<[u8; CHAINING_VALUE_LEN]>> {
         self.with(|db| {
-            let hash = db
-                .prepare_cached("SELECT hash FROM version WHERE stamp = ?1")?
-                .query_row([stamp.as_bytes()], |row| row.get(0))
-                .optional()?;
-            let mut known = KnownContent { pieces: Vec::new(), hash: hash.flatten() };
+            let mut known = Vec::new();
             let mut query = db.prepare_cached(
                 "SELECT first, chaining_values FROM version_piece
                  WHERE version = (SELECT number FROM version WHERE stamp = ?1) ORDER BY first",
@@ -133,9 +117,9 @@ impl Journal {
             while let Some(row) = rows.next()? {
                 let (first, values): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
                 // Rows may overlap where sending began anew; whatever follows a gap is of no use.
-                let Some(skipped) = (known.pieces.len() as u64).checked_sub(as_number(first)) else { break };
+                let Some(skipped) = (known.len() as u64).checked_sub(as_number(first)) else { break };
                 let values = values.as_chunks().0;
-                known.pieces.extend(values.iter().skip(usize::try_from(skipped).unwrap_or(usize::MAX)));
+                known.extend(values.iter().skip(usize::try_from(skipped).unwrap_or(usize::MAX)));
             }
             Ok(known)
         })
@@ -153,20 +137,6 @@ impl Journal {
                 "INSERT OR REPLACE INTO version_piece (version, first, chaining_values) VALUES (?1, ?2, ?3)",
             )?
             .execute(params![number, as_integer(first), pieces.as_flattened()])?;
-            Ok(())
-        })
-    }
-
-    /// Notes the hash of the whole content of a version.
-    ///
-    /// # Errors
-    ///
-    /// What the database said.
-    pub fn know_hash(&self, stamp: Stamp, hash: &[u8; HASH_LEN]) -> Result<()> {
-        self.change(|db| {
-            let number = version(db, stamp)?;
-            db.prepare_cached("UPDATE version SET hash = ?2 WHERE number = ?1")?
-                .execute(params![number, hash])?;
             Ok(())
         })
     }
@@ -201,16 +171,14 @@ mod tests {
     #[test]
     fn what_was_read_of_a_version_is_known_in_one_piece() {
         let journal = Journal::in_memory().unwrap();
-        assert_eq!(journal.known_content(STAMP).unwrap(), KnownContent::default());
+        assert_eq!(journal.known_pieces(STAMP).unwrap(), pieces(0, 0));
         journal.know_pieces(STAMP, 0, &pieces(0, 3)).unwrap();
         journal.know_pieces(STAMP, 3, &pieces(3, 2)).unwrap();
         // Sending went on from the second piece, because the far end held no more.
         journal.know_pieces(STAMP, 1, &pieces(1, 3)).unwrap();
         journal.know_pieces(STAMP, 6, &pieces(6, 1)).unwrap();
-        assert_eq!(journal.known_content(STAMP).unwrap(), KnownContent { pieces: pieces(0, 5), hash: None });
-        journal.know_hash(STAMP, &HASH).unwrap();
-        assert_eq!(journal.known_content(STAMP).unwrap().hash, Some(HASH));
-        assert_eq!(journal.known_content(Stamp::from_bytes([2; 16])).unwrap(), KnownContent::default());
+        assert_eq!(journal.known_pieces(STAMP).unwrap(), pieces(0, 5));
+        assert_eq!(journal.known_pieces(Stamp::from_bytes([2; 16])).unwrap(), pieces(0, 0));
     }
 
     #[test]
@@ -222,8 +190,10 @@ mod tests {
         journal.deliver("out", [(&path, file)], &Accounts::default()).unwrap();
         assert_eq!(journal.delivered("out", &path).unwrap(), Some(file));
         assert_eq!(journal.delivered("other", &path).unwrap(), None);
-        assert_eq!(journal.known_content(STAMP).unwrap(), KnownContent::default());
-        journal.forget_delivered("out", &path).unwrap();
+        assert_eq!(journal.known_pieces(STAMP).unwrap(), pieces(0, 0));
+        journal.deliver("other", [(&path, file)], &Accounts::default()).unwrap();
+        journal.forget_delivered("out").unwrap();
+        assert_eq!(journal.delivered("other", &path).unwrap(), Some(file));
         assert_eq!(journal.delivered("out", &path).unwrap(), None);
     }
 
@@ -234,8 +204,8 @@ mod tests {
         for number in 0..=VERSIONS_MAX {
             journal.know_pieces(stamp(number), 0, &pieces(0, 1)).unwrap();
         }
-        assert_eq!(journal.known_content(stamp(0)).unwrap(), KnownContent::default());
-        assert_eq!(journal.known_content(stamp(1)).unwrap().pieces, pieces(0, 1));
+        assert_eq!(journal.known_pieces(stamp(0)).unwrap(), pieces(0, 0));
+        assert_eq!(journal.known_pieces(stamp(1)).unwrap(), pieces(0, 1));
         let rows: i64 = journal
             .with(|db| db.query_row("SELECT count(*) FROM version_piece", [], |row| row.get(0)))
             .unwrap();
