@@ -3,6 +3,7 @@
 pub mod inboxes;
 pub mod outgoing;
 mod pace;
+pub(crate) mod setup;
 pub mod watch;
 
 use std::sync::Arc;

@@ -20,8 +20,7 @@ use tieline_io::{
 use tieline_line::accept::AcceptTable;
 use tieline_seal::{Peer, PresharedKey};
 use tieline_transfer::{
-    Inbox, InboxError, Journal, JournalError,
-    outbox::{Rules, after::After},
+    InboxError, Journal, JournalError,
     receipt::{LineKeys, VerifyingKey},
 };
 use tieline_wire::{associated, control::Hello, label::LabelStackEntry, time::Now};
@@ -29,12 +28,9 @@ use tokio::{net::UnixListener, sync::mpsc};
 
 use crate::{
     api,
-    config::{
-        FilesConfig, Line, LineConfig, Problems,
-        files::{Owner, SameName},
-    },
+    config::{Line, LineConfig, Problems},
     engine::{Command, Engine, Inputs, PacketPathEnded, Parts},
-    files::{Files, inboxes::Inboxes, outgoing::OutgoingConfig, watch::RESCAN_DEFAULT},
+    files::{Files, setup},
     network::{Network, NetworkError},
     offers,
     packet_path::{HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl, intake::QUEUES},
@@ -52,10 +48,6 @@ use crate::{
 /// Packet threads for each direction on a machine with many processors. All that comes in is delivered by one after the other, so more
 /// would wait for each other.
 pub const LANES_MAX: usize = 4;
-/// The line's own inbox in the journal.
-const INBOX_NAME: &str = "inbox";
-/// Before the name of a pair, that of its inbox in the journal.
-const PAIR_INBOX_PREFIX: &str = "pair:";
 /// Messages of the far end, and commands, that wait for the control task.
 const INBOX_MAX: usize = 16;
 
@@ -187,6 +179,9 @@ impl Node {
         let state = State::load(&files.state).of_peer(line.peer_public_key());
         let config = line.config.clone();
         let routes = config.routes && !options.without_routes;
+        if let Some((pair, key)) = setup::not_yet(&config) {
+            return Err(StartError::NotYet { pair, key });
+        }
 
         let socket = UdpSocket::bind(config.listen).map_err(|source| StartError::Medium { source })?;
         let device = routes
@@ -204,9 +199,8 @@ impl Node {
         };
         places.make_data_dir(name)?;
         let journal = Arc::new(Journal::open(&files.journal)?);
-        check_done(&config)?;
         let keys = signing::keys_of_line(&line.secrets.private_key, line.peer_public_key(), &journal)?;
-        let inboxes = open_inboxes(&config, &journal, &keys)?;
+        let inboxes = setup::open_inboxes(&config, &journal, &keys)?;
         for outbox in config.files.iter().filter_map(|pair| pair.outbox.as_ref()) {
             places.make_outbox(&outbox.folder)?;
         }
@@ -258,7 +252,7 @@ impl Node {
         if let Some(peer) = peer {
             streams.set_peer(peer);
         }
-        let sends = Files::start(outboxes(&files, &config), &streams, &journal, &keys);
+        let sends = Files::start(setup::outboxes(&files, &config), &streams, &journal, &keys);
         tokio::spawn(sends.clone().follow(config.transfer.clone(), streams.clone()));
         let drops = control.session().drops().clone();
         let to_control = ToControl { reports: report_sender, handshakes: handshake_sender };
@@ -330,69 +324,6 @@ impl Node {
     }
 }
 
-/// The outbox that every line has, from which what is delivered is removed, as from a mailbox; and those of pairs.
-fn outboxes(files: &LineFiles, config: &LineConfig) -> Vec<OutgoingConfig> {
-    let own = OutgoingConfig {
-        name: String::new(),
-        folder: files.outbox.clone(),
-        rules: Rules::default(),
-        rescan: RESCAN_DEFAULT,
-        after: After::Remove,
-    };
-    let of_pair = |pair: &FilesConfig| {
-        let outbox = pair.outbox.clone()?;
-        let (name, rules) = (pair.name.to_string(), outbox.rules);
-        Some(OutgoingConfig {
-            name,
-            folder: outbox.folder,
-            rules,
-            rescan: outbox.rescan,
-            after: outbox.after,
-        })
-    };
-    std::iter::once(own).chain(config.files.iter().filter_map(of_pair)).collect()
-}
-
-fn open_inboxes(config: &LineConfig, journal: &Arc<Journal>, keys: &LineKeys) -> Result<Inboxes, InboxError> {
-    let open = |folder, name: &str| {
-        let inbox = Inbox::open(folder, name, Arc::clone(journal))?;
-        Ok::<_, InboxError>(Arc::new(inbox.with_keys(keys.clone())))
-    };
-    let own = open(&config.inbox, INBOX_NAME)?;
-    let pairs = config.files.iter().filter_map(|pair| Some((pair.name.to_string(), pair.inbox.as_ref()?)));
-    let pairs = pairs.map(|(name, inbox)| {
-        let opened = open(&inbox.folder, &format!("{PAIR_INBOX_PREFIX}{name}"))?;
-        Ok((name, opened))
-    });
-    Ok(Inboxes::new(own, pairs.collect::<Result<_, InboxError>>()?))
-}
-
-/// Refuses what is configured and would be without effect.
-fn check_done(config: &LineConfig) -> Result<(), StartError> {
-    let keys = |pair: &FilesConfig| {
-        let (metadata, hooks) = (&pair.metadata, &pair.hooks);
-        [
-            ("links", pair.outbox.as_ref().is_some_and(|outbox| outbox.rules.links)),
-            ("same-name", pair.inbox.as_ref().is_some_and(|inbox| inbox.same_name != SameName::KeepBoth)),
-            ("owner", metadata.owner != Owner::None),
-            ("times", !metadata.times),
-            ("modes", !metadata.modes),
-            ("xattrs", metadata.xattrs),
-            ("expect", !pair.expect.is_empty()),
-            ("on-delivered", hooks.delivered.is_some()),
-            ("on-failed", hooks.failed.is_some()),
-            ("on-waiting", hooks.waiting.is_some()),
-            ("webhook", pair.webhook.is_some()),
-        ]
-    };
-    for pair in &config.files {
-        if let Some((key, _)) = keys(pair).into_iter().find(|(_, is_wanted)| *is_wanted) {
-            return Err(StartError::NotYet { pair: pair.name.to_string(), key });
-        }
-    }
-    Ok(())
-}
-
 /// The file of the API's socket, for as long as somebody may connect to it.
 struct SocketFile(PathBuf);
 
@@ -442,7 +373,7 @@ fn confine(
             config.inbox.clone(),
         ]
         .into_iter()
-        .chain(config.files.iter().flat_map(pair_folders))
+        .chain(setup::pair_folders(config))
         .collect(),
         ..Confinement::default()
     })?;
@@ -451,12 +382,6 @@ fn confine(
         landlock: report.landlock.to_string(),
         seccomp: report.seccomp.to_string(),
     })
-}
-
-fn pair_folders(pair: &FilesConfig) -> impl Iterator<Item = PathBuf> {
-    let outbox = pair.outbox.as_ref().map(|outbox| outbox.folder.clone());
-    let inbox = pair.inbox.as_ref().map(|inbox| inbox.folder.clone());
-    outbox.into_iter().chain(inbox)
 }
 
 fn session_config(line: &Line, state: &State, now: Now, fast_aes: bool) -> tieline_seal::Config {

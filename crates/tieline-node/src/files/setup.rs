@@ -1,0 +1,148 @@
+//! From the configuration to outboxes and inboxes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tieline_transfer::outbox::{Rules, after::After};
+use tieline_transfer::receipt::LineKeys;
+use tieline_transfer::{Inbox, InboxError, Journal};
+
+use super::inboxes::Inboxes;
+use super::outgoing::OutgoingConfig;
+use super::watch::RESCAN_DEFAULT;
+use crate::config::files::{Owner, SameName};
+use crate::config::{FilesConfig, LineConfig};
+use crate::places::LineFiles;
+
+/// The line's own inbox in the journal.
+const INBOX_NAME: &str = "inbox";
+/// Before the name of a pair, that of its inbox in the journal.
+const PAIR_INBOX_PREFIX: &str = "pair:";
+
+/// The outbox that every line has, from which what is delivered is removed, as from a mailbox; and those of pairs.
+pub(crate) fn outboxes(files: &LineFiles, config: &LineConfig) -> Vec<OutgoingConfig> {
+    let own = OutgoingConfig {
+        name: String::new(),
+        folder: files.outbox.clone(),
+        rules: Rules::default(),
+        rescan: RESCAN_DEFAULT,
+        after: After::Remove,
+    };
+    let of_pair = |pair: &FilesConfig| {
+        let outbox = pair.outbox.clone()?;
+        let (name, rules) = (pair.name.to_string(), outbox.rules);
+        Some(OutgoingConfig {
+            name,
+            folder: outbox.folder,
+            rules,
+            rescan: outbox.rescan,
+            after: outbox.after,
+        })
+    };
+    std::iter::once(own).chain(config.files.iter().filter_map(of_pair)).collect()
+}
+
+/// Opens the line's own inbox and those of its pairs.
+///
+/// # Errors
+///
+/// That of the first that cannot be opened.
+pub(crate) fn open_inboxes(
+    config: &LineConfig,
+    journal: &Arc<Journal>,
+    keys: &LineKeys,
+) -> Result<Inboxes, InboxError> {
+    let open = |folder, name: &str| {
+        let inbox = Inbox::open(folder, name, Arc::clone(journal))?;
+        Ok::<_, InboxError>(Arc::new(inbox.with_keys(keys.clone())))
+    };
+    let own = open(&config.inbox, INBOX_NAME)?;
+    let pairs = config.files.iter().filter_map(|pair| Some((pair.name.to_string(), pair.inbox.as_ref()?)));
+    let pairs = pairs.map(|(name, inbox)| {
+        let opened = open(&inbox.folder, &format!("{PAIR_INBOX_PREFIX}{name}"))?;
+        Ok((name, opened))
+    });
+    Ok(Inboxes::new(own, pairs.collect::<Result<_, InboxError>>()?))
+}
+
+/// The folders of all pairs: what the process has to reach besides the line's own.
+pub(crate) fn pair_folders(config: &LineConfig) -> impl Iterator<Item = PathBuf> {
+    config.files.iter().flat_map(|pair| {
+        let outbox = pair.outbox.as_ref().map(|outbox| outbox.folder.clone());
+        let inbox = pair.inbox.as_ref().map(|inbox| inbox.folder.clone());
+        outbox.into_iter().chain(inbox)
+    })
+}
+
+/// The first pair, with its key, that asks for what is not built yet and would be without effect.
+pub(crate) fn not_yet(config: &LineConfig) -> Option<(String, &'static str)> {
+    config.files.iter().find_map(|pair| Some((pair.name.to_string(), key_not_yet(pair)?)))
+}
+
+fn key_not_yet(pair: &FilesConfig) -> Option<&'static str> {
+    let (metadata, hooks) = (&pair.metadata, &pair.hooks);
+    let wanted = [
+        ("links", pair.outbox.as_ref().is_some_and(|outbox| outbox.rules.links)),
+        ("same-name", pair.inbox.as_ref().is_some_and(|inbox| inbox.same_name != SameName::KeepBoth)),
+        ("owner", metadata.owner != Owner::None),
+        ("times", !metadata.times),
+        ("modes", !metadata.modes),
+        ("xattrs", metadata.xattrs),
+        ("expect", !pair.expect.is_empty()),
+        ("on-delivered", hooks.delivered.is_some()),
+        ("on-failed", hooks.failed.is_some()),
+        ("on-waiting", hooks.waiting.is_some()),
+        ("webhook", pair.webhook.is_some()),
+    ];
+    wanted.into_iter().find(|(_, is_wanted)| *is_wanted).map(|(key, _)| key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::files::{Expected, Hooks, InboxConfig, Metadata, OutboxConfig};
+
+    fn pair() -> FilesConfig {
+        let outbox = OutboxConfig {
+            folder: "/out".into(),
+            rules: Rules::default(),
+            rescan: RESCAN_DEFAULT,
+            after: After::Move,
+        };
+        FilesConfig {
+            name: "pair".parse().unwrap(),
+            outbox: Some(outbox),
+            inbox: Some(InboxConfig { folder: "/in".into(), same_name: SameName::KeepBoth }),
+            metadata: Metadata { owner: Owner::None, times: true, modes: true, xattrs: false },
+            expect: Vec::new(),
+            hooks: Hooks { delivered: None, failed: None, waiting: None },
+            webhook: None,
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_yet_is_named_and_nothing_else() {
+        assert_eq!(key_not_yet(&pair()), None);
+        type Change = fn(&mut FilesConfig);
+        let changes: [(&str, Change); 11] = [
+            ("links", |pair| pair.outbox.as_mut().unwrap().rules.links = true),
+            ("same-name", |pair| pair.inbox.as_mut().unwrap().same_name = SameName::Newest),
+            ("owner", |pair| pair.metadata.owner = Owner::Name),
+            ("times", |pair| pair.metadata.times = false),
+            ("modes", |pair| pair.metadata.modes = false),
+            ("xattrs", |pair| pair.metadata.xattrs = true),
+            ("expect", |pair| {
+                pair.expect.push(Expected { name: "*".parse().unwrap(), by: "18:00".parse().unwrap() });
+            }),
+            ("on-delivered", |pair| pair.hooks.delivered = Some("true".into())),
+            ("on-failed", |pair| pair.hooks.failed = Some("true".into())),
+            ("on-waiting", |pair| pair.hooks.waiting = Some("true".into())),
+            ("webhook", |pair| pair.webhook = Some("http://host/".into())),
+        ];
+        for (key, change) in changes {
+            let mut pair = pair();
+            change(&mut pair);
+            assert_eq!(key_not_yet(&pair), Some(key));
+        }
+    }
+}
