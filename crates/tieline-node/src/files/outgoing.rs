@@ -8,26 +8,26 @@
 //!
 //! Nothing here is lost by a restart: the journal knows which versions of files were delivered, and everything else is found anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod handle;
+mod transfer;
+
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tieline_transfer::outbox::after::{After, dispose};
 use tieline_transfer::outbox::{Found, Hint, Look, Outbox, Rules, Scan, Sight, Verdict};
-use tieline_transfer::receipt::{LineKeys, TransferId};
-use tieline_transfer::{
-    EntryReport, Fate, Fault, Journal, JournalError, Obstacle, Order, Plan, Progress, RelativePath, Stamp,
-    send,
-};
+use tieline_transfer::receipt::LineKeys;
+use tieline_transfer::{Journal, JournalError, RelativePath, Stamp};
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+pub use self::handle::{Handle, OutgoingStatus};
+use self::transfer::{Ended, RETRY_SOON, Transfer};
 use super::watch::{News, Watch};
 use crate::streams::Streams;
 
@@ -39,10 +39,6 @@ const BATCH_MAX: usize = 4096;
 const DUE_MAX: usize = 2 * BATCH_MAX;
 /// Sights on their way from a scan.
 const SIGHTS_MAX: usize = 256;
-/// After how long something is tried again that was cut, or that changed meanwhile.
-const RETRY_SOON: Duration = Duration::from_secs(1);
-/// After how long something is tried again that the far end could not store, such as on a full disk.
-const RETRY_LATER: Duration = Duration::from_secs(30);
 
 /// What a folder pair is at its sending end.
 #[derive(Clone, Debug)]
@@ -57,105 +53,6 @@ pub struct OutgoingConfig {
     pub rescan: Duration,
     /// What becomes of what was delivered.
     pub after: After,
-}
-
-/// What is going on in an outbox.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct OutgoingStatus {
-    /// The name of the pair.
-    pub name: String,
-    /// The outbox.
-    pub folder: PathBuf,
-    /// Files that are due or on their way.
-    pub waiting_files: u64,
-    /// Octets of them that are not sent yet.
-    pub waiting_bytes: u64,
-    /// Octets of files that went into the stream since the start.
-    pub moved_bytes: u64,
-    /// Files delivered since the start, those that were there already among them.
-    pub delivered_files: u64,
-    /// Their octets.
-    pub delivered_bytes: u64,
-    /// The file that is being sent.
-    #[serde(default)]
-    pub current: Option<String>,
-    /// Why it does not go on, or what went wrong last, in a sentence.
-    #[serde(default)]
-    pub trouble: Option<String>,
-    /// Files that the far end refuses for good, until they change; the last of them.
-    pub refused: Vec<String>,
-    /// Whether somebody has stopped it.
-    pub is_paused: bool,
-    /// Whether it is not to send at this time of day.
-    #[serde(default)]
-    pub is_off: bool,
-}
-
-/// Refused files that are remembered by name.
-const REFUSED_SHOWN: usize = 16;
-
-/// An outbox, seen and steered from elsewhere.
-#[derive(Debug)]
-pub struct Handle {
-    status: Mutex<OutgoingStatus>,
-    moved: AtomicU64,
-    /// Files in a transfer, and octets of each that are not sent yet.
-    on_the_way: Mutex<BTreeMap<RelativePath, u64>>,
-    stopped: tokio::sync::watch::Sender<Stopped>,
-}
-
-/// Why nothing is sent.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stopped {
-    by_somebody: bool,
-    by_schedule: bool,
-}
-
-impl Stopped {
-    fn is_stopped(self) -> bool {
-        self.by_somebody || self.by_schedule
-    }
-}
-
-impl Handle {
-    fn new(config: &OutgoingConfig) -> Arc<Self> {
-        let (name, folder) = (config.name.clone(), config.folder.clone());
-        let status = Mutex::new(OutgoingStatus { name, folder, ..OutgoingStatus::default() });
-        let (on_the_way, stopped) = (Mutex::default(), tokio::sync::watch::Sender::default());
-        Arc::new(Self { status, moved: AtomicU64::new(0), on_the_way, stopped })
-    }
-
-    /// What is going on.
-    #[must_use]
-    pub fn status(&self) -> OutgoingStatus {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let on_the_way = self.on_the_way();
-        status.waiting_files += on_the_way.len() as u64;
-        status.waiting_bytes += on_the_way.values().sum::<u64>();
-        status.moved_bytes = self.moved.load(Ordering::Relaxed);
-        let stopped = *self.stopped.borrow();
-        (status.is_paused, status.is_off) = (stopped.by_somebody, stopped.by_schedule);
-        status
-    }
-
-    /// Stops sending, or lets it go on. What is under way is cut, and goes on where it was.
-    pub fn set_paused(&self, is_paused: bool) {
-        self.stopped.send_modify(|stopped| stopped.by_somebody = is_paused);
-    }
-
-    /// The same, because of the time of day.
-    pub(super) fn set_off(&self, is_off: bool) {
-        self.stopped.send_modify(|stopped| stopped.by_schedule = is_off);
-    }
-
-    fn on_the_way(&self) -> MutexGuard<'_, BTreeMap<RelativePath, u64>> {
-        self.on_the_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn update(&self, change: impl FnOnce(&mut OutgoingStatus)) {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
-    }
 }
 
 /// Begins to empty an outbox; it ends with the runtime, or when the task is aborted.
@@ -200,14 +97,6 @@ struct Outgoing {
     transfers: JoinSet<Ended>,
     /// No transfer begins before.
     rest_until: Option<Instant>,
-}
-
-/// What is left of a transfer: files that it did not settle, and after how long to try them again.
-struct Ended {
-    files: Vec<RelativePath>,
-    again: Vec<(RelativePath, Duration)>,
-    /// It did not begin, or was cut, for this reason.
-    cut: Option<String>,
 }
 
 impl Outgoing {
@@ -390,17 +279,10 @@ impl Outgoing {
                 self.handle.on_the_way().insert(path.clone(), size);
                 files.push((path, size));
             }
-            let transfer = Transfer {
-                config: Arc::clone(&self.config),
-                journal: Arc::clone(&self.journal),
-                keys: self.keys.clone(),
-                handle: Arc::clone(&self.handle),
-                root: Arc::clone(&root),
-                again: Mutex::default(),
-                settled: Mutex::default(),
-                current: Mutex::default(),
-            };
-            self.transfers.spawn(Arc::new(transfer).run(self.streams.clone(), files));
+            let (config, journal) = (Arc::clone(&self.config), Arc::clone(&self.journal));
+            let (keys, handle, root) = (self.keys.clone(), Arc::clone(&self.handle), Arc::clone(&root));
+            let transfer = Transfer::new(config, journal, keys, handle, root);
+            self.transfers.spawn(transfer.run(self.streams.clone(), files));
         }
     }
 
@@ -415,122 +297,5 @@ impl Outgoing {
                 status.current = None;
             }
         });
-    }
-}
-
-/// One transfer of files that are due.
-struct Transfer {
-    config: Arc<OutgoingConfig>,
-    journal: Arc<Journal>,
-    keys: LineKeys,
-    handle: Arc<Handle>,
-    root: Arc<OwnedFd>,
-    settled: Mutex<BTreeSet<Box<[u8]>>>,
-    /// The file whose data is being sent.
-    current: Mutex<Option<RelativePath>>,
-    again: Mutex<Vec<(RelativePath, Duration)>>,
-}
-
-impl Transfer {
-    async fn run(self: Arc<Self>, streams: Streams, files: Vec<(RelativePath, u64)>) -> Ended {
-        let paths: Vec<RelativePath> = files.iter().map(|(path, _)| path.clone()).collect();
-        let cut = self.clone().send(&streams, files).await.err();
-        let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut again = std::mem::take(&mut *self.again.lock().unwrap_or_else(PoisonError::into_inner));
-        let left = paths.iter().filter(|path| !settled.contains(path.as_bytes()));
-        again.extend(left.map(|path| (path.clone(), RETRY_SOON)));
-        Ended { files: paths, again, cut }
-    }
-
-    async fn send(self: Arc<Self>, streams: &Streams, files: Vec<(RelativePath, u64)>) -> Result<(), String> {
-        let folder = (!self.config.name.is_empty()).then(|| self.config.name.clone());
-        let stream = streams.open_files(folder).await.map_err(|error| error.to_string())?;
-        let plan = Plan::of_files(self.config.folder.clone(), files);
-        let order = Order {
-            plan,
-            journal: Arc::clone(&self.journal),
-            outbox: self.config.name.clone(),
-            transfer: TransferId::random().map_err(|error| error.to_string())?,
-            keys: self.keys.clone(),
-        };
-        let outcome = send(stream, order, self.clone()).await.map_err(|error| error.to_string())?;
-        match outcome.interruption {
-            Some(error) => Err(error.to_string()),
-            None => Ok(()),
-        }
-    }
-
-    fn on_delivered(&self, path: &RelativePath, size: u64) {
-        self.handle.update(|status| {
-            status.delivered_files += 1;
-            status.delivered_bytes += size;
-            status.trouble = None;
-        });
-        if self.config.after == After::Keep {
-            return;
-        }
-        let delivered = self.journal.delivered(&self.config.name, path);
-        let done = delivered.map_err(|error| error.to_string()).and_then(|file| match file {
-            Some(file) => dispose(self.root.as_fd(), path, &file.stamp, self.config.after)
-                .map_err(|error| error.to_string()),
-            None => Ok(()),
-        });
-        if let Err(error) = done {
-            warn!(%path, error, "a delivered file stays in the outbox");
-        }
-    }
-
-    fn on_undelivered(&self, path: RelativePath, report: &EntryReport) {
-        info!(outbox = self.config.name, "{report}");
-        let after = match report.fate {
-            Fate::Refused(Obstacle::NoSpace { .. }) => RETRY_LATER,
-            Fate::Refused(_) | Fate::Skipped(_) => {
-                self.handle.update(|status| {
-                    status.refused.push(report.to_string());
-                    let extra = status.refused.len().saturating_sub(REFUSED_SHOWN);
-                    status.refused.drain(..extra);
-                });
-                return;
-            }
-            Fate::Failed(Fault::Source(_)) => RETRY_SOON,
-            Fate::Failed(Fault::Receiver(Obstacle::HashMismatch | Obstacle::TooShort)) => RETRY_SOON,
-            Fate::Failed(_) => RETRY_LATER,
-            Fate::Unconfirmed | Fate::NotSent | Fate::Delivered { .. } | Fate::AlreadyThere { .. } => {
-                RETRY_SOON
-            }
-        };
-        self.handle.update(|status| status.trouble = Some(report.to_string()));
-        self.again.lock().unwrap_or_else(PoisonError::into_inner).push((path, after));
-    }
-}
-
-impl Progress for Transfer {
-    fn file(&self, name: &RelativePath, _size: u64) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.clone());
-        self.handle.update(|status| status.current = Some(name.to_string()));
-    }
-
-    fn held(&self, bytes: u64) {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut on_the_way = self.handle.on_the_way();
-        if let Some(left) = current.as_ref().and_then(|path| on_the_way.get_mut(path)) {
-            *left = left.saturating_sub(bytes);
-        }
-    }
-
-    fn moved(&self, bytes: u64) {
-        self.handle.moved.fetch_add(bytes, Ordering::Relaxed);
-        self.held(bytes);
-    }
-
-    fn settled(&self, report: &EntryReport) {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(report.name.clone());
-        let Ok(path) = RelativePath::parse(&report.name) else { return };
-        self.handle.on_the_way().remove(&path);
-        if report.fate.is_delivered() {
-            self.on_delivered(&path, report.size);
-        } else {
-            self.on_undelivered(path, report);
-        }
     }
 }

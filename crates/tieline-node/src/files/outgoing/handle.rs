@@ -1,0 +1,108 @@
+//! An outbox as it is seen and steered from elsewhere.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tieline_transfer::RelativePath;
+use tokio::sync::watch;
+
+use super::OutgoingConfig;
+
+/// What is going on in an outbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OutgoingStatus {
+    /// The name of the pair.
+    pub name: String,
+    /// The outbox.
+    pub folder: PathBuf,
+    /// Files that are due or on their way.
+    pub waiting_files: u64,
+    /// Octets of them that are not sent yet.
+    pub waiting_bytes: u64,
+    /// Octets of files that went into the stream since the start.
+    pub moved_bytes: u64,
+    /// Files delivered since the start, those that were there already among them.
+    pub delivered_files: u64,
+    /// Their octets.
+    pub delivered_bytes: u64,
+    /// The file that is being sent.
+    #[serde(default)]
+    pub current: Option<String>,
+    /// Why it does not go on, or what went wrong last, in a sentence.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// Files that the far end refuses for good, until they change; the last of them.
+    pub refused: Vec<String>,
+    /// Whether somebody has stopped it.
+    pub is_paused: bool,
+    /// Whether it is not to send at this time of day.
+    #[serde(default)]
+    pub is_off: bool,
+}
+
+/// An outbox, seen and steered from elsewhere.
+#[derive(Debug)]
+pub struct Handle {
+    status: Mutex<OutgoingStatus>,
+    pub(super) moved: AtomicU64,
+    /// Files in a transfer, and octets of each that are not sent yet.
+    on_the_way: Mutex<BTreeMap<RelativePath, u64>>,
+    pub(super) stopped: watch::Sender<Stopped>,
+}
+
+/// Why nothing is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stopped {
+    by_somebody: bool,
+    by_schedule: bool,
+}
+
+impl Stopped {
+    pub(super) fn is_stopped(self) -> bool {
+        self.by_somebody || self.by_schedule
+    }
+}
+
+impl Handle {
+    pub(super) fn new(config: &OutgoingConfig) -> Arc<Self> {
+        let (name, folder) = (config.name.clone(), config.folder.clone());
+        let status = Mutex::new(OutgoingStatus { name, folder, ..OutgoingStatus::default() });
+        let (on_the_way, stopped) = (Mutex::default(), watch::Sender::default());
+        Arc::new(Self { status, moved: AtomicU64::new(0), on_the_way, stopped })
+    }
+
+    /// What is going on.
+    #[must_use]
+    pub fn status(&self) -> OutgoingStatus {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let on_the_way = self.on_the_way();
+        status.waiting_files += on_the_way.len() as u64;
+        status.waiting_bytes += on_the_way.values().sum::<u64>();
+        status.moved_bytes = self.moved.load(Ordering::Relaxed);
+        let stopped = *self.stopped.borrow();
+        (status.is_paused, status.is_off) = (stopped.by_somebody, stopped.by_schedule);
+        status
+    }
+
+    /// Stops sending, or lets it go on. What is under way is cut, and goes on where it was.
+    pub fn set_paused(&self, is_paused: bool) {
+        self.stopped.send_modify(|stopped| stopped.by_somebody = is_paused);
+    }
+
+    /// The same, because of the time of day.
+    pub(in crate::files) fn set_off(&self, is_off: bool) {
+        self.stopped.send_modify(|stopped| stopped.by_schedule = is_off);
+    }
+
+    pub(super) fn on_the_way(&self) -> MutexGuard<'_, BTreeMap<RelativePath, u64>> {
+        self.on_the_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut OutgoingStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
