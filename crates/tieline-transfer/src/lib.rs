@@ -21,7 +21,7 @@
 //! | [`content`], [`stamp`] | the hash of a file that comes in parts, and which version of it that is |
 //! | [`journal`] | what is remembered across cuts and restarts |
 //! | [`outbox`], [`schedule`], [`spool`] | what is to be sent, and when |
-//! | [`plan`], `source`, `reading`, `ledger`, `checking`, [`sender`] | the sending end, from the first pass to the last verdict |
+//! | [`plan`], `source`, `reading`, `blocks`, `ledger`, `checking`, [`sender`] | the sending end, from the first pass to the last verdict |
 //! | [`disk`], [`folder`], `beneath` | what the receiving end asks of a disk, and the real one |
 //! | [`inbox`], `assembly`, `keeping`, `publish`, `signing`, [`receiver`] | the receiving end, from the frame to the durable name |
 //! | [`outbox`] | which files of a watched folder are due to be sent |
@@ -33,6 +33,7 @@
 mod assembly;
 pub mod audit;
 mod beneath;
+mod blocks;
 mod checking;
 pub mod compress;
 pub mod content;

@@ -9,32 +9,23 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use crate::blocks::{Block, Blocks, Closed};
 use crate::content::{ContentHasher, PIECE_LEN, pieces_within};
 use crate::ledger::Version;
 use crate::outcome::{Fate, Fault};
 use crate::path::RelativePath;
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
-use crate::protocol::{ASKED_MAX, DATA, DATA_LEN_MAX, FileOffer, FolderOffer, SenderMessage, frame};
+use crate::protocol::{ASKED_MAX, DATA_LEN_MAX, FileOffer, FolderOffer, SenderMessage};
 use crate::sender::{Job, Settled};
 use crate::source::{Source, SourceFault};
 use crate::stamp::Stamp;
 
 /// Files from here on are asked about: less than a piece of it cannot be there.
 const ASK_LEN_MIN: u64 = PIECE_LEN + 1;
-/// A block goes to the stream when it is as long, or when the stream has nothing else to do.
-const BLOCK_LEN: usize = 64 * 1024;
 /// How often the journal is told how what was read hashed; what it was not told is read again after a restart.
 const KNOW_EVERY: Duration = Duration::from_secs(1);
 /// Told with an abandoned file that the receiver has decided against already.
 const ABANDON_DECIDED: u16 = 3;
-
-/// Frames on their way to the stream.
-#[derive(Debug, Default)]
-pub(crate) struct Block {
-    pub(crate) frames: Vec<u8>,
-    /// Octets of files among them.
-    pub(crate) file_bytes: u64,
-}
 
 /// What the receiver made of a question.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +35,6 @@ pub(crate) enum Answer {
     /// It does not want it.
     Settled { index: usize },
 }
-
-/// Nobody takes blocks any more.
-#[derive(Debug)]
-pub(crate) struct Closed;
 
 /// Reads everything in the plan, in order.
 ///
@@ -60,7 +47,7 @@ pub(crate) fn read_all(
     answers: mpsc::Receiver<Answer>,
     settled: mpsc::Sender<Settled>,
 ) -> Result<(), Closed> {
-    let out = Blocks { blocks, block: Block::default() };
+    let out = Blocks::new(blocks);
     let roots = Roots { plan: &job.plan, open: None };
     Reading { job, out, roots, answers, settled, asked: BTreeMap::new() }.run()
 }
@@ -279,61 +266,5 @@ impl Roots<'_> {
                 Ok(folder)
             }
         }
-    }
-}
-
-/// Gathers frames, so that ten thousand small files are not thirty thousand writes.
-struct Blocks {
-    blocks: mpsc::Sender<Block>,
-    block: Block,
-}
-
-impl Blocks {
-    fn put(&mut self, message: SenderMessage<'_>) -> Result<(), Closed> {
-        message.emit(&mut self.block.frames);
-        self.flush_if_long()
-    }
-
-    /// Puts the next data of `source`; a fault of it leaves nothing in the block.
-    fn put_data(
-        &mut self,
-        source: &mut Source<'_>,
-        hasher: &mut ContentHasher,
-    ) -> Result<Result<(), SourceFault>, Closed> {
-        let frames = &mut self.block.frames;
-        let start = frames.len();
-        let mut read = Ok(0);
-        frame(frames, DATA, |out| {
-            let data_start = out.len();
-            read = source.read(DATA_LEN_MAX, out);
-            hasher.update(&out[data_start..]);
-        });
-        match read {
-            Ok(len) => {
-                self.block.file_bytes += len as u64;
-                self.flush_if_long().map(Ok)
-            }
-            Err(fault) => {
-                frames.truncate(start);
-                Ok(Err(fault))
-            }
-        }
-    }
-
-    fn flush_if_long(&mut self) -> Result<(), Closed> {
-        if self.block.frames.len() >= BLOCK_LEN { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<(), Closed> {
-        if self.block.frames.is_empty() {
-            return Ok(());
-        }
-        self.blocks.blocking_send(std::mem::take(&mut self.block)).map_err(|_| Closed)
-    }
-
-    /// Hands on what there is if the stream is waiting for it.
-    fn offer_block(&mut self) -> Result<(), Closed> {
-        let is_idle = self.blocks.capacity() == self.blocks.max_capacity();
-        if is_idle { self.flush() } else { Ok(()) }
     }
 }

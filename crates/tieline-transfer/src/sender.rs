@@ -23,6 +23,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::audit::{Direction, Entry as LogEntry};
+use crate::blocks::Block;
 use crate::checking::Checking;
 use crate::frame::{self, FrameError};
 use crate::journal::Journal;
@@ -35,7 +36,7 @@ use crate::plan::{Entry, Plan, PlannedKind};
 use crate::protocol::{
     ASKED_MAX, HASH_LEN, Hello, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation,
 };
-use crate::reading::{Answer, Block, read_all};
+use crate::reading::{Answer, read_all};
 use crate::reason::StopReason;
 use crate::receipt::{Group, LineKeys, TransferId};
 
