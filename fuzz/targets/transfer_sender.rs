@@ -7,7 +7,9 @@ use tieline_transfer::protocol::{PREFIX_LEN, SenderMessage, frame_len};
 
 fuzz_target!(|frame: &[u8]| {
     let Ok(message) = SenderMessage::parse(frame) else { return };
-    if let SenderMessage::File(file) = &message {
+    if let SenderMessage::File(file) | SenderMessage::Ask(file) | SenderMessage::Claim { offer: file, .. } =
+        &message
+    {
         check_path(file.path);
     }
     if let SenderMessage::Folder(folder) = &message {

@@ -6,26 +6,35 @@
 //!   ────────────▶│idle│◀───────────────────────────────────────────────┘
 //!                └────┘ file ─▶ growing ─ data ─▶ growing ─ file end ─▶ ready
 //!                 │  │                         └ disk says no ─▶ discarding
-//!                 │  ▼ ask ─▶ (asked) ─ body ─▶ growing, or claimed ─ file end ─▶ ready
-//!                 ▼ end
+//!                 │  ▼ ask, claim ─▶ (asked) ─ body ─▶ growing, or claimed ─ file end ─▶ ready
+//!                 ▼ end                └ want sums ┘
 //! ```
+//!
+//! What there may be of a file before it comes is in [`questions`].
 //!
 //! What the sender may not do at all is a [`Violation`] and ends the transfer; what only concerns one entry is a verdict
 //! on it, and the rest goes on.
 
+mod questions;
+
 use std::collections::BTreeMap;
+use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 
 use rustix::fs::Mode;
-use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use self::questions::{Claimed, Question};
+use crate::basis::{Basis, SumJob, SumsOpen};
+use crate::compress::Decompressor;
 use crate::content::{ContentHasher, HASH_LEN};
-use crate::inbox::{Admission, Partial, journal_errno};
+use crate::delta::Key;
+use crate::disk::PublishedFile;
+use crate::inbox::{Admission, Partial};
 use crate::keeping::{HOLD_PIECES, Hold};
 use crate::outcome::{EntryKind, EntryReport, Fate, Fault, Progress};
 use crate::path::{PATH_LEN_MAX, RelativePath};
-use crate::protocol::{ASKED_MAX, FileOffer, FileTime, FolderOffer, SenderMessage, Verdict, Violation};
+use crate::protocol::{DATA_LEN_MAX, FileOffer, FileTime, FolderOffer, SenderMessage, Verdict, Violation};
 use crate::publish::{Content, Ready};
 use crate::reason::Obstacle;
 use crate::receipt::{Group, VerifyingKey};
@@ -38,11 +47,16 @@ const FILE_MODE_ALWAYS: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o755;
 const FOLDER_MODE_ALWAYS: u32 = 0o700;
 
+/// Octets that are copied at once.
+const COPY_LEN: u64 = DATA_LEN_MAX as u64;
+
 /// What is to be told to the sender.
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// From where the data of a file is wanted.
     Go { entry: u64, from: u64 },
+    /// Sums of the old version of a file.
+    Sums { entry: u64, octets: Vec<u8> },
     /// Who signs here.
     Identify(VerifyingKey),
     /// Receipts for entries that follow.
@@ -74,6 +88,14 @@ pub(crate) struct Outputs {
     pub(crate) ended: mpsc::Sender<Ended>,
     pub(crate) replies: mpsc::Sender<Reply>,
     pub(crate) holds: mpsc::Sender<Hold>,
+    pub(crate) sums: mpsc::Sender<SumJob>,
+    pub(crate) sums_open: Arc<SumsOpen>,
+}
+
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        self.sums_open.close();
+    }
 }
 
 /// Takes frames in order; see the module.
@@ -84,7 +106,13 @@ pub(crate) struct Assembly {
     next_entry: u64,
     state: State,
     /// Files that were asked about, until their body comes.
-    asked: BTreeMap<u64, Asked>,
+    asked: BTreeMap<u64, Question>,
+    /// How many of them are short.
+    asked_small: usize,
+    /// Of the sums in it, drawn when it is needed.
+    sum_key: Option<Key>,
+    /// Of what comes packed; begins with the first of it.
+    decompressor: Option<Decompressor>,
     outputs: Outputs,
     progress: Arc<dyn Progress>,
 }
@@ -93,12 +121,15 @@ enum State {
     Idle,
     Growing(Box<Growing>),
     Claimed(Box<Claimed>),
-    Discarding { entry: u64, left: u64 },
-}
-
-enum Asked {
-    Growing(Box<Growing>),
-    Claimed(Box<Claimed>),
+    Discarding {
+        entry: u64,
+        left: u64,
+    },
+    /// A request of sums comes; what there is of it.
+    Wanting {
+        entry: u64,
+        octets: Vec<u8>,
+    },
 }
 
 /// An offered file, and where it is to be.
@@ -108,17 +139,20 @@ struct Offered {
     name: RelativePath,
     path: RelativePath,
     size: u64,
+    mode: u32,
     modified: FileTime,
 }
 
 struct Growing {
     offered: Offered,
     left: u64,
-    mode: u32,
     partial: Partial,
     content: Hashed,
     /// Pieces that were handed on to be held.
     held: usize,
+    /// From which parts of it may be taken, and that file, if some were.
+    basis: Option<Basis>,
+    old: Option<Box<dyn PublishedFile>>,
 }
 
 /// The hash of a growing file.
@@ -126,16 +160,6 @@ enum Hashed {
     SoFar(Box<ContentHasher>),
     /// All of it was here before.
     Whole([u8; HASH_LEN]),
-}
-
-/// A file that is here under a name already, or was: the sender has to show that it is the same.
-struct Claimed {
-    offered: Offered,
-    /// Its number in the journal, if that has it among the partial files still.
-    partial: Option<i64>,
-    /// The number of its name, if the journal knows it.
-    copy: Option<u32>,
-    hash: [u8; HASH_LEN],
 }
 
 impl Assembly {
@@ -147,8 +171,19 @@ impl Assembly {
         outputs: Outputs,
         progress: Arc<dyn Progress>,
     ) -> Self {
-        let (next_entry, state, asked) = (0, State::Idle, BTreeMap::new());
-        Self { admission, folder, announced, next_entry, state, asked, outputs, progress }
+        Self {
+            admission,
+            folder,
+            announced,
+            next_entry: 0,
+            state: State::Idle,
+            asked: BTreeMap::new(),
+            asked_small: 0,
+            sum_key: None,
+            decompressor: None,
+            outputs,
+            progress,
+        }
     }
 
     /// Whether the transfer was given up, so that nobody waits for what becomes of it.
@@ -162,7 +197,28 @@ impl Assembly {
     ///
     /// The violation that ends the transfer.
     pub(crate) fn handle_frame(&mut self, frame: &[u8]) -> Result<bool, Violation> {
-        let message = SenderMessage::parse(frame)?;
+        match SenderMessage::parse(frame)? {
+            // Whatever becomes of them: what comes later builds on it.
+            SenderMessage::Packed { len, octets } => {
+                let data = self.unpack(octets, len)?;
+                self.handle_message(SenderMessage::Data(&data))
+            }
+            message => self.handle_message(message),
+        }
+    }
+
+    fn unpack(&mut self, octets: &[u8], len: usize) -> Result<Vec<u8>, Violation> {
+        let wrong = |_| Violation::Packed(len);
+        let decompressor = match &mut self.decompressor {
+            Some(decompressor) => decompressor,
+            none => none.insert(Decompressor::new().map_err(wrong)?),
+        };
+        let mut data = Vec::with_capacity(len + 1);
+        decompressor.decompress(octets, len, &mut data).map_err(|_| Violation::Packed(len))?;
+        Ok(data)
+    }
+
+    fn handle_message(&mut self, message: SenderMessage<'_>) -> Result<bool, Violation> {
         let state = std::mem::replace(&mut self.state, State::Idle);
         self.state = match (state, message) {
             (state, SenderMessage::Unknown(kind)) => {
@@ -171,10 +227,22 @@ impl Assembly {
             }
             (State::Idle, SenderMessage::Folder(offer)) => self.on_folder(offer)?,
             (State::Idle, SenderMessage::File(offer)) => self.on_file(offer)?,
-            (State::Idle, SenderMessage::Ask(offer)) => self.on_ask(offer)?,
+            (State::Idle, SenderMessage::Ask(offer)) => self.on_ask(&offer, None)?,
+            (State::Idle, SenderMessage::Claim { hash, offer }) => self.on_ask(&offer, Some(hash))?,
+            (State::Idle, SenderMessage::WantSums { entry, octets }) => {
+                self.on_want_sums(entry, Vec::new(), octets)?
+            }
+            (State::Wanting { entry, octets: before }, SenderMessage::WantSums { entry: same, octets })
+                if entry == same =>
+            {
+                self.on_want_sums(entry, before, octets)?
+            }
             (State::Idle, SenderMessage::Body { entry, from }) => self.on_body(entry, from)?,
             (State::Idle, SenderMessage::End) if self.asked.is_empty() => return Ok(true),
             (State::Growing(growing), SenderMessage::Data(data)) => self.on_data(growing, data)?,
+            (State::Growing(growing), SenderMessage::Copy { from, len }) => {
+                self.on_copy(growing, from, len)?
+            }
             (State::Growing(growing), SenderMessage::FileEnd { hash }) => self.on_file_end(*growing, hash),
             (State::Growing(growing), SenderMessage::Abandon { code }) => {
                 growing.partial.discard();
@@ -191,6 +259,10 @@ impl Assembly {
                 let left = left.checked_sub(data.len() as u64).ok_or(Violation::BeyondSize(entry))?;
                 State::Discarding { entry, left }
             }
+            (State::Discarding { entry, left }, SenderMessage::Copy { len, .. }) => {
+                let left = left.checked_sub(len).ok_or(Violation::BeyondSize(entry))?;
+                State::Discarding { entry, left }
+            }
             (State::Discarding { .. }, SenderMessage::FileEnd { .. } | SenderMessage::Abandon { .. }) => {
                 State::Idle
             }
@@ -198,6 +270,8 @@ impl Assembly {
                 State::Idle,
                 SenderMessage::Hello(_)
                 | SenderMessage::Data(_)
+                | SenderMessage::Packed { .. }
+                | SenderMessage::Copy { .. }
                 | SenderMessage::FileEnd { .. }
                 | SenderMessage::Abandon { .. }
                 | SenderMessage::Identify { .. }
@@ -209,7 +283,28 @@ impl Assembly {
                 | SenderMessage::Folder(_)
                 | SenderMessage::File(_)
                 | SenderMessage::Ask(_)
+                | SenderMessage::Claim { .. }
+                | SenderMessage::WantSums { .. }
                 | SenderMessage::Body { .. }
+                | SenderMessage::Packed { .. }
+                | SenderMessage::Identify { .. }
+                | SenderMessage::End,
+            )
+            | (State::Claimed(_), SenderMessage::Copy { .. })
+            | (
+                State::Wanting { .. },
+                SenderMessage::Hello(_)
+                | SenderMessage::Folder(_)
+                | SenderMessage::File(_)
+                | SenderMessage::Data(_)
+                | SenderMessage::FileEnd { .. }
+                | SenderMessage::Abandon { .. }
+                | SenderMessage::Ask(_)
+                | SenderMessage::Claim { .. }
+                | SenderMessage::WantSums { .. }
+                | SenderMessage::Copy { .. }
+                | SenderMessage::Body { .. }
+                | SenderMessage::Packed { .. }
                 | SenderMessage::Identify { .. }
                 | SenderMessage::End,
             ) => return Err(Violation::OutOfPlace(message.kind())),
@@ -240,7 +335,7 @@ impl Assembly {
 
     fn on_file(&mut self, offer: FileOffer<'_>) -> Result<State, Violation> {
         self.take_number(offer.entry)?;
-        let verdict = match self.begin(&offer) {
+        let verdict = match self.offered(&offer).and_then(|offered| self.begin(offered)) {
             Ok(growing) => {
                 self.progress.file(&growing.offered.name, growing.offered.size);
                 return Ok(State::Growing(Box::new(growing)));
@@ -251,115 +346,107 @@ impl Assembly {
         Ok(State::Discarding { entry: offer.entry, left: offer.size })
     }
 
-    fn begin(&self, offer: &FileOffer<'_>) -> Result<Growing, Verdict> {
-        let offered = self.offered(offer)?;
-        self.check_room(offer.size)?;
+    /// Begins a file that nobody knows of before it is whole.
+    fn begin(&self, offered: Offered) -> Result<Growing, Verdict> {
+        self.check_room(offered.size)?;
         let partial = Partial::create(&self.admission).map_err(|error| Verdict::Failed(error.into()))?;
-        Ok(Growing::new(offered, offer, partial, Hashed::SoFar(Box::default())))
+        Ok(Growing::new(offered, partial, Hashed::SoFar(Box::default())))
     }
 
-    fn on_ask(&mut self, offer: FileOffer<'_>) -> Result<State, Violation> {
-        self.take_number(offer.entry)?;
-        if self.asked.len() >= ASKED_MAX {
-            return Err(Violation::TooManyAsked);
+    fn on_data(&mut self, growing: Box<Growing>, data: &[u8]) -> Result<State, Violation> {
+        if data.len() as u64 > growing.left {
+            return Err(Violation::BeyondSize(growing.offered.entry));
         }
-        match self.look_up(&offer) {
-            Ok(asked) => {
-                let reply = Reply::Go { entry: offer.entry, from: asked.from() };
-                self.asked.insert(offer.entry, asked);
-                self.tell(reply);
-            }
-            Err(verdict) => self.settle(offer.entry, offer.path, EntryKind::File, offer.size, verdict),
-        }
-        Ok(State::Idle)
+        self.progress.moved(data.len() as u64);
+        Ok(self.append(growing, data))
     }
 
-    /// What there is of this version of a file.
-    fn look_up(&self, offer: &FileOffer<'_>) -> Result<Asked, Verdict> {
-        let offered = self.offered(offer)?;
-        let failed = |error| Verdict::Failed(journal_errno(error).into());
-        let (journal, inbox) = (self.admission.journal(), self.admission.name());
-        match journal.arrived(inbox, &offered.path).map_err(failed)? {
-            Some(arrived) if (arrived.stamp, arrived.size) == (offer.stamp, offer.size) => {
-                let (partial, copy, hash) = (None, Some(arrived.copy), arrived.hash);
-                return Ok(Asked::Claimed(Box::new(Claimed { offered, partial, copy, hash })));
-            }
-            _ => {}
+    /// Takes the next octets of the file, which has room for them, from its old version.
+    fn on_copy(&mut self, mut growing: Box<Growing>, from: u64, len: u64) -> Result<State, Violation> {
+        let entry = growing.offered.entry;
+        let basis =
+            growing.basis.as_ref().filter(|basis| from.checked_add(len).is_some_and(|to| to <= basis.len));
+        let basis = basis.ok_or(Violation::Copy { entry, from })?;
+        if len > growing.left {
+            return Err(Violation::BeyondSize(entry));
         }
-        let known = journal.partial(inbox, &offered.path).map_err(failed)?;
-        let Some(known) = known.filter(|known| (known.stamp, known.size) == (offer.stamp, offer.size)) else {
-            return self.begin_partial(offered, offer);
+        let old = match growing.old.take() {
+            Some(old) => Ok(old),
+            None => basis.open(&self.admission),
         };
-        let opened = Partial::reopen(&self.admission, known.id)
-            .and_then(|partial| Ok((partial.file.extent()?, partial)));
-        match (opened, known.hash) {
-            (Ok((extent, partial)), hash) if extent.size >= known.held() => {
-                self.check_room(offer.size.saturating_sub(extent.allocated))?;
-                let hashed = hash.map_or_else(
-                    || Hashed::SoFar(Box::new(ContentHasher::resume(known.pieces))),
-                    Hashed::Whole,
-                );
-                Ok(Asked::Growing(Box::new(Growing::new(offered, offer, partial, hashed))))
+        let Ok(mut old) = old.and_then(|mut old| old.seek(SeekFrom::Start(from)).map(|_| old)) else {
+            let left = growing.left - len;
+            return Ok(self.fail(*growing, Obstacle::OldVersion, left));
+        };
+        let mut buffer = vec![0; len.min(COPY_LEN) as usize];
+        let mut uncopied = len;
+        while uncopied > 0 {
+            let part = &mut buffer[..uncopied.min(COPY_LEN) as usize];
+            if old.read_exact(part).is_err() {
+                let left = growing.left - uncopied;
+                return Ok(self.fail(*growing, Obstacle::OldVersion, left));
             }
-            // It was whole, and the power went before the journal was told of its name.
-            (Err(Errno::NOENT), Some(hash)) => {
-                let partial = Some(known.id);
-                Ok(Asked::Claimed(Box::new(Claimed { offered, partial, copy: None, hash })))
-            }
-            (Ok(_) | Err(_), _) => self.begin_partial(offered, offer),
+            uncopied -= part.len() as u64;
+            growing = match self.append(growing, part) {
+                State::Growing(growing) => growing,
+                State::Discarding { entry, left } => {
+                    return Ok(State::Discarding { entry, left: left - uncopied });
+                }
+                other => return Ok(other),
+            };
         }
+        self.progress.held(len);
+        growing.old = Some(old);
+        Ok(State::Growing(growing))
     }
 
-    fn begin_partial(&self, offered: Offered, offer: &FileOffer<'_>) -> Result<Asked, Verdict> {
-        self.check_room(offer.size)?;
-        let partial = Partial::begin(&self.admission, &offered.path, offer.stamp, offer.size)
-            .map_err(|error| Verdict::Failed(error.into()))?;
-        let growing = Growing::new(offered, offer, partial, Hashed::SoFar(Box::default()));
-        Ok(Asked::Growing(Box::new(growing)))
-    }
-
-    fn on_body(&mut self, entry: u64, from: u64) -> Result<State, Violation> {
-        let asked = self.asked.remove(&entry).filter(|asked| asked.from() == from);
-        let asked = asked.ok_or(Violation::Answer { entry, from })?;
-        let Offered { name, size, .. } = asked.offered();
-        self.progress.file(name, *size);
-        Ok(match asked {
-            Asked::Growing(growing) => State::Growing(growing),
-            Asked::Claimed(claimed) => State::Claimed(claimed),
-        })
-    }
-
-    fn on_data(&mut self, mut growing: Box<Growing>, data: &[u8]) -> Result<State, Violation> {
-        let Offered { entry, size, .. } = growing.offered;
-        let left = growing.left.checked_sub(data.len() as u64).ok_or(Violation::BeyondSize(entry))?;
-        let at = size - growing.left;
+    /// Adds octets to a file that has room for them.
+    fn append(&mut self, mut growing: Box<Growing>, data: &[u8]) -> State {
+        let at = growing.offered.size - growing.left;
+        let left = growing.left - data.len() as u64;
         if let Err(error) = growing.partial.file.write_all_at(data, at) {
-            let Growing { offered, partial, .. } = *growing;
-            // First the room, then the word: whoever hears it may want to use that room.
-            drop(partial);
-            let verdict = Verdict::Failed(error.into());
-            self.settle(entry, offered.name.as_bytes(), EntryKind::File, size, verdict);
-            return Ok(State::Discarding { entry, left });
+            return self.fail(*growing, error.into(), left);
         }
         if let Hashed::SoFar(hasher) = &mut growing.content {
             hasher.update(data);
         }
         growing.left = left;
-        self.progress.moved(data.len() as u64);
         self.outputs.hold(&mut growing, HOLD_PIECES, false);
-        Ok(State::Growing(growing))
+        State::Growing(growing)
+    }
+
+    /// Gives up a file of which `left` octets are still to come.
+    fn fail(&mut self, growing: Growing, obstacle: Obstacle, left: u64) -> State {
+        let Growing { offered, partial, basis, .. } = growing;
+        // First the room, then the word: whoever hears it may want to use that room.
+        match (obstacle, basis) {
+            (Obstacle::OldVersion, Some(basis)) => {
+                basis.distrust(&self.admission);
+                partial.discard();
+            }
+            _ => drop(partial),
+        }
+        let (entry, size) = (offered.entry, offered.size);
+        self.settle(entry, offered.name.as_bytes(), EntryKind::File, size, Verdict::Failed(obstacle));
+        State::Discarding { entry, left }
     }
 
     fn on_file_end(&mut self, growing: Growing, hash: [u8; HASH_LEN]) -> State {
         let checked = if growing.left > 0 {
             Err(Obstacle::TooShort)
-        } else if growing.content.hash() != hash {
-            Err(Obstacle::HashMismatch)
+        } else if growing.content.hash() == hash {
+            let Offered { mode, modified, .. } = growing.offered;
+            finish(&growing.partial, mode, modified).map_err(Obstacle::from)
+        } else if growing.old.is_some() {
+            Err(Obstacle::OldVersion)
         } else {
-            finish(&growing.partial, growing.mode, growing.offered.modified).map_err(Obstacle::from)
+            Err(Obstacle::HashMismatch)
         };
+        if let (Err(Obstacle::OldVersion), Some(basis)) = (checked, &growing.basis) {
+            basis.distrust(&self.admission);
+        }
         let Growing { offered, partial, .. } = growing;
-        let Offered { entry, stamp, name, path, size, modified } = offered;
+        let Offered { entry, stamp, name, path, size, modified, .. } = offered;
         match checked {
             Ok(()) => {
                 let content = Content::File { partial, stamp, size, hash, modified };
@@ -375,7 +462,7 @@ impl Assembly {
 
     fn on_claim(&mut self, claimed: Claimed, hash: [u8; HASH_LEN]) -> State {
         let Claimed { offered, partial, copy, hash: known } = claimed;
-        let Offered { entry, stamp, name, path, size, modified } = offered;
+        let Offered { entry, stamp, name, path, size, modified, .. } = offered;
         let is_likely = hash == known;
         let content = Content::Claim { partial, stamp, size, hash, modified, copy, is_likely };
         self.hand_on(Ready { entry, offered: name, path, content });
@@ -400,8 +487,8 @@ impl Assembly {
 
     fn offered(&self, offer: &FileOffer<'_>) -> Result<Offered, Verdict> {
         let (name, path) = self.place(offer.path).map_err(Verdict::Refused)?;
-        let FileOffer { entry, stamp, size, modified, .. } = *offer;
-        Ok(Offered { entry, stamp, name, path, size, modified })
+        let FileOffer { entry, stamp, size, mode, modified, .. } = *offer;
+        Ok(Offered { entry, stamp, name, path, size, mode, modified })
     }
 
     /// The offered path, checked, and the same below the folder of this transfer.
@@ -446,13 +533,13 @@ impl Assembly {
 }
 
 impl Growing {
-    fn new(offered: Offered, offer: &FileOffer<'_>, partial: Partial, content: Hashed) -> Self {
-        let FileOffer { size, mode, .. } = *offer;
+    fn new(offered: Offered, partial: Partial, content: Hashed) -> Self {
+        let size = offered.size;
         let (here, held) = match &content {
             Hashed::SoFar(hasher) => (hasher.len(), hasher.pieces().len()),
             Hashed::Whole(_) => (size, 0),
         };
-        Self { offered, left: size.saturating_sub(here), mode, partial, content, held }
+        Self { offered, left: size.saturating_sub(here), partial, content, held, basis: None, old: None }
     }
 }
 
@@ -461,23 +548,6 @@ impl Hashed {
         match self {
             Self::SoFar(hasher) => hasher.finalize(),
             Self::Whole(hash) => *hash,
-        }
-    }
-}
-
-impl Asked {
-    fn offered(&self) -> &Offered {
-        match self {
-            Self::Growing(growing) => &growing.offered,
-            Self::Claimed(claimed) => &claimed.offered,
-        }
-    }
-
-    /// From where the data is wanted.
-    fn from(&self) -> u64 {
-        match self {
-            Self::Growing(growing) => growing.offered.size - growing.left,
-            Self::Claimed(claimed) => claimed.offered.size,
         }
     }
 }

@@ -1,13 +1,18 @@
-//! Frames of the sender, gathered into blocks for the stream.
+//! Frames of the sender, gathered into blocks for the stream, and packed where a sample of the file shows that it pays.
 
 use tokio::sync::mpsc;
 
-use crate::content::ContentHasher;
-use crate::protocol::{DATA, DATA_LEN_MAX, SenderMessage, frame};
+use crate::compress::{self, COMPRESS_OVERHEAD_MAX, Compressor};
+use crate::protocol::{DATA_LEN_MAX, SenderMessage};
 use crate::source::{Source, SourceFault};
 
 /// A block goes to the stream when it is as long, or when the stream has nothing else to do.
 const BLOCK_LEN: usize = 64 * 1024;
+
+/// Octets that are read at once: packed, they fit a frame in any case.
+const READ_LEN: usize = DATA_LEN_MAX - COMPRESS_OVERHEAD_MAX - size_of::<u32>();
+/// How often it is looked at anew whether packing pays; files may have several parts.
+const SAMPLE_EVERY: usize = 1 << 20;
 
 /// Frames on their way to the stream.
 #[derive(Debug, Default)]
@@ -25,11 +30,34 @@ pub(crate) struct Closed;
 pub(crate) struct Blocks {
     blocks: mpsc::Sender<Block>,
     block: Block,
+    /// What was read last, and what it was packed to.
+    data: Vec<u8>,
+    packed: Vec<u8>,
+    compressor: Packing,
+    /// Of the open file, as its last sample showed.
+    is_worth_packing: bool,
+    /// Octets up to its next sample.
+    until_sample: usize,
+}
+
+/// The compressor of a transfer; what the receiver has of it before is needed to read what follows.
+enum Packing {
+    NotYet,
+    Running(Box<Compressor>),
+    Ended,
 }
 
 impl Blocks {
     pub(crate) fn new(blocks: mpsc::Sender<Block>) -> Self {
-        Self { blocks, block: Block::default() }
+        Self {
+            blocks,
+            block: Block::default(),
+            data: Vec::new(),
+            packed: Vec::new(),
+            compressor: Packing::NotYet,
+            is_worth_packing: false,
+            until_sample: 0,
+        }
     }
 
     pub(crate) fn put(&mut self, message: SenderMessage<'_>) -> Result<(), Closed> {
@@ -37,30 +65,56 @@ impl Blocks {
         self.flush_if_long()
     }
 
-    /// Puts the next data of `source`; a fault of it leaves nothing in the block.
+    /// A file begins: whether its data is worth packing is not known.
+    pub(crate) fn begin_file(&mut self) {
+        (self.is_worth_packing, self.until_sample) = (false, 0);
+    }
+
+    /// Puts up to `len_max` next octets of `source`, shows them to `see`, and returns how many; a fault of it leaves nothing in the block.
     pub(crate) fn put_data(
         &mut self,
         source: &mut Source<'_>,
-        hasher: &mut ContentHasher,
-    ) -> Result<Result<(), SourceFault>, Closed> {
-        let frames = &mut self.block.frames;
-        let start = frames.len();
-        let mut read = Ok(0);
-        frame(frames, DATA, |out| {
-            let data_start = out.len();
-            read = source.read(DATA_LEN_MAX, out);
-            hasher.update(&out[data_start..]);
-        });
-        match read {
-            Ok(len) => {
-                self.block.file_bytes += len as u64;
-                self.flush_if_long().map(Ok)
-            }
-            Err(fault) => {
-                frames.truncate(start);
-                Ok(Err(fault))
-            }
+        len_max: usize,
+        see: impl FnOnce(&[u8]),
+    ) -> Result<Result<usize, SourceFault>, Closed> {
+        self.data.clear();
+        let len = match source.read(len_max.min(READ_LEN), &mut self.data) {
+            Ok(len) => len,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        see(&self.data);
+        if self.until_sample == 0 {
+            self.is_worth_packing = compress::worth_it(&self.data);
+            self.until_sample = SAMPLE_EVERY;
         }
+        self.until_sample = self.until_sample.saturating_sub(len);
+        if !(self.is_worth_packing && self.pack()) {
+            SenderMessage::Data(&self.data).emit(&mut self.block.frames);
+        }
+        self.block.file_bytes += len as u64;
+        self.flush_if_long().map(|()| Ok(len))
+    }
+
+    /// Puts the data packed; not if the compressor has come to its end.
+    fn pack(&mut self) -> bool {
+        let compressor = match &mut self.compressor {
+            Packing::Ended => return false,
+            Packing::Running(compressor) => compressor,
+            begin => {
+                *begin = Compressor::new().map_or(Packing::Ended, |new| Packing::Running(Box::new(new)));
+                let Packing::Running(compressor) = begin else { return false };
+                compressor
+            }
+        };
+        self.packed.clear();
+        if let Err(error) = compressor.compress(&self.data, &mut self.packed) {
+            tracing::warn!(%error, "what follows is sent as it is");
+            self.compressor = Packing::Ended;
+            return false;
+        }
+        let packed = SenderMessage::Packed { len: self.data.len(), octets: &self.packed };
+        packed.emit(&mut self.block.frames);
+        true
     }
 
     fn flush_if_long(&mut self) -> Result<(), Closed> {

@@ -8,7 +8,7 @@
 //!  SumRequest::whole ─▶ Signature::of ──── both ────▶   Matches::find
 //!  Signature::of ◀──────────────────────── fine ─────   Matches::fine_request
 //!                ─────────────────────── its sums ──▶   Matches::refine ─▶ Operations
-//!  copy_old, or the octets that follow ◀── operations, each literal with its octets
+//!  copies, and the octets that come ◀── operations ──
 //! ```
 //!
 //! The first signature has few and long blocks, as a file that was only moved about or grew needs no more. Blocks of the old file that
@@ -33,11 +33,6 @@
 //! the coefficients of a polynomial, the last one that of 1, give at a point modulo 2^61 - 1. The point is made of the low 60 bits of
 //! the first eight octets, little-endian, of the BLAKE3 under the key of the words `tieline delta: point of the rolling sum`.
 //!
-//! An operation; literals are followed by their octets in whatever way the caller sends octets:
-//!
-//! | 0: 1, copy (1) | 1: from (8) | 9: length (8) |
-//! | 0: 2, literal (1) | 1: length (8) |
-//!
 //! Limits: [`BLOCKS_MAX`], [`BLOCK_LEN_MAX`], [`RANGES_MAX`] and [`COPIES_MAX`] bound the memory of either end, less than 24 MiB for a file
 //! of 100 GiB. What lies beyond a limit is not searched for and becomes literal. The search hashes at most twice as much as it
 //! reads, and a few blocks, whatever is in the new file and in the signature.
@@ -51,7 +46,7 @@ mod scan;
 mod signature;
 
 pub use matches::Matches;
-pub use operation::{CopyError, Operation, Operations, OperationsFrom, copy_old};
+pub use operation::{Operation, Operations, OperationsFrom};
 pub use request::{Key, SumRequest};
 pub use signature::Signature;
 
@@ -70,7 +65,7 @@ pub const COPIES_MAX: usize = 1 << 18;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaViolation {
     /// Fewer octets than the fields have.
-    #[error("a request of sums or an operation that is cut short")]
+    #[error("a request of sums that is cut short")]
     Truncated,
     /// A block length that is no power of two from [`BLOCK_LEN_MIN`] to [`BLOCK_LEN_MAX`].
     #[error("blocks of {0} octets")]
@@ -104,16 +99,5 @@ pub enum DeltaViolation {
         expected: usize,
         /// What came.
         got: usize,
-    },
-    /// Neither copy nor literal.
-    #[error("an operation of unknown kind {0:#04x}")]
-    OperationKind(u8),
-    /// An operation that is empty, or goes beyond the announced end of the new file or the end of all files.
-    #[error("an operation of {len} octets at {at} that is empty or goes beyond the end")]
-    Operation {
-        /// Where in the new file.
-        at: u64,
-        /// How long it claims to be.
-        len: u64,
     },
 }

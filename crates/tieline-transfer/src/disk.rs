@@ -5,7 +5,7 @@
 //! has it. The real disk is [`crate::folder::Folder`]. All methods fail with what the system says.
 
 use std::fmt::Debug;
-use std::io::Read;
+use std::io::{Read, Seek};
 
 use rustix::fs::Mode;
 use rustix::io::Result;
@@ -155,12 +155,12 @@ pub trait DiskFolder: Debug {
     /// As `rename(2)`: `EXIST` if the name is taken.
     fn publish(&self, private: &str, name: &[u8]) -> Result<()>;
 
-    /// Opens its regular file `name` to be compared. None if there is no such file, if it has another size or cannot be opened.
+    /// Opens its regular file `name` to be compared or copied from. None if there is no such file or it cannot be opened.
     ///
     /// # Errors
     ///
     /// As `fstat(2)`.
-    fn published(&self, name: &[u8], size: u64) -> Result<Option<Box<dyn PublishedFile>>>;
+    fn published(&self, name: &[u8]) -> Result<Option<Box<dyn PublishedFile>>>;
 
     /// Makes the names in it durable.
     ///
@@ -173,8 +173,11 @@ pub trait DiskFolder: Debug {
 /// Device and inode of a folder.
 pub type FolderId = (u64, u64);
 
-/// A file under its final name, open to be read from its beginning.
-pub trait PublishedFile: Read {
+/// A file under its final name, open to be read.
+pub trait PublishedFile: Read + Seek + Send {
+    /// Its size when it was opened.
+    fn size(&self) -> u64;
+
     /// Makes it durable, as far as somebody else wrote it.
     ///
     /// # Errors

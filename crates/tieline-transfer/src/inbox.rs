@@ -4,6 +4,7 @@
 //! inside it, where files grow until they are whole. One process is its owner; the owner removes what a killed one left there, but what the
 //! journal knows: that goes on growing when its sender comes back.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,8 @@ use crate::stamp::Stamp;
 
 /// Transfers that may arrive at once; bounds threads, open files and memory.
 pub const TRANSFERS_MAX: u64 = 4;
+/// Files from which nothing is taken; beyond it one of them is tried again.
+const DISTRUSTED_MAX: usize = 1024;
 
 /// A folder into which files are received.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub struct Inbox {
     leftovers: u64,
     /// Whether names may have been left that are not durable, and that no group knows any more.
     has_unsynced: Mutex<bool>,
+    /// Files that were not what they were taken for, by the hash of the whole that was made from them.
+    distrusted: Mutex<BTreeSet<RelativePath>>,
 }
 
 /// Why a folder cannot be an inbox.
@@ -115,7 +120,18 @@ impl Inbox {
         let has_unsynced = Mutex::new(disk.sync_all().is_err());
         let (next_partial, running) = (AtomicU64::new(0), AtomicU64::new(0));
         let (path, name) = (path.into(), name.into());
-        Ok(Self { disk, path, name, journal, keys: None, next_partial, running, leftovers, has_unsynced })
+        Ok(Self {
+            disk,
+            path,
+            name,
+            journal,
+            keys: None,
+            next_partial,
+            running,
+            leftovers,
+            has_unsynced,
+            distrusted: Mutex::default(),
+        })
     }
 
     /// Has it sign for what it receives, and take files from the other end of the line only.
@@ -165,6 +181,19 @@ impl Inbox {
     /// Whether names may have been left that are not durable: true until everything was synced.
     pub(crate) fn has_unsynced(&self) -> MutexGuard<'_, bool> {
         self.has_unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes nothing more from the file at `path`, until the next start.
+    pub(crate) fn distrust(&self, path: &RelativePath) {
+        let mut distrusted = self.distrusted.lock().unwrap_or_else(PoisonError::into_inner);
+        if distrusted.len() >= DISTRUSTED_MAX {
+            distrusted.pop_first();
+        }
+        distrusted.insert(path.clone());
+    }
+
+    pub(crate) fn distrusts(&self, path: &RelativePath) -> bool {
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
     }
 
     /// Admits one more transfer, or says how many run already.

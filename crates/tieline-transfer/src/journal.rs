@@ -25,7 +25,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// The layout of the tables; a later one is not touched.
-const LAYOUT: i64 = 2;
+const LAYOUT: i64 = 3;
+/// The layout in which what was delivered is not found by its size.
+const LAYOUT_WITHOUT_SIZES: i64 = 2;
 /// The layout without receipts and audit log.
 const LAYOUT_WITHOUT_ACCOUNTS: i64 = 1;
 
@@ -102,11 +104,17 @@ impl Journal {
             0 => {
                 changes.execute_batch(incoming::TABLES)?;
                 changes.execute_batch(outgoing::TABLES)?;
+                changes.execute_batch(outgoing::SIZE_INDEX)?;
                 changes.execute_batch(accounts::TABLES)?;
                 changes.pragma_update(None, "user_version", LAYOUT)?;
             }
             LAYOUT_WITHOUT_ACCOUNTS => {
+                changes.execute_batch(outgoing::SIZE_INDEX)?;
                 changes.execute_batch(accounts::TABLES)?;
+                changes.pragma_update(None, "user_version", LAYOUT)?;
+            }
+            LAYOUT_WITHOUT_SIZES => {
+                changes.execute_batch(outgoing::SIZE_INDEX)?;
                 changes.pragma_update(None, "user_version", LAYOUT)?;
             }
             LAYOUT => {}
@@ -206,16 +214,23 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_without_receipts_gets_room_for_them() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal");
-        let database = Connection::open(&path).unwrap();
-        database.execute_batch(incoming::TABLES).unwrap();
-        database.execute_batch(outgoing::TABLES).unwrap();
-        database.pragma_update(None, "user_version", LAYOUT_WITHOUT_ACCOUNTS).unwrap();
-        drop(database);
-        for _ in 0..2 {
-            assert_eq!(Journal::open(&path).unwrap().kept_groups(0).unwrap(), []);
+    fn journals_of_earlier_layouts_get_what_they_lack() {
+        for (layout, more) in [(LAYOUT_WITHOUT_ACCOUNTS, ""), (LAYOUT_WITHOUT_SIZES, accounts::TABLES)] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal");
+            let database = Connection::open(&path).unwrap();
+            for tables in [incoming::TABLES, outgoing::TABLES, more] {
+                database.execute_batch(tables).unwrap();
+            }
+            database.pragma_update(None, "user_version", layout).unwrap();
+            drop(database);
+            for _ in 0..2 {
+                let journal = Journal::open(&path).unwrap();
+                assert_eq!(journal.kept_groups(0).unwrap(), []);
+                let index = "SELECT count(*) FROM sqlite_master WHERE name = 'delivered_by_size'";
+                let count: i64 = journal.with(|db| db.query_row(index, [], |row| row.get(0))).unwrap();
+                assert_eq!(count, 1);
+            }
         }
     }
 

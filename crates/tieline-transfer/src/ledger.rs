@@ -23,9 +23,10 @@ struct Book {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Waiting,
-    /// Asked about; the size of the file.
+    /// Asked about; the size of the file, and how many octets of sums were asked for, if they were.
     Asked {
         size: u64,
+        wanted: Option<usize>,
     },
     Offered,
     Ended(Option<Version>),
@@ -70,27 +71,45 @@ impl Ledger {
     /// A question about the entry, a file of `size` octets, is about to leave.
     pub(crate) fn asked(&self, entry: usize, size: u64) {
         let mut book = self.book();
-        book.entries[entry] = State::Asked { size };
+        book.entries[entry] = State::Asked { size, wanted: None };
         book.open += 1;
     }
 
-    /// Enters the receiver's answer to a question.
+    /// A request of sums, of so many octets, is about to leave, for a file of which the receiver said from where it goes on. False if it
+    /// has decided meanwhile.
+    pub(crate) fn wanted(&self, entry: usize, size: u64, octets: usize) -> bool {
+        let state = &mut self.book().entries[entry];
+        let is_open = matches!(state, State::Offered);
+        if is_open {
+            *state = State::Asked { size, wanted: Some(octets) };
+        }
+        is_open
+    }
+
+    /// Whether sums for the entry may come.
+    pub(crate) fn is_asked(&self, entry: u64) -> bool {
+        let book = self.book();
+        let state = usize::try_from(entry).ok().and_then(|index| book.entries.get(index));
+        matches!(state, Some(State::Asked { .. }))
+    }
+
+    /// Enters the receiver's answer to a question. Returns which entry it is, and how many octets of sums were asked for, if they were.
     ///
     /// # Errors
     ///
     /// `Answer` if nothing was asked, or if the place is none from which a file can go on.
-    pub(crate) fn on_go(&self, entry: u64, from: u64) -> Result<usize, Violation> {
+    pub(crate) fn on_go(&self, entry: u64, from: u64) -> Result<(usize, Option<usize>), Violation> {
         let mut book = self.book();
         let wrong = Violation::Answer { entry, from };
         let index = usize::try_from(entry).map_err(|_| wrong)?;
         match book.entries.get_mut(index) {
             Some(state @ State::Asked { .. }) => {
-                let State::Asked { size } = *state else { return Err(wrong) };
+                let State::Asked { size, wanted } = *state else { return Err(wrong) };
                 if from != size && (from > size || !from.is_multiple_of(PIECE_LEN)) {
                     return Err(wrong);
                 }
                 *state = State::Offered;
-                Ok(index)
+                Ok((index, wanted))
             }
             _ => Err(wrong),
         }
@@ -265,14 +284,28 @@ mod tests {
         let ledger = book("asked");
         assert!(ledger.on_go(1, 0).is_err());
         assert!(ledger.on_go(u64::MAX, 0).is_err());
-        assert_eq!(ledger.on_go(0, 0), Ok(0));
+        assert_eq!(ledger.on_go(0, 0), Ok((0, None)));
         assert!(ledger.on_go(0, 0).is_err(), "a second one");
+    }
+
+    #[test]
+    fn sums_come_only_where_a_question_is_open_and_are_asked_for_after_an_answer() {
+        for state in ["waiting", "offered", "asked", "ended", "settled", "given up"] {
+            let ledger = book(state);
+            assert_eq!(ledger.is_asked(0), state == "asked", "{state}");
+            assert_eq!(ledger.wanted(0, SIZE, 9), state == "offered", "{state}");
+            if state == "offered" {
+                assert!(ledger.is_asked(0));
+                assert_eq!(ledger.on_go(0, 0), Ok((0, Some(9))));
+            }
+        }
+        assert!(!book("asked").is_asked(1) && !book("asked").is_asked(u64::MAX));
     }
 
     #[test]
     fn a_file_goes_on_after_whole_pieces_or_at_its_end() {
         for from in [0, PIECE_LEN, 5 * PIECE_LEN, SIZE] {
-            assert_eq!(book("asked").on_go(0, from), Ok(0), "{from}");
+            assert_eq!(book("asked").on_go(0, from), Ok((0, None)), "{from}");
         }
         for from in [1, PIECE_LEN - 1, SIZE + 1, 6 * PIECE_LEN, u64::MAX] {
             assert_eq!(book("asked").on_go(0, from), Err(Violation::Answer { entry: 0, from }), "{from}");

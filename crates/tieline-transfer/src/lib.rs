@@ -21,9 +21,9 @@
 //! | [`content`], [`stamp`] | the hash of a file that comes in parts, and which version of it that is |
 //! | [`journal`] | what is remembered across cuts and restarts |
 //! | [`outbox`], [`schedule`], [`spool`] | what is to be sent, and when |
-//! | [`plan`], `source`, `reading`, `blocks`, `ledger`, `checking`, [`sender`] | the sending end, from the first pass to the last verdict |
+//! | [`plan`], `source`, `reading`, `blocks`, `comparing`, `ledger`, `checking`, `summing`, [`sender`] | the sending end, from the first pass to the last verdict |
 //! | [`disk`], [`folder`], `beneath` | what the receiving end asks of a disk, and the real one |
-//! | [`inbox`], `assembly`, `keeping`, `publish`, `signing`, [`receiver`] | the receiving end, from the frame to the durable name |
+//! | [`inbox`], `assembly`, `basis`, `keeping`, `publish`, `signing`, [`receiver`] | the receiving end, from the frame to the durable name |
 //! | [`outbox`] | which files of a watched folder are due to be sent |
 //! | [`schedule`] | how much of the line they may take, by the time of day |
 //! | [`delta`], [`compress`] | what need not be sent |
@@ -32,9 +32,11 @@
 
 mod assembly;
 pub mod audit;
+mod basis;
 mod beneath;
 mod blocks;
 mod checking;
+mod comparing;
 pub mod compress;
 pub mod content;
 pub mod delta;
@@ -65,6 +67,7 @@ mod signing;
 mod source;
 pub mod spool;
 pub mod stamp;
+mod summing;
 
 pub use inbox::{Inbox, InboxError};
 pub use journal::{Journal, JournalError};

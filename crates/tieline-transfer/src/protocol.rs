@@ -16,6 +16,10 @@
 //! | 0x08 | sender | ask | as file: from where is its data wanted? |
 //! | 0x09 | sender | body | entry (8), from (8): the file that was asked about is open, its data from there on follows |
 //! | 0x0a | sender | identify | transfer (16), key (32): asks for receipts, right after the hello |
+//! | 0x0b | sender | claim | BLAKE3 (32), then as ask: a file with this content may be there already |
+//! | 0x0c | sender | want sums | entry (8), the next octets of a request of [sums](crate::delta), which go ends |
+//! | 0x0d | sender | copy | from (8), length (8): octets of the old version, the next ones of the open file |
+//! | 0x0e | sender | packed | length (4), the same as data of that length, [compressed](crate::compress) |
 //! | 0x41 | receiver | welcome | version (2) |
 //! | 0x42 | receiver | verdict | entry (8), what (1), code (2), detail (8) |
 //! | 0x43 | receiver | done | |
@@ -23,12 +27,20 @@
 //! | 0x45 | receiver | go | entry (8), from (8): what is before that is here |
 //! | 0x46 | receiver | receipt | the octets of a [`Group`](crate::receipt::Group) |
 //! | 0x47 | receiver | identify | key (32): the answer to the sender's |
+//! | 0x48 | receiver | sums | entry (8), the next octets of sums of an old version; before go |
 //!
-//! Nothing waits for an answer but large files. The hello comes first; the sender streams entries, numbered upwards below the announced
-//! count, each small file followed by its data and its end. About a large one it asks first: a part of it may be at the receiving end from
-//! a transfer that was cut, told by its path and its stamp ([`Stamp`]). Up to [`ASKED_MAX`] questions may be open while other entries go
-//! on, and each is followed by go, and then by body, data and end, or by a verdict. What a go says is there is a multiple of
+//! Nothing waits for an answer but files of which something may be at the receiving end. The hello comes first; the sender streams
+//! entries, numbered upwards below the announced count, each file followed by its data and its end. It asks first about a large one, a part
+//! of which may be there from a transfer that was cut, told by its path and its stamp ([`Stamp`]); about a small one where it knows
+//! that an older version is there; and it claims that one is there whose content it has sent before, under whatever name. Up to
+//! [`ASKED_MAX`] questions about large files may be open while other entries go on, and [`ASKED_SMALL_MAX`] about others. Each is followed
+//! by go, and then by body, data and end, or by a verdict. What a go says is there is a multiple of
 //! [`PIECE_LEN`](crate::content::PIECE_LEN), or all of it.
+//!
+//! Sums before a go say that there is an old version, under the same name: first a request as the receiver chose it, then the sums that
+//! it asks for ([`crate::delta`]). The sender may want others, once, with want sums, and gets them without the request, and
+//! another go; then it sends body, and after it copies of the old version where it found something of it, and data between. At
+//! most [`SUMS_OPEN_MAX`] octets of sums are under way, or not followed by body or want sums.
 //!
 //! Verdicts come back when they are true, in any order, one for every entry that was not abandoned. A verdict "delivered" means: the
 //! octets are verified, and they and their name survive a power cut. After the sender's end and the last verdict the receiver says done.
@@ -41,6 +53,7 @@
 //! Growth: octets behind the known fields of a body are ignored (but data and receipts have none). A kind of 0x80 or above that is not known is
 //! ignored too, any other unknown kind is a violation: the version in the hello is what allows new ones.
 
+use crate::delta::DeltaViolation;
 use crate::reason::{Obstacle, StopReason};
 use crate::receipt::{GroupError, KeyChanged, TransferId, VerifyError, VerifyingKey, WeakKey};
 use crate::stamp::Stamp;
@@ -48,7 +61,7 @@ use crate::stamp::Stamp;
 mod octets;
 
 pub use crate::content::HASH_LEN;
-pub(crate) use octets::{DATA, frame, is_end};
+pub(crate) use octets::is_end;
 
 /// Octets of the length before each frame.
 pub const PREFIX_LEN: usize = 4;
@@ -60,8 +73,12 @@ pub const FRAME_LEN_MAX: usize = 1 + DATA_LEN_MAX;
 pub const VERSION: u16 = 1;
 /// Files and folders of one transfer; bounds what the sender keeps of them.
 pub const ENTRIES_MAX: u64 = 1_000_000;
-/// Questions about files that may be open at once; bounds the files that a receiver holds open for them.
+/// Questions about files longer than a piece that may be open at once; bounds the files that a receiver holds open for them.
 pub const ASKED_MAX: usize = 32;
+/// Questions about shorter ones; as many as go by within a round trip.
+pub const ASKED_SMALL_MAX: usize = 1024;
+/// Octets of sums that no use was made of yet; bounds what either end holds of them. The longest sums are shorter.
+pub const SUMS_OPEN_MAX: usize = 16 << 20;
 /// Unknown kinds from here on are ignored.
 pub const IGNORABLE_FROM: u8 = 0x80;
 
@@ -104,9 +121,28 @@ pub enum Violation {
         /// How many were announced.
         announced: u64,
     },
-    /// More open questions than [`ASKED_MAX`].
-    #[error("more than {ASKED_MAX} questions about files at once")]
+    /// More open questions than [`ASKED_MAX`] or [`ASKED_SMALL_MAX`].
+    #[error(
+        "more than {ASKED_MAX} questions about large files at once, or {ASKED_SMALL_MAX} about small ones"
+    )]
     TooManyAsked,
+    /// Sums, a request of them or a copy that is none.
+    #[error(transparent)]
+    Delta(#[from] DeltaViolation),
+    /// Sums where none have a place, or more than [`SUMS_OPEN_MAX`].
+    #[error("sums for entry {0} that were not asked for, or are too many")]
+    Sums(u64),
+    /// A copy of what there is not in the old version of the file, or of a file that has none.
+    #[error("a copy for entry {entry} from octet {from} of an old version that does not have it")]
+    Copy {
+        /// Of which file.
+        entry: u64,
+        /// From where.
+        from: u64,
+    },
+    /// Packed data that cannot be made what it was.
+    #[error("packed data that is not {0} octets")]
+    Packed(usize),
     /// More data than the file's declared size.
     #[error("more data than the declared size of entry {0}")]
     BeyondSize(u64),
@@ -179,6 +215,10 @@ impl Violation {
             Self::OtherSender(_) => 17,
             Self::Receipt(_) => 18,
             Self::NoReceipt(_) => 19,
+            Self::Packed(_) => 20,
+            Self::Delta(_) => 21,
+            Self::Sums(_) => 22,
+            Self::Copy { .. } => 23,
         }
     }
 }
@@ -272,6 +312,34 @@ pub enum SenderMessage<'a> {
         /// Whom they are to be made out to.
         key: VerifyingKey,
     },
+    /// As ask, about a file that may be there under whatever name.
+    Claim {
+        /// BLAKE3 of its content.
+        hash: [u8; HASH_LEN],
+        /// The file.
+        offer: FileOffer<'a>,
+    },
+    /// The next octets of a request of sums of the old version.
+    WantSums {
+        /// Of which file.
+        entry: u64,
+        /// Not empty.
+        octets: &'a [u8],
+    },
+    /// The next octets of the open file are in its old version.
+    Copy {
+        /// Where.
+        from: u64,
+        /// How many; not 0.
+        len: u64,
+    },
+    /// The next octets of the open file, made shorter.
+    Packed {
+        /// How many they are.
+        len: usize,
+        /// What they were made to; see [`crate::compress`].
+        octets: &'a [u8],
+    },
     /// An ignorable kind of a later version.
     Unknown(u8),
 }
@@ -329,6 +397,13 @@ pub enum ReceiverMessage<'a> {
     Identify {
         /// Who signs them.
         key: VerifyingKey,
+    },
+    /// The next octets of sums of the old version of a file.
+    Sums {
+        /// Which.
+        entry: u64,
+        /// Not empty.
+        octets: &'a [u8],
     },
     /// An ignorable kind of a later version.
     Unknown(u8),

@@ -267,7 +267,7 @@ fn has_content(
     size: u64,
     hash: &[u8; HASH_LEN],
 ) -> Result<bool, Errno> {
-    let Some(mut file) = folder.published(name, size)? else { return Ok(false) };
+    let Some(mut file) = folder.published(name)?.filter(|file| file.size() == size) else { return Ok(false) };
     // A file that cannot be read is not known to be the same, so both are kept.
     if hash_of(&mut file).ok() != Some(*hash) {
         return Ok(false);

@@ -1,6 +1,9 @@
 //! The sender's thread: files become frames, gathered into blocks for the stream.
 //!
-//! Small files follow one another. A large one is asked about, and its data is sent when the answer has come, while the plan goes on.
+//! Small files follow one another. A large one is asked about, and a small one that was delivered before in another version, or with the
+//! same content; their data is sent when the answer has come, while the plan goes on.
+
+mod questions;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -9,16 +12,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use self::questions::Question;
 use crate::blocks::{Block, Blocks, Closed};
-use crate::content::{ContentHasher, PIECE_LEN, pieces_within};
+use crate::content::{ContentHasher, HASH_LEN, PIECE_LEN, pieces_within};
 use crate::ledger::Version;
 use crate::outcome::{Fate, Fault};
 use crate::path::RelativePath;
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
-use crate::protocol::{ASKED_MAX, DATA_LEN_MAX, FileOffer, FolderOffer, SenderMessage};
+use crate::protocol::{DATA_LEN_MAX, FileOffer, FolderOffer, SenderMessage};
 use crate::sender::{Job, Settled};
 use crate::source::{Source, SourceFault};
 use crate::stamp::Stamp;
+use crate::summing::Sums;
 
 /// Files from here on are asked about: less than a piece of it cannot be there.
 const ASK_LEN_MIN: u64 = PIECE_LEN + 1;
@@ -28,10 +33,10 @@ const KNOW_EVERY: Duration = Duration::from_secs(1);
 const ABANDON_DECIDED: u16 = 3;
 
 /// What the receiver made of a question.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Answer {
-    /// It wants the data from there on.
-    Go { index: usize, from: u64 },
+    /// It wants the data from there on, and may have an old version with these sums.
+    Go { index: usize, from: u64, sums: Sums },
     /// It does not want it.
     Settled { index: usize },
 }
@@ -49,7 +54,7 @@ pub(crate) fn read_all(
 ) -> Result<(), Closed> {
     let out = Blocks::new(blocks);
     let roots = Roots { plan: &job.plan, open: None };
-    Reading { job, out, roots, answers, settled, asked: BTreeMap::new() }.run()
+    Reading { job, out, roots, answers, settled, asked: BTreeMap::new(), asked_small: 0 }.run()
 }
 
 struct Reading<'j> {
@@ -58,8 +63,10 @@ struct Reading<'j> {
     roots: Roots<'j>,
     answers: mpsc::Receiver<Answer>,
     settled: mpsc::Sender<Settled>,
-    /// Which version each file had when it was asked about.
-    asked: BTreeMap<usize, Stamp>,
+    /// Files that were asked about.
+    asked: BTreeMap<usize, Question>,
+    /// How many of them are short.
+    asked_small: usize,
 }
 
 impl<'j> Reading<'j> {
@@ -90,53 +97,33 @@ impl<'j> Reading<'j> {
     }
 
     fn on_file(&mut self, index: usize) -> Result<(), Closed> {
-        let source = match self.source(index) {
+        let mut source = match self.source(index) {
             Ok(source) => source,
             Err(fault) => {
                 self.give_up(index, fault);
                 return Ok(());
             }
         };
-        if source.size < ASK_LEN_MIN {
-            self.job.ledger.offered(index);
-            self.out.put(SenderMessage::File(self.offer(index, &source)))?;
-            return self.send_data(index, source, ContentHasher::new());
+        match self.claim(index, &mut source) {
+            Ok(Some(hash)) => self.ask(index, &source, |offer| SenderMessage::Claim { hash, offer }),
+            Ok(None) if source.size >= ASK_LEN_MIN || self.may_be_changed(index, &source) => {
+                self.ask(index, &source, SenderMessage::Ask)
+            }
+            Ok(None) => {
+                self.job.ledger.offered(index);
+                self.out.put(SenderMessage::File(self.offer(index, &source)))?;
+                self.send_data(index, source, ContentHasher::new())
+            }
+            Err(fault) => {
+                self.give_up(index, fault);
+                Ok(())
+            }
         }
-        while self.asked.len() >= ASKED_MAX {
-            self.out.flush()?;
-            self.wait_for_answer()?;
-        }
-        self.job.ledger.asked(index, source.size);
-        self.asked.insert(index, source.stamp);
-        self.out.put(SenderMessage::Ask(self.offer(index, &source)))
     }
 
     fn wait_for_answer(&mut self) -> Result<(), Closed> {
         let answer = self.answers.blocking_recv().ok_or(Closed)?;
         self.on_answer(answer)
-    }
-
-    fn on_answer(&mut self, answer: Answer) -> Result<(), Closed> {
-        let (index, from) = match answer {
-            Answer::Go { index, from } => (index, from),
-            Answer::Settled { index } => {
-                self.asked.remove(&index);
-                return Ok(());
-            }
-        };
-        let Some(stamp) = self.asked.remove(&index) else { return Ok(()) };
-        self.out.put(SenderMessage::Body { entry: index as u64, from })?;
-        let prepared = self.source(index).and_then(|mut source| {
-            if source.stamp != stamp {
-                return Err(SourceFault::Changed);
-            }
-            let hasher = self.hash_up_to(from, &mut source)?;
-            Ok((source, hasher))
-        });
-        match prepared {
-            Ok((source, hasher)) => self.send_data(index, source, hasher),
-            Err(fault) => self.abandon(index, fault),
-        }
     }
 
     /// Hashes what is at the receiving end already: from the journal as far as it knows, the rest from the file.
@@ -173,21 +160,28 @@ impl<'j> Reading<'j> {
         job.progress.file(&job.plan.entries[index].path, source.size);
         job.progress.held(source.size - source.left());
         let mut hashing = Hashing::new(hasher, source.stamp);
+        self.out.begin_file();
         while source.left() > 0 {
             if job.ledger.is_settled(index) {
                 return self.out.put(SenderMessage::Abandon { code: ABANDON_DECIDED });
             }
-            if let Err(fault) = self.out.put_data(&mut source, &mut hashing.hasher)? {
+            if let Err(fault) =
+                self.out.put_data(&mut source, DATA_LEN_MAX, |data| hashing.hasher.update(data))?
+            {
                 return self.abandon(index, fault);
             }
             hashing.tell(job);
         }
+        self.end(index, source, hashing.hasher.finalize())
+    }
+
+    /// Ends a file whose data was sent, if it is still the same.
+    fn end(&mut self, index: usize, source: Source<'j>, hash: [u8; HASH_LEN]) -> Result<(), Closed> {
         let (stamp, size, modified) = (source.stamp, source.size, source.modified);
-        let hash = hashing.hasher.finalize();
         if let Err(fault) = source.check_unchanged() {
             return self.abandon(index, fault);
         }
-        job.ledger.ended(index, Some(Version { stamp, size, hash, modified }));
+        self.job.ledger.ended(index, Some(Version { stamp, size, hash, modified }));
         self.out.put(SenderMessage::FileEnd { hash })
     }
 

@@ -51,6 +51,11 @@ pub enum Obstacle {
     /// The folder is a mount point inside the inbox.
     #[error("that folder of the receiving inbox is on another file system than the inbox")]
     OtherFileSystem,
+    /// What the file was made from was not what it was taken for.
+    #[error(
+        "an older file at the receiving end, from which parts of it were taken, changed meanwhile; it is sent whole the next time"
+    )]
+    OldVersion,
     /// Any other error of its operating system.
     #[error("the receiving end could not store it: {}", os_error(*.errno))]
     Io {
@@ -87,6 +92,7 @@ impl Obstacle {
             Self::TooManyCopies => (11, 0),
             Self::OtherFileSystem => (12, 0),
             Self::Io { errno } => (13, errno),
+            Self::OldVersion => (14, 0),
             Self::Other { code, detail } => (code, detail),
         }
     }
@@ -108,6 +114,7 @@ impl Obstacle {
             11 => Self::TooManyCopies,
             12 => Self::OtherFileSystem,
             13 => Self::Io { errno: detail },
+            14 => Self::OldVersion,
             _ => Self::Other { code, detail },
         }
     }
@@ -254,12 +261,12 @@ mod tests {
     #[test]
     fn every_code_keeps_its_meaning_both_ways() {
         for code in 0..=u16::MAX {
-            let detail = if (3..=12).contains(&code) { 0 } else { 7 };
+            let detail = if (3..=12).contains(&code) || code == 14 { 0 } else { 7 };
             assert_eq!(Obstacle::from_wire(code, detail).to_wire(), (code, detail));
             assert_eq!(StopReason::from_wire(code, 7).to_wire(), (code, 7));
         }
         assert_eq!(Obstacle::from_wire(13, 5), Obstacle::Io { errno: 5 });
-        assert_eq!(Obstacle::from_wire(14, 5), Obstacle::Other { code: 14, detail: 5 });
+        assert_eq!(Obstacle::from_wire(999, 5), Obstacle::Other { code: 999, detail: 5 });
         assert_eq!(StopReason::from_wire(8, 5), StopReason::Other { code: 8, detail: 5 });
     }
 

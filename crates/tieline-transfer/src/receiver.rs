@@ -3,11 +3,12 @@
 //! ```text
 //!                                   ┌─▶ [holds] ─▶ keep
 //!  stream ─▶ read ─▶ [frames] ─▶ assemble ─▶ [ended] ─▶ publish, sign, log
-//!                                   │                      │
-//!  stream ◀─ answer ◀── [replies] ◀─┴──────────────────────┘
+//!                                   │ └─▶ [sums] ─▶ sum    │
+//!                                   │                │     │
+//!  stream ◀─ answer ◀── [replies] ◀─┴────────────────┴─────┘
 //! ```
 //!
-//! Reading and answering are part of the returned future; assembling, keeping and publishing wait for disks and so have a thread each.
+//! Reading and answering are part of the returned future; assembling, keeping, summing and publishing wait for disks and so have a thread each.
 //! Every arrow is a bounded channel: a slow disk slows the stream, and that the sender. While one group is being
 //! published the next one gathers, so the size of a group follows the speed of the disk. When the future is dropped the channels
 //! close, the threads end, and with them everything that is not whole and that the journal does not know.
@@ -21,6 +22,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, spawn_blocking};
 
 use crate::assembly::{Assembly, Ended, Outputs, Reply, Settled};
+use crate::basis::{SUM_JOBS_MAX, SumsOpen, sum_all};
 use crate::frame::{self, FrameError};
 use crate::inbox::{Admission, Inbox, journal_errno};
 use crate::keeping::{HOLDS_MAX, keep};
@@ -130,7 +132,9 @@ where
     let (holds, holds_out) = mpsc::channel(HOLDS_MAX);
     let Accepted { hello, admission, folder } = accepted;
     let signing = Arc::new(Signing::new(inbox.keys().cloned()));
-    let outputs = Outputs { ended, replies: replies.clone(), holds };
+    let (sums, sums_out) = mpsc::channel(SUM_JOBS_MAX);
+    let sums_open = Arc::new(SumsOpen::new());
+    let outputs = Outputs { ended, replies: replies.clone(), holds, sums, sums_open: Arc::clone(&sums_open) };
     let assembly =
         Assembly::new(Arc::clone(&admission), folder, hello.entries, outputs, Arc::clone(&progress));
     let assembling = {
@@ -141,6 +145,10 @@ where
         let admission = Arc::clone(&admission);
         spawn_blocking(move || keep(&admission, holds_out))
     };
+    let summing = {
+        let (admission, replies) = (Arc::clone(&admission), replies.clone());
+        spawn_blocking(move || sum_all(&admission, sums_out, &replies, &sums_open))
+    };
     let publishing = spawn_blocking(move || publish(&admission, ended_out, &signing, &replies));
     let broken = Notify::new();
     let reading = async {
@@ -150,10 +158,10 @@ where
         }
     };
     let mut answers = Answers { writer, totals: Totals::default(), progress };
-    let (read, assembled, kept, published, answered) =
-        tokio::join!(reading, assembling, keeping, publishing, answers.run(replies_out, &broken));
+    let (read, assembled, kept, summed, published, answered) =
+        tokio::join!(reading, assembling, keeping, summing, publishing, answers.run(replies_out, &broken));
 
-    let interruption = interruption(read, assembled, kept.and(published), answered);
+    let interruption = interruption(read, assembled, kept.and(summed).and(published), answered);
     let last = match &interruption {
         None => Some(ReceiverMessage::Done),
         Some(error) => error.stop_reason().map(ReceiverMessage::Stop),
@@ -326,6 +334,9 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
             for reply in batch.drain(..) {
                 match reply {
                     Reply::Go { entry, from } => ReceiverMessage::Go { entry, from }.emit(&mut out),
+                    Reply::Sums { entry, octets } => {
+                        ReceiverMessage::Sums { entry, octets: &octets }.emit(&mut out);
+                    }
                     Reply::Identify(key) => ReceiverMessage::Identify { key }.emit(&mut out),
                     Reply::Receipt(group) => {
                         let mut octets = Vec::new();

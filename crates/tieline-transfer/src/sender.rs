@@ -34,11 +34,12 @@ use crate::moment::Moment;
 use crate::outcome::{EntryKind, EntryReport, Fate, Progress, Totals};
 use crate::plan::{Entry, Plan, PlannedKind};
 use crate::protocol::{
-    ASKED_MAX, HASH_LEN, Hello, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation,
+    ASKED_MAX, ASKED_SMALL_MAX, HASH_LEN, Hello, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation,
 };
 use crate::reading::{Answer, read_all};
 use crate::reason::StopReason;
 use crate::receipt::{Group, LineKeys, TransferId};
+use crate::summing::Summing;
 
 /// Blocks between disk and stream: at most 1 MiB.
 const BLOCKS_MAX: usize = 8;
@@ -134,7 +135,7 @@ where
         Arc::new(Job { ledger: Ledger::new(plan.entries.len()), plan, journal, outbox, transfer, progress });
     let identity = SenderMessage::Identify { transfer, key: keys.own() };
     let (blocks, blocks_out) = mpsc::channel(BLOCKS_MAX);
-    let (answers, answers_out) = mpsc::channel(ASKED_MAX);
+    let (answers, answers_out) = mpsc::channel(ASKED_MAX + ASKED_SMALL_MAX);
     let (settled, settled_out) = mpsc::channel(SETTLED_MAX);
     let reading = {
         let (job, settled) = (Arc::clone(&job), settled.clone());
@@ -146,7 +147,8 @@ where
         spawn_blocking(move || record(&job, settled_out))
     };
     let checking = Checking::new(keys, transfer);
-    let listener = Listener { job: &job, answers, settled, checking, is_welcome: false };
+    let sums = Summing::new();
+    let listener = Listener { job: &job, answers, settled, checking, sums, is_welcome: false };
     let (is_welcome, talked) = talk(&mut reader, &mut writer, identity, blocks_out, listener).await;
     for thread in [reading, recording] {
         if let Err(error) = thread.await {
@@ -172,7 +174,7 @@ pub(crate) struct Job {
     pub(crate) plan: Plan,
     pub(crate) ledger: Ledger,
     pub(crate) journal: Arc<Journal>,
-    outbox: String,
+    pub(crate) outbox: String,
     transfer: TransferId,
     pub(crate) progress: Arc<dyn Progress>,
 }
@@ -274,6 +276,7 @@ struct Listener<'j> {
     answers: mpsc::Sender<Answer>,
     settled: mpsc::Sender<Settled>,
     checking: Checking,
+    sums: Summing,
     is_welcome: bool,
 }
 
@@ -303,8 +306,12 @@ impl Listener<'_> {
                     self.on_verdict(entry, verdict).await?;
                 }
                 ReceiverMessage::Go { entry, from } if self.is_welcome => {
-                    let index = self.job.ledger.on_go(entry, from)?;
-                    self.answer(Answer::Go { index, from }).await;
+                    let (index, wanted) = self.job.ledger.on_go(entry, from)?;
+                    let sums = self.sums.on_go(entry, wanted)?;
+                    self.answer(Answer::Go { index, from, sums }).await;
+                }
+                ReceiverMessage::Sums { entry, octets } if self.is_welcome => {
+                    self.sums.on_sums(&self.job.ledger, entry, octets)?;
                 }
                 ReceiverMessage::Identify { key } if self.is_welcome => {
                     if !self.checking.on_identify(key)? {
@@ -323,6 +330,7 @@ impl Listener<'_> {
                 ReceiverMessage::Welcome { .. }
                 | ReceiverMessage::Verdict { .. }
                 | ReceiverMessage::Go { .. }
+                | ReceiverMessage::Sums { .. }
                 | ReceiverMessage::Identify { .. }
                 | ReceiverMessage::Receipt(_)
                 | ReceiverMessage::Done => return Err(Violation::OutOfPlace(message.kind()).into()),

@@ -115,6 +115,11 @@ impl<'a> Source<'a> {
         Ok(read)
     }
 
+    /// The file itself, read and sought as whoever compares it likes; [`Self::go_to`] comes before reading it here again.
+    pub(crate) fn whole(&mut self) -> &mut File {
+        &mut self.file
+    }
+
     /// When it was modified.
     pub(crate) fn modified_time(&self) -> SystemTime {
         let FileTime { seconds, nanoseconds } = self.modified;

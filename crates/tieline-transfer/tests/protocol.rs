@@ -46,6 +46,16 @@ fn sender_golden() -> Vec<(SenderMessage<'static>, Vec<u8>)> {
             SenderMessage::Identify { transfer: TransferId(*b"0123456789abcdef"), key: key() },
             [&b"\0\0\0\x31\x0a0123456789abcdef"[..], &KEY].concat(),
         ),
+        (SenderMessage::Claim { hash: HASH, offer: file }, [&b"\0\0\0\x56\x0b"[..], &HASH, FILE].concat()),
+        (
+            SenderMessage::WantSums { entry: 2, octets: b"which" },
+            b"\0\0\0\x0e\x0c\0\0\0\0\0\0\0\x02which".to_vec(),
+        ),
+        (
+            SenderMessage::Copy { from: 1, len: 0x0200 },
+            b"\0\0\0\x11\x0d\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x02\0".to_vec(),
+        ),
+        (SenderMessage::Packed { len: 0x0100, octets: b"zst" }, b"\0\0\0\x08\x0e\0\0\x01\0zst".to_vec()),
         (SenderMessage::Unknown(0x80), b"\0\0\0\x01\x80".to_vec()),
     ]
 }
@@ -73,6 +83,10 @@ fn receiver_golden() -> Vec<(ReceiverMessage<'static>, Vec<u8>)> {
         ),
         (ReceiverMessage::Receipt(b"group"), b"\0\0\0\x06\x46group".to_vec()),
         (ReceiverMessage::Identify { key: key() }, [&b"\0\0\0\x21\x47"[..], &KEY].concat()),
+        (
+            ReceiverMessage::Sums { entry: 7, octets: b"sums" },
+            b"\0\0\0\x0d\x48\0\0\0\0\0\0\0\x07sums".to_vec(),
+        ),
         (ReceiverMessage::Unknown(0xff), b"\0\0\0\x01\xff".to_vec()),
     ]
 }
@@ -102,8 +116,13 @@ fn receiver_messages_have_their_octets_both_ways() {
 #[test]
 fn every_shorter_body_is_refused_as_truncated() {
     for (message, octets) in sender_golden() {
-        // Data of any length is data.
-        let shortest = if matches!(message, SenderMessage::Data(_)) { 2 } else { octets.len() - PREFIX_LEN };
+        let shortest = match message {
+            // Data of any length is data, and what is packed is looked at later.
+            SenderMessage::Data(_) => 2,
+            SenderMessage::WantSums { .. } => 10,
+            SenderMessage::Packed { .. } => 6,
+            _ => octets.len() - PREFIX_LEN,
+        };
         for len in 1..shortest {
             let frame = &octets[PREFIX_LEN..][..len];
             let expected = Err(Violation::Truncated(message.kind()));
@@ -111,9 +130,12 @@ fn every_shorter_body_is_refused_as_truncated() {
         }
     }
     for (message, octets) in receiver_golden() {
-        // Receipts are looked at later.
-        let shortest =
-            if matches!(message, ReceiverMessage::Receipt(_)) { 1 } else { octets.len() - PREFIX_LEN };
+        let shortest = match message {
+            // Receipts and sums are looked at later.
+            ReceiverMessage::Receipt(_) => 1,
+            ReceiverMessage::Sums { .. } => 10,
+            _ => octets.len() - PREFIX_LEN,
+        };
         for len in 1..shortest {
             let frame = &octets[PREFIX_LEN..][..len];
             let expected = Err(Violation::Truncated(message.kind()));
@@ -133,13 +155,17 @@ fn a_key_that_proves_nothing_is_refused() {
 #[test]
 fn fields_of_a_later_version_are_ignored() {
     for (message, octets) in sender_golden() {
-        if !matches!(message, SenderMessage::Data(_)) {
+        let is_open = matches!(
+            message,
+            SenderMessage::Data(_) | SenderMessage::WantSums { .. } | SenderMessage::Packed { .. }
+        );
+        if !is_open {
             let longer = [&octets[PREFIX_LEN..], b"later"].concat();
             assert_eq!(SenderMessage::parse(&longer), Ok(message));
         }
     }
     for (message, octets) in receiver_golden() {
-        if matches!(message, ReceiverMessage::Receipt(_)) {
+        if matches!(message, ReceiverMessage::Receipt(_) | ReceiverMessage::Sums { .. }) {
             continue;
         }
         let longer = [&octets[PREFIX_LEN..], b"later"].concat();
@@ -149,7 +175,7 @@ fn fields_of_a_later_version_are_ignored() {
 
 #[test]
 fn kinds_of_a_later_version_are_ignored_only_where_they_say_they_may() {
-    let known = |kind: u8| (1..=10).contains(&kind) || (0x41..=0x47).contains(&kind);
+    let known = |kind: u8| (1..=14).contains(&kind) || (0x41..=0x48).contains(&kind);
     for kind in (0..=u8::MAX).filter(|&kind| !known(kind)) {
         let frame = [kind];
         let (sent, received) = (SenderMessage::parse(&frame), ReceiverMessage::parse(&frame));
@@ -244,6 +270,13 @@ proptest! {
             SenderMessage::Data(&data),
             SenderMessage::FileEnd { hash },
             SenderMessage::Abandon { code },
+            SenderMessage::Claim {
+                hash,
+                offer: FileOffer { entry, stamp: STAMP, size, mode, modified, path: &path },
+            },
+            SenderMessage::WantSums { entry, octets: &data },
+            SenderMessage::Copy { from: entry / 2, len: size / 2 + 1 },
+            SenderMessage::Packed { len: data.len(), octets: &data },
         ] {
             let mut out = Vec::new();
             message.emit(&mut out);

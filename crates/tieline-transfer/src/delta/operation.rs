@@ -1,8 +1,4 @@
-//! How the new file is made from the old one and from octets that are sent; layout in [`super`].
-
-use std::io::{self, Read, Seek, SeekFrom, Write};
-
-use super::DeltaViolation;
+//! How the new file is made from the old one and from octets that are sent.
 
 /// The next octets of the new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,49 +22,6 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Octets of the longest operation.
-    pub const LEN_MAX: usize = 17;
-
-    /// Reads the operation at the front of `bytes` and returns it with what follows. It belongs at `at` of a new file of `new_len`
-    /// octets, where the one before it ended.
-    ///
-    /// # Errors
-    ///
-    /// `Truncated`, `OperationKind`, `Operation`.
-    pub fn parse(bytes: &[u8], at: u64, new_len: u64) -> Result<(Self, &[u8]), DeltaViolation> {
-        let ([kind], bytes) = bytes.split_first_chunk().ok_or(DeltaViolation::Truncated)?;
-        let (operation, from, bytes) = match *kind {
-            COPY => {
-                let (from, bytes) = take_number(bytes)?;
-                let (len, bytes) = take_number(bytes)?;
-                (Self::Copy { at, from, len }, from, bytes)
-            }
-            LITERAL => {
-                let (len, bytes) = take_number(bytes)?;
-                (Self::Literal { at, len }, 0, bytes)
-            }
-            kind => return Err(DeltaViolation::OperationKind(kind)),
-        };
-        let len = operation.len();
-        let is_within = len > 0 && len <= new_len.saturating_sub(at) && from.checked_add(len).is_some();
-        if is_within { Ok((operation, bytes)) } else { Err(DeltaViolation::Operation { at, len }) }
-    }
-
-    /// Appends the operation to `out`. Its place in the new file is known at the other end.
-    pub fn emit(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Copy { from, len, .. } => {
-                out.push(COPY);
-                out.extend(from.to_be_bytes());
-                out.extend(len.to_be_bytes());
-            }
-            Self::Literal { len, .. } => {
-                out.push(LITERAL);
-                out.extend(len.to_be_bytes());
-            }
-        }
-    }
-
     /// Octets of the new file that it makes; never 0.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "an operation is never empty")]
@@ -203,61 +156,3 @@ impl Copies {
         self.list
     }
 }
-
-/// Why octets of the old file did not get into the new one.
-#[derive(Debug, thiserror::Error)]
-pub enum CopyError {
-    /// The copy goes beyond the end of the old file: it became shorter, or the peer lies.
-    #[error("the old version has no {len} octets at {from}")]
-    BeyondOld {
-        /// Where the copy begins in the old file.
-        from: u64,
-        /// How long it is.
-        len: u64,
-    },
-    /// The old file cannot be read.
-    #[error("the old version cannot be read")]
-    Old(#[source] io::Error),
-    /// The new file cannot be written.
-    #[error("the new version cannot be written")]
-    New(#[source] io::Error),
-}
-
-/// Writes `len` octets of `old`, which are at `from`, to `new`, where a part of them is left if it fails. Blocks on the disk.
-///
-/// # Errors
-///
-/// See [`CopyError`].
-pub fn copy_old(
-    old: &mut (impl Read + Seek),
-    from: u64,
-    len: u64,
-    new: &mut impl Write,
-) -> Result<(), CopyError> {
-    old.seek(SeekFrom::Start(from)).map_err(CopyError::Old)?;
-    let mut buffer = vec![0; len.min(COPY_LEN) as usize];
-    let mut left = len;
-    while left > 0 {
-        let part = &mut buffer[..left.min(COPY_LEN) as usize];
-        match old.read(part) {
-            Ok(0) => return Err(CopyError::BeyondOld { from, len }),
-            Ok(read) => {
-                new.write_all(&part[..read]).map_err(CopyError::New)?;
-                left -= read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(CopyError::Old(error)),
-        }
-    }
-    Ok(())
-}
-
-fn take_number(bytes: &[u8]) -> Result<(u64, &[u8]), DeltaViolation> {
-    let (number, rest) = bytes.split_first_chunk().ok_or(DeltaViolation::Truncated)?;
-    Ok((u64::from_be_bytes(*number), rest))
-}
-
-const COPY: u8 = 1;
-const LITERAL: u8 = 2;
-/// Octets that are copied at once.
-const COPY_LEN: u64 = 64 * 1024;

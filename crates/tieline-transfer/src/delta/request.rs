@@ -130,6 +130,21 @@ impl SumRequest {
         Ok((request, bytes))
     }
 
+    /// Octets of the request that begins with `bytes`; none while too few are known to tell.
+    ///
+    /// # Errors
+    ///
+    /// `Ranges`.
+    pub fn announced_len(bytes: &[u8]) -> Result<Option<usize>, DeltaViolation> {
+        let Some(ranges) = bytes.get(Self::HEADER_LEN - 4..).and_then(|rest| rest.first_chunk()) else {
+            return Ok(None);
+        };
+        match u32::from_be_bytes(*ranges) {
+            ranges if ranges > RANGES_MAX => Err(DeltaViolation::Ranges(ranges)),
+            ranges => Ok(Some(Self::HEADER_LEN + ranges as usize * Self::RANGE_LEN)),
+        }
+    }
+
     /// Appends the request to `out`: [`Self::emitted_len`] octets.
     pub fn emit(&self, out: &mut Vec<u8>) {
         let ranges = u32::try_from(self.ranges.len()).expect("ranges are counted when they are added");

@@ -18,6 +18,8 @@ use crate::stamp::Stamp;
 
 /// Partial files of all inboxes of a line; the oldest gives way to a new one.
 pub const PARTIALS_MAX: u64 = 1024;
+/// Files with the same content that are looked at; if none is there any more, it is as if there never was one.
+const SAME_MAX: u32 = 4;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE partial (
@@ -248,6 +250,27 @@ impl Journal {
                     })
                 })
                 .optional()
+        })
+    }
+
+    /// Under which paths, their copy numbers in them, files with this content arrived last; a few of them.
+    ///
+    /// # Errors
+    ///
+    /// What the database said.
+    pub fn arrived_with(&self, inbox: &str, hash: &[u8; HASH_LEN], size: u64) -> Result<Vec<RelativePath>> {
+        self.with(|db| {
+            let mut query = db.prepare_cached(
+                "SELECT path, copy FROM arrived WHERE hash = ?1 AND inbox = ?2 AND size = ?3 LIMIT ?4",
+            )?;
+            let mut rows = query.query(params![hash, inbox, as_integer(size), SAME_MAX])?;
+            let mut paths = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (path, copy): (Vec<u8>, u32) = (row.get(0)?, row.get(1)?);
+                // Names were checked before they got there.
+                paths.extend(RelativePath::parse(&path).ok().map(|path| path.copy(copy)));
+            }
+            Ok(paths)
         })
     }
 }

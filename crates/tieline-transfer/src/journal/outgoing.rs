@@ -13,6 +13,8 @@ use crate::stamp::Stamp;
 
 /// Versions whose chaining values are kept; the oldest go first, and are read again if they are needed.
 pub const VERSIONS_MAX: u64 = 1024;
+/// Files of one size among which the same content is looked for.
+const SAME_SIZE_MAX: u32 = 64;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE delivered (
@@ -34,6 +36,9 @@ CREATE TABLE version_piece (
     PRIMARY KEY (version, first)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// Finds what was delivered by its size; layout 2 has it not.
+pub(super) const SIZE_INDEX: &str = "CREATE INDEX delivered_by_size ON delivered (outbox, size);";
 
 /// A file that is at the far end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +92,19 @@ impl Journal {
                     })
                 })
                 .optional()
+        })
+    }
+
+    /// The contents of files of that size that were delivered; a few of them.
+    ///
+    /// # Errors
+    ///
+    /// What the database said.
+    pub fn delivered_of_size(&self, outbox: &str, size: u64) -> Result<Vec<[u8; HASH_LEN]>> {
+        self.with(|db| {
+            db.prepare_cached("SELECT hash FROM delivered WHERE outbox = ?1 AND size = ?2 LIMIT ?3")?
+                .query_map(params![outbox, as_integer(size), SAME_SIZE_MAX], |row| row.get(0))?
+                .collect()
         })
     }
 

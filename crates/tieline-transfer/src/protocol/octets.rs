@@ -1,8 +1,8 @@
 //! Messages to octets and back; the layout is in the table of [`super`].
 
 use super::{
-    FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, IGNORABLE_FROM, KeyFault, PREFIX_LEN,
-    ReceiverMessage, SenderMessage, Verdict, Violation,
+    DATA_LEN_MAX, FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, IGNORABLE_FROM, KeyFault,
+    PREFIX_LEN, ReceiverMessage, SenderMessage, Verdict, Violation,
 };
 use crate::reason::{Obstacle, StopReason};
 use crate::receipt::{TransferId, VerifyingKey};
@@ -22,6 +22,10 @@ mod kind {
     pub(super) const ASK: u8 = 0x08;
     pub(super) const BODY: u8 = 0x09;
     pub(super) const IDENTIFY: u8 = 0x0a;
+    pub(super) const CLAIM: u8 = 0x0b;
+    pub(super) const WANT_SUMS: u8 = 0x0c;
+    pub(super) const COPY: u8 = 0x0d;
+    pub(super) const PACKED: u8 = 0x0e;
     pub(super) const WELCOME: u8 = 0x41;
     pub(super) const VERDICT: u8 = 0x42;
     pub(super) const DONE: u8 = 0x43;
@@ -29,6 +33,7 @@ mod kind {
     pub(super) const GO: u8 = 0x45;
     pub(super) const RECEIPT: u8 = 0x46;
     pub(super) const RECEIVER_IDENTIFY: u8 = 0x47;
+    pub(super) const SUMS: u8 = 0x48;
 }
 
 impl<'a> SenderMessage<'a> {
@@ -54,6 +59,10 @@ impl<'a> SenderMessage<'a> {
             kind::ASK => Self::Ask(parse_file(&mut fields)?),
             kind::BODY => Self::Body { entry: fields.u64()?, from: fields.u64()? },
             kind::IDENTIFY => Self::Identify { transfer: TransferId(fields.take()?), key: fields.key()? },
+            kind::CLAIM => Self::Claim { hash: fields.take()?, offer: parse_file(&mut fields)? },
+            kind::WANT_SUMS => Self::WantSums { entry: fields.u64()?, octets: fields.rest()? },
+            kind::COPY => parse_copy(&mut fields)?,
+            kind::PACKED => parse_packed(&mut fields)?,
             unknown => Self::Unknown(fields.ignorable(unknown)?),
         })
     }
@@ -87,6 +96,18 @@ impl<'a> SenderMessage<'a> {
                 out.extend(transfer.0);
                 out.extend(key.as_bytes());
             }),
+            Self::Claim { hash, offer } => frame(out, kind::CLAIM, |out| {
+                out.extend(hash);
+                emit_file(out, &offer);
+            }),
+            Self::WantSums { entry, octets } => {
+                frame(out, kind::WANT_SUMS, |out| emit_part(out, entry, octets))
+            }
+            Self::Copy { from, len } => frame(out, kind::COPY, |out| emit_place(out, from, len)),
+            Self::Packed { len, octets } => frame(out, kind::PACKED, |out| {
+                out.extend(u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+                out.extend_from_slice(octets);
+            }),
             Self::Unknown(kind) => frame(out, kind, |_| ()),
         }
     }
@@ -105,6 +126,10 @@ impl<'a> SenderMessage<'a> {
             Self::Ask(_) => kind::ASK,
             Self::Body { .. } => kind::BODY,
             Self::Identify { .. } => kind::IDENTIFY,
+            Self::Claim { .. } => kind::CLAIM,
+            Self::WantSums { .. } => kind::WANT_SUMS,
+            Self::Copy { .. } => kind::COPY,
+            Self::Packed { .. } => kind::PACKED,
             Self::Unknown(kind) => *kind,
         }
     }
@@ -133,6 +158,7 @@ impl<'a> ReceiverMessage<'a> {
             kind::GO => Self::Go { entry: fields.u64()?, from: fields.u64()? },
             kind::RECEIPT => Self::Receipt(fields.rest),
             kind::RECEIVER_IDENTIFY => Self::Identify { key: fields.key()? },
+            kind::SUMS => Self::Sums { entry: fields.u64()?, octets: fields.rest()? },
             unknown => Self::Unknown(fields.ignorable(unknown)?),
         })
     }
@@ -163,6 +189,7 @@ impl<'a> ReceiverMessage<'a> {
             Self::Go { entry, from } => frame(out, kind::GO, |out| emit_place(out, entry, from)),
             Self::Receipt(group) => frame(out, kind::RECEIPT, |out| out.extend_from_slice(group)),
             Self::Identify { key } => frame(out, kind::RECEIVER_IDENTIFY, |out| out.extend(key.as_bytes())),
+            Self::Sums { entry, octets } => frame(out, kind::SUMS, |out| emit_part(out, entry, octets)),
             Self::Unknown(kind) => frame(out, kind, |_| ()),
         }
     }
@@ -178,13 +205,14 @@ impl<'a> ReceiverMessage<'a> {
             Self::Go { .. } => kind::GO,
             Self::Receipt(_) => kind::RECEIPT,
             Self::Identify { .. } => kind::RECEIVER_IDENTIFY,
+            Self::Sums { .. } => kind::SUMS,
             Self::Unknown(kind) => *kind,
         }
     }
 }
 
 /// Appends one frame whose body `body` writes.
-pub(crate) fn frame(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+fn frame(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend([0; PREFIX_LEN]);
     out.push(kind);
@@ -192,9 +220,6 @@ pub(crate) fn frame(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)
     let len = u32::try_from(out.len() - start - PREFIX_LEN).unwrap_or(u32::MAX);
     out[start..start + PREFIX_LEN].copy_from_slice(&len.to_be_bytes());
 }
-
-/// The kind of a data message, for [`frame`].
-pub(crate) const DATA: u8 = kind::DATA;
 
 mod verdict {
     pub(super) const DELIVERED: u8 = 1;
@@ -220,6 +245,26 @@ fn parse_verdict(what: u8, code: u16, detail: u64) -> Result<Verdict, Violation>
         verdict::FAILED => Verdict::Failed(Obstacle::from_wire(code, detail)),
         other => Verdict::Other(other),
     })
+}
+
+fn parse_copy<'a>(fields: &mut Fields<'_>) -> Result<SenderMessage<'a>, Violation> {
+    match (fields.u64()?, fields.u64()?) {
+        (from, len) if len > 0 && from.checked_add(len).is_some() => Ok(SenderMessage::Copy { from, len }),
+        (_, len) => Err(Violation::Field { kind: kind::COPY, field: "length", value: len }),
+    }
+}
+
+fn parse_packed<'a>(fields: &mut Fields<'a>) -> Result<SenderMessage<'a>, Violation> {
+    let len = fields.u32()?;
+    if fields.rest.is_empty() {
+        return Err(Violation::Truncated(kind::PACKED));
+    }
+    match usize::try_from(len) {
+        Ok(len) if (1..=DATA_LEN_MAX).contains(&len) => {
+            Ok(SenderMessage::Packed { len, octets: fields.rest })
+        }
+        _ => Err(Violation::Field { kind: kind::PACKED, field: "length", value: len.into() }),
+    }
 }
 
 fn parse_hello(fields: &mut Fields<'_>) -> Result<Hello, Violation> {
@@ -255,6 +300,12 @@ fn emit_place(out: &mut Vec<u8>, entry: u64, from: u64) {
     out.extend(from.to_be_bytes());
 }
 
+/// A part of something that is longer than a frame.
+fn emit_part(out: &mut Vec<u8>, entry: u64, octets: &[u8]) {
+    out.extend(entry.to_be_bytes());
+    out.extend_from_slice(octets);
+}
+
 fn emit_path(out: &mut Vec<u8>, path: &[u8]) {
     out.extend(u16::try_from(path.len()).unwrap_or(u16::MAX).to_be_bytes());
     out.extend_from_slice(path);
@@ -275,6 +326,11 @@ impl<'a> Fields<'a> {
             }
             [kind, rest @ ..] => Ok(Self { kind: *kind, rest }),
         }
+    }
+
+    /// All that is left, which must not be empty.
+    fn rest(&mut self) -> Result<&'a [u8], Violation> {
+        if self.rest.is_empty() { Err(Violation::Truncated(self.kind)) } else { Ok(self.rest) }
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Violation> {

@@ -16,7 +16,7 @@
 mod state;
 
 use std::any::Any;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -344,14 +344,11 @@ impl DiskFolder for SimFolder {
         Ok(())
     }
 
-    fn published(&self, name: &[u8], size: u64) -> Result<Option<Box<dyn PublishedFile>>> {
+    fn published(&self, name: &[u8]) -> Result<Option<Box<dyn PublishedFile>>> {
         let mut state = self.disk.state();
         state.call(Call::Look)?;
         let Some(Node::File(id)) = state.look(self.id, name) else { return Ok(None) };
         let file = &state.files[&id];
-        if file.now.len() as u64 != size {
-            return Ok(None);
-        }
         let content = Cursor::new(file.now.clone());
         Ok(Some(Box::new(SimPublished { file: self.disk.file(id, file.told()), content })))
     }
@@ -372,7 +369,17 @@ impl Read for SimPublished {
     }
 }
 
+impl Seek for SimPublished {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.content.seek(to)
+    }
+}
+
 impl PublishedFile for SimPublished {
+    fn size(&self) -> u64 {
+        self.content.get_ref().len() as u64
+    }
+
     fn sync(&self) -> Result<()> {
         self.file.sync()
     }

@@ -1,0 +1,114 @@
+//! A changed file at the sending end: what of it the old version has, found by the sums that came, and what is sent then.
+
+use std::io::{self, Read};
+
+use crate::blocks::{Blocks, Closed};
+use crate::content::ContentHasher;
+use crate::delta::{Matches, Operation, Operations, Signature, SumRequest};
+use crate::protocol::{DATA_LEN_MAX, SenderMessage};
+use crate::sender::Job;
+use crate::source::{Source, SourceFault};
+
+/// What was found with the first sums of a file.
+pub(crate) struct Compared {
+    matches: Matches,
+    /// Of the whole new version.
+    pub(crate) hasher: ContentHasher,
+}
+
+impl Compared {
+    /// Reads all of `source`. Blocks on the disk.
+    pub(crate) fn of(source: &mut Source<'_>, signature: &Signature) -> Result<Self, SourceFault> {
+        source.go_to(0)?;
+        let size = source.size;
+        let mut new = Hashed { source, hasher: ContentHasher::new() };
+        let matches = Matches::find(&mut new, size, signature)?;
+        // The search ends where nothing more can be found.
+        io::copy(&mut new, &mut io::sink())?;
+        if new.hasher.len() != size {
+            return Err(SourceFault::Changed);
+        }
+        Ok(Self { matches, hasher: new.hasher })
+    }
+
+    /// The sums that would tell more, if that is worth asking for them.
+    pub(crate) fn fine_request(&self) -> Option<SumRequest> {
+        self.matches.fine_request()
+    }
+
+    /// Looks for more with the sums that were asked for. Blocks on the disk.
+    pub(crate) fn refine(
+        self,
+        source: &mut Source<'_>,
+        fine: &Signature,
+    ) -> Result<(Operations, ContentHasher), SourceFault> {
+        Ok((self.matches.refine(&mut source.whole(), fine)?, self.hasher))
+    }
+
+    /// Leaves it at what was found.
+    pub(crate) fn into_operations(self) -> (Operations, ContentHasher) {
+        (self.matches.into_operations(), self.hasher)
+    }
+}
+
+/// What became of sending a changed file.
+pub(crate) enum Sent {
+    Whole,
+    /// The receiver has decided meanwhile.
+    Decided,
+    Fault(SourceFault),
+}
+
+/// Sends the new version from octet `from` on: copies of the old one, and data between them.
+///
+/// # Errors
+///
+/// `Closed` if the transfer ended meanwhile.
+pub(crate) fn send_changed(
+    out: &mut Blocks,
+    job: &Job,
+    index: usize,
+    source: &mut Source<'_>,
+    from: u64,
+    operations: &Operations,
+) -> Result<Sent, Closed> {
+    for operation in operations.from_offset(from) {
+        match operation {
+            Operation::Copy { from, len, .. } => {
+                out.put(SenderMessage::Copy { from, len })?;
+                job.progress.held(len);
+            }
+            Operation::Literal { at, len } => {
+                if let Err(fault) = source.go_to(at) {
+                    return Ok(Sent::Fault(fault));
+                }
+                let mut left = len;
+                while left > 0 {
+                    if job.ledger.is_settled(index) {
+                        return Ok(Sent::Decided);
+                    }
+                    let want = usize::try_from(left).unwrap_or(usize::MAX).min(DATA_LEN_MAX);
+                    match out.put_data(source, want, |_| ())? {
+                        Ok(read) => left -= read as u64,
+                        Err(fault) => return Ok(Sent::Fault(fault)),
+                    }
+                }
+            }
+        }
+    }
+    Ok(source.go_to(source.size).map_or_else(Sent::Fault, |()| Sent::Whole))
+}
+
+/// A source that is hashed while it is read.
+struct Hashed<'s, 'a> {
+    source: &'s mut Source<'a>,
+    hasher: ContentHasher,
+}
+
+impl Read for Hashed<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.whole().read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}

@@ -1,0 +1,210 @@
+//! Files of which something may be at the receiving end: whether it is asked about them, and what is made of the answer.
+
+use super::{ABANDON_DECIDED, ASK_LEN_MIN, Answer, Hashing, Reading};
+use crate::blocks::Closed;
+use crate::comparing::{Compared, Sent, send_changed};
+use crate::content::{ContentHasher, HASH_LEN};
+use crate::delta::{Operations, Signature, SumRequest};
+use crate::journal::JournalError;
+use crate::journal::outgoing::DeliveredFile;
+use crate::protocol::{ASKED_MAX, ASKED_SMALL_MAX, DATA_LEN_MAX, FileOffer, SenderMessage};
+use crate::source::{Source, SourceFault};
+use crate::stamp::Stamp;
+use crate::summing::SumsContent;
+
+/// Shorter files are sent whole whatever is there.
+const DELTA_LEN_MIN: u64 = 4 * 1024;
+/// Files that wait for sums with what was found of them so far; a few MiB each. More are sent with what was found.
+const COMPARED_MAX: usize = 4;
+/// Octets of a request of sums in one message.
+const WANT_LEN: usize = 32 * 1024;
+
+/// A file that was asked about.
+pub(super) struct Question {
+    stamp: Stamp,
+    is_small: bool,
+    /// What was found of it so far, and the sums that were asked for.
+    compared: Option<Box<(Compared, SumRequest)>>,
+}
+
+impl<'j> Reading<'j> {
+    /// The hash of a file, if one with it was delivered before: then it may still be there.
+    pub(super) fn claim(
+        &self,
+        index: usize,
+        source: &mut Source<'_>,
+    ) -> Result<Option<[u8; HASH_LEN]>, SourceFault> {
+        let job = self.job;
+        // It is renamed or copied rather than changed, or else short: reading a large file once more in vain takes its time.
+        if source.size == 0 || (source.size >= ASK_LEN_MIN && self.delivered(index).is_some()) {
+            return Ok(None);
+        }
+        let known = job.journal.delivered_of_size(&job.outbox, source.size).unwrap_or_else(forgotten);
+        if known.is_empty() {
+            return Ok(None);
+        }
+        let mut hashing = Hashing::new(ContentHasher::new(), source.stamp);
+        let mut buffer = Vec::with_capacity(DATA_LEN_MAX);
+        while source.left() > 0 {
+            buffer.clear();
+            source.read(DATA_LEN_MAX, &mut buffer)?;
+            hashing.hasher.update(&buffer);
+            hashing.tell(job);
+        }
+        source.go_to(0)?;
+        let hash = hashing.hasher.finalize();
+        Ok(known.contains(&hash).then_some(hash))
+    }
+
+    /// Whether another version of a short file was delivered before.
+    pub(super) fn may_be_changed(&self, index: usize, source: &Source<'_>) -> bool {
+        source.size >= DELTA_LEN_MIN && self.delivered(index).is_some()
+    }
+
+    fn delivered(&self, index: usize) -> Option<DeliveredFile> {
+        let (job, path) = (self.job, &self.job.plan.entries[index].path);
+        job.journal.delivered(&job.outbox, path).unwrap_or_else(forgotten)
+    }
+
+    pub(super) fn ask<'o>(
+        &mut self,
+        index: usize,
+        source: &Source<'_>,
+        message: impl FnOnce(FileOffer<'o>) -> SenderMessage<'o>,
+    ) -> Result<(), Closed>
+    where
+        'j: 'o,
+    {
+        let is_small = source.size < ASK_LEN_MIN;
+        while match is_small {
+            true => self.asked_small >= ASKED_SMALL_MAX,
+            false => self.asked.len() - self.asked_small >= ASKED_MAX,
+        } {
+            self.out.flush()?;
+            self.wait_for_answer()?;
+        }
+        self.job.ledger.asked(index, source.size);
+        self.remember(index, Question { stamp: source.stamp, is_small, compared: None });
+        self.out.put(message(self.offer(index, source)))
+    }
+
+    fn remember(&mut self, index: usize, question: Question) {
+        self.asked_small += usize::from(question.is_small);
+        self.asked.insert(index, question);
+    }
+
+    fn forget(&mut self, index: usize) -> Option<Question> {
+        let question = self.asked.remove(&index)?;
+        self.asked_small -= usize::from(question.is_small);
+        Some(question)
+    }
+
+    pub(super) fn on_answer(&mut self, answer: Answer) -> Result<(), Closed> {
+        let (index, from, mut sums) = match answer {
+            Answer::Go { index, from, sums } => (index, from, sums),
+            Answer::Settled { index } => {
+                self.forget(index);
+                return Ok(());
+            }
+        };
+        let Some(question) = self.forget(index) else { return Ok(()) };
+        let source = self.source(index).and_then(|source| match source.stamp == question.stamp {
+            true => Ok(source),
+            false => Err(SourceFault::Changed),
+        });
+        let mut source = match source {
+            Ok(source) => source,
+            Err(fault) => return self.abandon_asked(index, from, fault),
+        };
+        let content = std::mem::replace(&mut sums.content, SumsContent::None);
+        let found = match (question.compared, content) {
+            (None, SumsContent::First(signature)) => match Compared::of(&mut source, &signature) {
+                Ok(compared) => match self.want_sums(index, source.size, &compared)? {
+                    Some(request) => {
+                        let compared = Some(Box::new((compared, request)));
+                        self.remember(index, Question { compared, ..question });
+                        return Ok(());
+                    }
+                    None => Ok(compared.into_operations()),
+                },
+                Err(fault) => Err(fault),
+            },
+            (Some(compared), SumsContent::Wanted(octets)) => {
+                let (compared, request) = *compared;
+                let signature = Signature::parse(request, octets).expect("their length was checked");
+                compared.refine(&mut source, &signature)
+            }
+            (Some(compared), _) => Ok(compared.0.into_operations()),
+            (None, _) => return self.send_rest(index, source, from),
+        };
+        drop(sums);
+        match found {
+            Ok((operations, hasher)) => self.send_changed(index, source, from, &operations, hasher),
+            Err(fault) => self.abandon_asked(index, from, fault),
+        }
+    }
+
+    /// Asks for sums of shorter blocks, if that pays; returns for which.
+    fn want_sums(
+        &mut self,
+        index: usize,
+        size: u64,
+        compared: &Compared,
+    ) -> Result<Option<SumRequest>, Closed> {
+        let waiting = self.asked.values().filter(|question| question.compared.is_some()).count();
+        let request = if waiting < COMPARED_MAX { compared.fine_request() } else { None };
+        let Some(request) = request else { return Ok(None) };
+        if !self.job.ledger.wanted(index, size, request.sums_len()) {
+            return Ok(None);
+        }
+        let mut octets = Vec::with_capacity(request.emitted_len());
+        request.emit(&mut octets);
+        for octets in octets.chunks(WANT_LEN) {
+            self.out.put(SenderMessage::WantSums { entry: index as u64, octets })?;
+        }
+        Ok(Some(request))
+    }
+
+    /// Sends what is not there yet of a file without an old version.
+    fn send_rest(&mut self, index: usize, mut source: Source<'j>, from: u64) -> Result<(), Closed> {
+        match self.hash_up_to(from, &mut source) {
+            Ok(hasher) => {
+                self.out.put(SenderMessage::Body { entry: index as u64, from })?;
+                self.send_data(index, source, hasher)
+            }
+            Err(fault) => self.abandon_asked(index, from, fault),
+        }
+    }
+
+    /// Sends a file as what was found of it in its old version, and the rest.
+    fn send_changed(
+        &mut self,
+        index: usize,
+        mut source: Source<'j>,
+        from: u64,
+        operations: &Operations,
+        hasher: ContentHasher,
+    ) -> Result<(), Closed> {
+        let job = self.job;
+        self.out.put(SenderMessage::Body { entry: index as u64, from })?;
+        job.progress.file(&job.plan.entries[index].path, source.size);
+        job.progress.held(from);
+        self.out.begin_file();
+        match send_changed(&mut self.out, job, index, &mut source, from, operations)? {
+            Sent::Whole => self.end(index, source, hasher.finalize()),
+            Sent::Decided => self.out.put(SenderMessage::Abandon { code: ABANDON_DECIDED }),
+            Sent::Fault(fault) => self.abandon(index, fault),
+        }
+    }
+
+    fn abandon_asked(&mut self, index: usize, from: u64, fault: SourceFault) -> Result<(), Closed> {
+        self.out.put(SenderMessage::Body { entry: index as u64, from })?;
+        self.abandon(index, fault)
+    }
+}
+
+/// What is not remembered is as if it had never been.
+fn forgotten<T: Default>(error: JournalError) -> T {
+    tracing::warn!(%error, "what was delivered before is not known");
+    T::default()
+}
