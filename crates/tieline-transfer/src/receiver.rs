@@ -151,6 +151,14 @@ where
     };
     let publishing = spawn_blocking(move || publish(&admission, ended_out, &signing, &replies));
     let broken = Notify::new();
+    let publishing = async {
+        let published = publishing.await;
+        if published.is_err() {
+            // What it was to say is lost, and the sender may say nothing more before it hears that.
+            broken.notify_one();
+        }
+        published
+    };
     let reading = async {
         tokio::select! {
             read = read_frames(reader, frames) => read,
@@ -394,12 +402,13 @@ fn interruption(
         Ok(Err(violation)) => return Some(violation.into()),
         Err(error) => return Some(thread_gone(error)),
     };
-    let failed = answered.map_err(ReceiveError::Stream).and(read.map_err(ReceiveError::from));
-    match (failed, published) {
-        (Err(error), _) => Some(error),
-        (Ok(()), Err(error)) => Some(thread_gone(error)),
-        (Ok(()), Ok(())) if !ended => Some(ReceiveError::Stream(io::ErrorKind::UnexpectedEof.into())),
-        (Ok(()), Ok(())) => None,
+    if let Err(error) = published {
+        return Some(thread_gone(error));
+    }
+    match answered.map_err(ReceiveError::Stream).and(read.map_err(ReceiveError::from)) {
+        Err(error) => Some(error),
+        Ok(()) if !ended => Some(ReceiveError::Stream(io::ErrorKind::UnexpectedEof.into())),
+        Ok(()) => None,
     }
 }
 

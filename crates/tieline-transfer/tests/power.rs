@@ -15,13 +15,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use std::{fs, thread};
 
 use sim::{Careless, Random, SimDisk, Trouble, is_power_cut};
 use support::{BUFFER, Tree, Watcher, noise, order_into, receiver_keys};
 use tempfile::TempDir;
 use tieline_transfer::content::PIECE_LEN;
-use tieline_transfer::{EntryKind, EntryReport, Inbox, Journal, Plan, receive, send};
+use tieline_transfer::path::DEPTH_MAX;
+use tieline_transfer::{EntryKind, EntryReport, Inbox, Journal, Plan, RelativePath, receive, send};
 use tokio::io::duplex;
 use tokio::runtime::Runtime;
 
@@ -31,6 +33,8 @@ const CUTS: u64 = 1000;
 const CUTS_IN_A_LIFE: u64 = 3;
 /// Attempts without a cut after which everything has arrived: one finds out what was lost, the next brings it.
 const ATTEMPTS_MAX: u64 = 4;
+/// A transfer takes much less.
+const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 #[test]
 fn case_5_a_thousand_power_cuts_leave_what_was_called_delivered_and_nothing_damaged() {
@@ -95,6 +99,41 @@ fn case_8_no_file_without_its_data_has_a_name_even_if_names_are_durable_at_once(
 fn case_11_a_disk_that_is_full_at_any_call_takes_everything_when_it_has_room() {
     for source in &Source::all() {
         trouble_at_every_call(source, Trouble::Full);
+    }
+}
+
+#[test]
+fn case_1_a_receiver_that_ends_at_any_call_leaves_no_sender_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    // Below the folder of the receiver too deep: it answers the question about it with a verdict.
+    let too_deep = vec!["x"; DEPTH_MAX].join("/");
+    for (name, len) in [("a", 5), (&*too_deep, PIECE + 1)] {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, noise(1, len)).unwrap();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for at in 1.. {
+        let disk = SimDisk::new(at, Careless::Nothing);
+        let inbox = Inbox::on(Box::new(disk.clone()), Path::new("simulated"), "in", journal()).unwrap();
+        let inbox = Arc::new(inbox.with_keys(receiver_keys()));
+        disk.plan(at, Trouble::PowerCut);
+        let files = ["a", &too_deep].map(|name| (RelativePath::parse(name.as_bytes()).unwrap(), 1)).to_vec();
+        let order = order_into(Plan::of_files(dir.path().into(), files), journal());
+        let (near, far) = duplex(BUFFER);
+        runtime.block_on(async {
+            let receiving =
+                tokio::spawn(async move { receive(far, &inbox, Some(b"pair"), Arc::new(())).await });
+            let both = async { tokio::join!(send(near, order, Arc::new(())), receiving) };
+            let (_sent, received) = tokio::time::timeout(HANGS_AFTER, both).await.expect("nobody hangs");
+            if let Err(error) = received {
+                expect_power_cut(error.into_panic());
+            }
+        });
+        if disk.is_waiting() {
+            assert!(at > 8, "there were calls before");
+            return;
+        }
     }
 }
 
