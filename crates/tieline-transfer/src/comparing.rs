@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use crate::blocks::{Blocks, Closed};
 use crate::content::ContentHasher;
 use crate::delta::{Matches, Operation, Operations, Signature, SumRequest};
+use crate::outcome::Turn;
 use crate::protocol::{DATA_LEN_MAX, SenderMessage};
 use crate::sender::Job;
 use crate::source::{Source, SourceFault};
@@ -86,6 +87,9 @@ pub(crate) fn send_changed(
                 while left > 0 {
                     if job.ledger.is_settled(index) {
                         return Ok(Sent::Decided);
+                    }
+                    if job.progress.turn(&job.plan.entries[index].path) == Turn::Never {
+                        return Ok(Sent::Fault(SourceFault::Cancelled));
                     }
                     let want = usize::try_from(left).unwrap_or(usize::MAX).min(DATA_LEN_MAX);
                     match out.put_data(source, want, |_| ())? {

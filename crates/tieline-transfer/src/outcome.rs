@@ -254,12 +254,27 @@ impl Totals {
     }
 }
 
-/// Whatever may be watched of a transfer; every method may be called from any thread and should return at once.
+/// Whether it is a file's turn to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It is.
+    Now,
+    /// Others go first. It is not begun in this transfer; what is under way, or there in part, is ended.
+    Later,
+    /// It is not to be sent any more. If it is under way, it is given up where it is.
+    Never,
+}
+
+/// Whatever may be watched of a transfer, and steered; every method may be called from any thread and should return at once.
 pub trait Progress: Send + Sync {
     /// So much was found by the first pass so far.
     fn scanned(&self, _files: u64, _bytes: u64) {}
     /// The far end is ready; so much is going to be sent or to be received.
     fn started(&self, _entries: u64, _bytes: u64) {}
+    /// Whether this file is to be sent: asked before it is, and again and again while it is.
+    fn turn(&self, _name: &RelativePath) -> Turn {
+        Turn::Now
+    }
     /// The data of this file comes next.
     fn file(&self, _name: &RelativePath, _size: u64) {}
     /// So many octets of the file were there already, and are not sent again.

@@ -16,7 +16,7 @@ use self::questions::Question;
 use crate::blocks::{Block, Blocks, Closed};
 use crate::content::{ContentHasher, HASH_LEN, PIECE_LEN, pieces_within};
 use crate::ledger::Version;
-use crate::outcome::{Fate, Fault};
+use crate::outcome::{Fate, Fault, Turn};
 use crate::path::RelativePath;
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
 use crate::protocol::{DATA_LEN_MAX, FileOffer, FolderOffer, SenderMessage};
@@ -97,6 +97,9 @@ impl<'j> Reading<'j> {
     }
 
     fn on_file(&mut self, index: usize) -> Result<(), Closed> {
+        if self.turn(index) == Turn::Later {
+            return Ok(());
+        }
         let mut source = match self.source(index) {
             Ok(source) => source,
             Err(fault) => {
@@ -165,6 +168,9 @@ impl<'j> Reading<'j> {
             if job.ledger.is_settled(index) {
                 return self.out.put(SenderMessage::Abandon { code: ABANDON_DECIDED });
             }
+            if self.turn(index) == Turn::Never {
+                return self.abandon(index, SourceFault::Cancelled);
+            }
             if let Err(fault) =
                 self.out.put_data(&mut source, DATA_LEN_MAX, |data| hashing.hasher.update(data))?
             {
@@ -198,7 +204,14 @@ impl<'j> Reading<'j> {
         }
     }
 
+    fn turn(&self, index: usize) -> Turn {
+        self.job.progress.turn(&self.job.plan.entries[index].path)
+    }
+
     fn source(&mut self, index: usize) -> Result<Source<'j>, SourceFault> {
+        if self.turn(index) == Turn::Never {
+            return Err(SourceFault::Cancelled);
+        }
         let Entry { root, path, .. } = &self.job.plan.entries[index];
         Source::open(self.roots.open(*root)?, path)
     }

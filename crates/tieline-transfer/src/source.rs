@@ -21,6 +21,11 @@ use crate::stamp::Stamp;
 /// Two writes within one tick of the kernel's clock leave the same times; no configured tick is longer.
 const CLOCK_TICK: Duration = Duration::from_millis(10);
 
+/// Told with an abandoned file that nobody wants to be sent any more.
+pub(crate) const ABANDON_CANCELLED: u16 = 4;
+/// Told with an abandoned file of which nothing was sent yet, because others go first.
+pub(crate) const ABANDON_LATER: u16 = 5;
+
 /// Why a file cannot be sent as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceFault {
@@ -33,6 +38,9 @@ pub enum SourceFault {
     /// It was written to, replaced or removed meanwhile.
     #[error("it changed while it was read; send it again when nobody writes to it")]
     Changed,
+    /// Somebody does not want it to be sent any more.
+    #[error("it was cancelled")]
+    Cancelled,
 }
 
 impl SourceFault {
@@ -41,6 +49,7 @@ impl SourceFault {
         match self {
             Self::Changed => 1,
             Self::Unreadable { .. } => 2,
+            Self::Cancelled => ABANDON_CANCELLED,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::moment::Moment;
 use crate::outcome::{EntryKind, EntryReport, Fate, Fault};
 use crate::protocol::HASH_LEN;
 use crate::receipt::TransferId;
+use crate::source::{ABANDON_CANCELLED, ABANDON_LATER, SourceFault};
 
 impl Entry {
     /// What is to be logged of `report`, without a receipt; none of what is no file, and of what is not decided: that is tried again.
@@ -33,6 +34,10 @@ fn event_of(fate: &Fate) -> Option<(Event, Option<u16>)> {
         Fate::Delivered { .. } => (Event::Delivered, None),
         Fate::AlreadyThere { .. } => (Event::AlreadyThere, None),
         Fate::Refused(obstacle) => (Event::Refused, Some(obstacle.to_wire().0)),
+        // Logged by whoever cancelled it.
+        Fate::Failed(Fault::Source(SourceFault::Cancelled)) => return None,
+        Fate::Failed(Fault::Abandoned(ABANDON_CANCELLED)) => (Event::Cancelled, Some(ABANDON_CANCELLED)),
+        Fate::Failed(Fault::Abandoned(ABANDON_LATER)) => return None,
         Fate::Failed(fault) => (Event::Failed, Some(code_of(fault))),
         Fate::Skipped(_) | Fate::Unconfirmed | Fate::NotSent => return None,
     })
@@ -53,7 +58,6 @@ mod tests {
     use super::*;
     use crate::outcome::Skip;
     use crate::reason::Obstacle;
-    use crate::source::SourceFault;
 
     #[test]
     fn every_fate_that_is_decided_is_logged_with_its_reason() {
@@ -65,6 +69,9 @@ mod tests {
             (Fate::Failed(Fault::Receiver(Obstacle::HashMismatch)), Some((Event::Failed, Some(3)))),
             (Fate::Failed(Fault::Source(changed)), Some((Event::Failed, Some(1)))),
             (Fate::Failed(Fault::Abandoned(changed.abandon_code())), Some((Event::Failed, Some(1)))),
+            (Fate::Failed(Fault::Abandoned(4)), Some((Event::Cancelled, Some(4)))),
+            (Fate::Failed(Fault::Abandoned(5)), None),
+            (Fate::Failed(Fault::Source(SourceFault::Cancelled)), None),
             (Fate::Failed(Fault::Verdict(9)), Some((Event::Failed, Some(9)))),
             (Fate::Skipped(Skip::Link), None),
             (Fate::Unconfirmed, None),

@@ -7,8 +7,9 @@ use crate::content::{ContentHasher, HASH_LEN};
 use crate::delta::{Operations, Signature, SumRequest};
 use crate::journal::JournalError;
 use crate::journal::outgoing::DeliveredFile;
+use crate::outcome::{Fate, Turn};
 use crate::protocol::{ASKED_MAX, ASKED_SMALL_MAX, DATA_LEN_MAX, FileOffer, SenderMessage};
-use crate::source::{Source, SourceFault};
+use crate::source::{ABANDON_LATER, Source, SourceFault};
 use crate::stamp::Stamp;
 use crate::summing::SumsContent;
 
@@ -108,6 +109,12 @@ impl<'j> Reading<'j> {
             }
         };
         let Some(question) = self.forget(index) else { return Ok(()) };
+        // What was begun before is ended first.
+        if from == 0 && self.turn(index) == Turn::Later {
+            self.job.ledger.give_up(index, Fate::NotSent);
+            self.out.put(SenderMessage::Body { entry: index as u64, from })?;
+            return self.out.put(SenderMessage::Abandon { code: ABANDON_LATER });
+        }
         let source = self.source(index).and_then(|source| match source.stamp == question.stamp {
             true => Ok(source),
             false => Err(SourceFault::Changed),
