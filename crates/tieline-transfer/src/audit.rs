@@ -18,6 +18,8 @@
 //! |---|---|---|---|---|---|---|---|
 //! | | offered | delivered | already there | refused | given up | failed | cancelled |
 //!
+//! The transfer is sixteen octets of zero where there was none: of what was cancelled while it waited.
+//!
 //! There is one way to write an entry, and a parser takes no other. Links are kept wherever the caller likes; [`Chain`] makes them
 //! and [`Verifier`] reads them one by one, so a log may be longer than memory.
 //!

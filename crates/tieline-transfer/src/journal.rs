@@ -6,12 +6,14 @@
 //!
 //! | part | remembers |
 //! |---|---|
+//! | [`abandoned`] | what is not sent any more |
 //! | [`accounts`] | receipts, the audit log, the signing keys |
 //! | [`incoming`] | files that are partly here, files that arrived |
 //! | [`outgoing`] | what is to be sent, what was delivered |
 //!
 //! Owned by one process at a time; its threads take turns.
 
+pub mod abandoned;
 pub mod accounts;
 pub mod incoming;
 pub mod outgoing;
@@ -25,11 +27,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// The layout of the tables; a later one is not touched.
-const LAYOUT: i64 = 3;
-/// The layout in which what was delivered is not found by its size.
-const LAYOUT_WITHOUT_SIZES: i64 = 2;
-/// The layout without receipts and audit log.
-const LAYOUT_WITHOUT_ACCOUNTS: i64 = 1;
+const LAYOUT: i64 = 4;
+/// The tables that each layout has more than the one before.
+const TABLES: [&[&str]; LAYOUT as usize] = [
+    &[incoming::TABLES, outgoing::TABLES],
+    &[accounts::TABLES],
+    &[outgoing::SIZE_INDEX],
+    &[abandoned::TABLES],
+];
 
 /// The journal of one line.
 #[derive(Debug)]
@@ -100,26 +105,11 @@ impl Journal {
         // The process that has it keeps others out at its first look, not at its first write.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         let changes = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        match changes.pragma_query_value(None, "user_version", |row| row.get(0))? {
-            0 => {
-                changes.execute_batch(incoming::TABLES)?;
-                changes.execute_batch(outgoing::TABLES)?;
-                changes.execute_batch(outgoing::SIZE_INDEX)?;
-                changes.execute_batch(accounts::TABLES)?;
-                changes.pragma_update(None, "user_version", LAYOUT)?;
-            }
-            LAYOUT_WITHOUT_ACCOUNTS => {
-                changes.execute_batch(outgoing::SIZE_INDEX)?;
-                changes.execute_batch(accounts::TABLES)?;
-                changes.pragma_update(None, "user_version", LAYOUT)?;
-            }
-            LAYOUT_WITHOUT_SIZES => {
-                changes.execute_batch(outgoing::SIZE_INDEX)?;
-                changes.pragma_update(None, "user_version", LAYOUT)?;
-            }
-            LAYOUT => {}
-            found => return Err(JournalError::Layout { path: path.into(), found }),
-        }
+        let found: i64 = changes.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let missing = usize::try_from(found).ok().and_then(|found| TABLES.get(found..));
+        let missing = missing.ok_or(JournalError::Layout { path: path.into(), found })?;
+        missing.iter().copied().flatten().try_for_each(|tables| changes.execute_batch(tables))?;
+        changes.pragma_update(None, "user_version", LAYOUT)?;
         changes.commit()?;
         Ok(Self(Mutex::new(connection)))
     }
@@ -214,22 +204,25 @@ mod tests {
     }
 
     #[test]
-    fn journals_of_earlier_layouts_get_what_they_lack() {
-        for (layout, more) in [(LAYOUT_WITHOUT_ACCOUNTS, ""), (LAYOUT_WITHOUT_SIZES, accounts::TABLES)] {
+    fn a_journal_of_an_older_layout_gets_what_it_lacks_and_keeps_what_it_has() {
+        for layout in 1..LAYOUT {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("journal");
             let database = Connection::open(&path).unwrap();
-            for tables in [incoming::TABLES, outgoing::TABLES, more] {
+            for tables in TABLES[..usize::try_from(layout).unwrap()].iter().copied().flatten() {
                 database.execute_batch(tables).unwrap();
             }
+            database.execute("INSERT INTO version (stamp) VALUES (x'01')", []).unwrap();
             database.pragma_update(None, "user_version", layout).unwrap();
             drop(database);
             for _ in 0..2 {
                 let journal = Journal::open(&path).unwrap();
                 assert_eq!(journal.kept_groups(0).unwrap(), []);
-                let index = "SELECT count(*) FROM sqlite_master WHERE name = 'delivered_by_size'";
-                let count: i64 = journal.with(|db| db.query_row(index, [], |row| row.get(0))).unwrap();
-                assert_eq!(count, 1);
+                let name = crate::RelativePath::parse(b"a").unwrap();
+                assert_eq!(journal.abandoned("", &name).unwrap(), None);
+                let kept = journal
+                    .with(|db| db.query_row("SELECT count(*) FROM version", [], |row| row.get::<_, i64>(0)));
+                assert_eq!(kept.unwrap(), 1, "layout {layout}");
             }
         }
     }

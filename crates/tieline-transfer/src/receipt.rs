@@ -167,6 +167,9 @@ impl TransferId {
     /// Octets of it.
     pub const LEN: usize = 16;
 
+    /// What stands for a transfer where there was none: of what happened to a file while it waited.
+    pub const NONE: Self = Self([0; Self::LEN]);
+
     /// A name that no other transfer has.
     ///
     /// # Errors

@@ -22,6 +22,14 @@ pub enum After {
     Remove,
 }
 
+/// Whether there is something under this name below `root`.
+#[must_use]
+pub fn is_there(root: BorrowedFd<'_>, path: &RelativePath) -> bool {
+    let (parent, name) = path.split_last();
+    beneath::open_folder(root, parent.as_ref())
+        .is_ok_and(|folder| statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+}
+
 /// Does with the file `path` of the outbox `root` what is to be done `after` its version `stamp` was delivered. A file that is another
 /// version by now, or gone, is left alone.
 ///
