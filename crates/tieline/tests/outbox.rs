@@ -4,15 +4,11 @@
 mod program;
 
 use std::fs;
-use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
-use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use program::Office;
+use program::ends::{End, line, noise, wait_for};
 
-/// How long anything may take that must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// A file that takes some seconds at [`RATE`].
 const LARGE: usize = 40 << 20;
 /// Such that there is time to kill somebody in the middle.
@@ -20,100 +16,18 @@ const RATE: &str = "\n[transfer]\npolicy = \"fixed\"\nrate = \"80 Mbit/s\"\n";
 /// What may be sent again after a kill.
 const AGAIN_MAX: u64 = 8 << 20;
 
-/// An end whose process is ours, so that we may kill it.
-struct End {
-    office: Office,
-    process: Option<Child>,
-}
-
-impl End {
-    fn new(office: Office) -> Self {
-        let mut end = Self { office, process: None };
-        end.start();
-        end
-    }
-
-    fn start(&mut self) {
-        self.process = Some(self.office.start_quiet(&["up", "line", "--foreground"]));
-    }
-
-    /// As by `kill -9`.
-    fn kill(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        process.kill().expect("killed");
-        process.wait().expect("gone");
-    }
-
-    fn kept(&self, name: &str) -> PathBuf {
-        self.office.config().join("line").join(name)
-    }
-
-    /// A figure of its own outbox; none while its process does not answer.
-    fn figure(&self, key: &str) -> Option<u64> {
-        let told = self.office.run(&["transfers", "line", "--json"]);
-        let transfers: serde_json::Value = serde_json::from_str(&told.out).ok()?;
-        transfers["outboxes"][0][key].as_u64()
-    }
-
-    fn send(&self, file: &Path) {
-        let told = self.office.run(&["send", "line", file.to_str().expect("a name")]);
-        assert_eq!(told.status, 0, "{}", told.err);
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-/// Two ends of a line without a network device.
-fn line() -> (End, End) {
-    let (near, far) = (Office::new(), Office::new());
-    let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-    let listen = format!("127.0.0.1:{port}");
-    let made = near.json(&["new", "line", "--bare", "--no-up", "--listen", &listen, "--json"]);
-    let invitation = made["invitation"].as_str().expect("an invitation");
-    far.json(&["join", invitation, "--bare", "--no-up", "--listen", "127.0.0.1:0", "--json"]);
-    for office in [&near, &far] {
-        let config = office.config().join("line.toml");
-        fs::write(&config, office.read("line.toml") + RATE).expect("written");
-    }
-    (End::new(near), End::new(far))
-}
-
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < until, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+fn slow(_: &Office) -> String {
+    RATE.to_owned()
 }
 
 /// Octets of the unfinished file that have arrived at an end and were written.
 fn written(end: &End) -> u64 {
-    let entries = fs::read_dir(end.kept("inbox/.tieline-partial")).expect("the private folder");
-    entries.map(|entry| entry.expect("an entry").metadata().map_or(0, |status| status.len())).sum()
-}
-
-/// Octets that do not repeat.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(&mut next).flatten().take(len).collect()
+    end.unfinished().iter().map(fs::Metadata::len).sum()
 }
 
 #[test]
 fn what_is_sent_arrives_and_leaves_the_outbox_and_a_line_that_is_down_takes_it_as_well() {
-    let (near, mut far) = line();
+    let (near, mut far) = line(slow, slow);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report");
     far.kill();
@@ -136,13 +50,13 @@ fn what_is_sent_arrives_and_leaves_the_outbox_and_a_line_that_is_down_takes_it_a
 
 #[test]
 fn either_end_killed_in_the_middle_of_a_large_file_goes_on_where_it_was() {
-    let (mut near, mut far) = line();
+    let (mut near, mut far) = line(slow, slow);
     let folder = tempfile::tempdir().expect("a folder");
     let content = noise(LARGE);
     for (name, victim) in [("receiver-killed", "far"), ("sender-killed", "near")] {
         let file = folder.path().join(name);
         fs::write(&file, &content).expect("written");
-        wait_for("it answers", || near.figure("moved-bytes").is_some());
+        near.wait_until_up();
         let before = near.figure("moved-bytes").expect("it answers");
         near.send(&file);
         let half = LARGE as u64 / 2;
@@ -163,7 +77,7 @@ fn either_end_killed_in_the_middle_of_a_large_file_goes_on_where_it_was() {
         } else {
             near.kill();
             near.start();
-            wait_for("it answers", || near.figure("moved-bytes").is_some());
+            near.wait_until_up();
             0
         };
         let arrived = written(&far);
@@ -173,7 +87,6 @@ fn either_end_killed_in_the_middle_of_a_large_file_goes_on_where_it_was() {
         let rest = near.figure("moved-bytes").expect("it answers") - moved;
         let again = arrived + rest - LARGE as u64;
         assert!(again <= AGAIN_MAX, "{name}: {again} octets that had arrived were sent again");
-        let partials = fs::read_dir(far.kept("inbox/.tieline-partial")).expect("the private folder").count();
-        assert_eq!(partials, 0, "{name}");
+        assert_eq!(far.unfinished().len(), 0, "{name}");
     }
 }

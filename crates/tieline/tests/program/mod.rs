@@ -3,6 +3,8 @@
 // Each test file uses its part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod ends;
+
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
