@@ -8,6 +8,7 @@
 //! | `POST /v1/files?folder=F` | 101: the connection is then a transfer to the far end's inbox, or folder `F` in it |
 //! | `GET /v1/transfers` | [`crate::files::outgoing::OutgoingStatus`] of each outbox |
 //! | `POST /v1/transfers/pause?outbox=O`, `POST /v1/transfers/resume?outbox=O` | nothing; 404 if there is no outbox of that name |
+//! | `POST /v1/transfers/cancel?outbox=O` | [`crate::files::outgoing::cancel::Cancelled`]; the body is a [`CancelRequest`]; 404 as above |
 //! | `GET /v1/accounts` | [`accounts::AccountsStart`] |
 //! | `GET /v1/receipts?after=N`, `GET /v1/log?after=N` | the groups of receipts, the links of the log after number N: a page of them, none after the last |
 //! | `POST /v1/accounts` | nothing; an [`accounts::OtherAccounts`] is kept, 400 if it is not what the far end signed for this end |
@@ -23,6 +24,13 @@ use serde::{Deserialize, Serialize};
 
 /// What the connection is upgraded to where an answer is 101.
 const UPGRADE: &str = "tieline-stream";
+
+/// Which files are not to be sent any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelRequest {
+    /// Paths of files and folders below the outbox, in octets.
+    pub paths: Vec<Vec<u8>>,
+}
 
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

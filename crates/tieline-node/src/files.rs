@@ -4,13 +4,16 @@ pub mod inboxes;
 pub mod outgoing;
 mod pace;
 pub(crate) mod setup;
+pub mod turns;
 pub mod watch;
 
 use std::sync::Arc;
 
+use outgoing::cancel::{CancelError, Cancelled};
 use outgoing::{Handle, OutgoingConfig, OutgoingStatus};
-use tieline_transfer::{Journal, receipt::LineKeys};
+use tieline_transfer::{Journal, RelativePath, receipt::LineKeys};
 use tokio::task::JoinHandle;
+use turns::Turns;
 
 use crate::config::TransferConfig;
 use crate::streams::Streams;
@@ -34,9 +37,10 @@ impl Files {
         journal: &Arc<Journal>,
         keys: &LineKeys,
     ) -> Self {
-        let started = outboxes
-            .into_iter()
-            .map(|config| outgoing::start(config, streams.clone(), Arc::clone(journal), keys.clone()));
+        let places = Turns::places(outboxes.len());
+        let started = outboxes.into_iter().zip(places).map(|(config, place)| {
+            outgoing::start(config, streams.clone(), Arc::clone(journal), keys.clone(), place)
+        });
         let (outboxes, tasks) = started.unzip();
         Self(Arc::new(Inner { outboxes, tasks }))
     }
@@ -60,8 +64,21 @@ impl Files {
     /// Stops the outbox of that name, or lets it go on. Returns whether there is one.
     #[must_use]
     pub fn set_paused(&self, name: &str, is_paused: bool) -> bool {
-        let outbox = self.0.outboxes.iter().find(|outbox| outbox.status().name == name);
-        outbox.map(|outbox| outbox.set_paused(is_paused)).is_some()
+        self.outbox(name).map(|outbox| outbox.set_paused(is_paused)).is_some()
+    }
+
+    /// Gives up what waits or is under way under `paths` of the outbox of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`CancelError`]; nothing is given up then.
+    pub async fn cancel(&self, name: &str, paths: Vec<RelativePath>) -> Result<Cancelled, CancelError> {
+        let outbox = self.outbox(name).ok_or_else(|| CancelError::NoOutbox(name.to_owned()))?;
+        outbox.cancel(paths).await
+    }
+
+    fn outbox(&self, name: &str) -> Option<&Arc<Handle>> {
+        self.0.outboxes.iter().find(|outbox| outbox.status().name == name)
     }
 }
 

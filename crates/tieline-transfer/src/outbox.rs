@@ -239,13 +239,10 @@ impl Outbox {
 
     /// Says what is to be looked at now, if anything; to be asked until it is nothing.
     pub fn poll_look(&mut self, now: Instant) -> Option<Look> {
-        let now = self.nanoseconds(now);
-        if let Some((path, planned)) = self.looks.take_due(now) {
-            if planned.again {
-                self.plan(path.clone(), now.saturating_add(nanoseconds(self.rules.settle)), false, false);
-            }
-            return Some(Look::At { path, arrived: planned.arrived });
+        if let Some(look) = self.poll_path(now) {
+            return Some(look);
         }
+        let now = self.nanoseconds(now);
         if self.next_scan()? > now {
             return None;
         }
@@ -253,6 +250,22 @@ impl Outbox {
         self.scanning_since = Some(now);
         self.round = self.round.wrapping_add(1);
         Some(Look::Everything)
+    }
+
+    /// Says which single path is to be looked at now, if any; for whoever has no room for all that is there.
+    pub fn poll_path(&mut self, now: Instant) -> Option<Look> {
+        let now = self.nanoseconds(now);
+        let (path, planned) = self.looks.take_due(now)?;
+        if planned.again {
+            self.plan(path.clone(), now.saturating_add(nanoseconds(self.rules.settle)), false, false);
+        }
+        Some(Look::At { path, arrived: planned.arrived })
+    }
+
+    /// Returns when [`Self::poll_path`] has something to say.
+    #[must_use]
+    pub fn next_path(&self) -> Option<Instant> {
+        self.epoch.checked_add(Duration::from_nanos(self.looks.next()?))
     }
 
     /// Returns when [`Self::poll_look`] has something to say; `None`: not before something is handed in.

@@ -3,6 +3,9 @@
 //! So whoever named it may change or remove it at once, and whoever empties the outbox never sees half of it. Where the file system can
 //! share blocks between files (btrfs, XFS) the copy costs nothing.
 
+mod mark;
+
+use std::cell::Cell;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,6 +21,8 @@ use crate::path::{COPIES_MAX, PARTIAL_FOLDER, RelativePath};
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
 use crate::source::{Source, SourceFault};
 
+pub use mark::Mark;
+
 /// What is in the outbox now.
 #[derive(Debug)]
 pub struct Spooled {
@@ -29,6 +34,8 @@ pub struct Spooled {
     pub bytes: u64,
     /// What is not there, and why.
     pub left_out: Vec<EntryReport>,
+    /// Whether the outbox can hold marks: else nothing goes first, and what is cancelled has to be removed by hand.
+    pub has_marks: bool,
 }
 
 /// Why nothing, or nothing more, was put into the outbox.
@@ -54,7 +61,7 @@ pub enum SpoolError {
 
 /// Copies everything in `plan` into `outbox`, below the folder `to` of it.
 ///
-/// A name that is taken there gets a number, as at the receiving end. Files belong to the owner of the outbox afterwards, if this process
+/// A name that is taken there gets a number, as at the receiving end. Files have the mark `mark` afterwards, and belong to the owner of the outbox afterwards, if this process
 /// may arrange that. Blocks on the disk; what is in the outbox when it returns survives a power cut.
 ///
 /// # Errors
@@ -64,10 +71,12 @@ pub fn put(
     plan: &Plan,
     outbox: &Path,
     to: Option<&RelativePath>,
+    mark: Mark,
     progress: &dyn Progress,
 ) -> Result<Spooled, SpoolError> {
-    let staging = Staging::open(outbox)?;
-    let mut spooled = Spooled { names: Vec::new(), files: 0, bytes: 0, left_out: plan.set_aside.clone() };
+    let staging = Staging::open(outbox, mark)?;
+    let left_out = plan.set_aside.clone();
+    let mut spooled = Spooled { names: Vec::new(), files: 0, bytes: 0, left_out, has_marks: true };
     progress.started(plan.entries.len() as u64, plan.bytes());
     for (number, root) in plan.roots.iter().enumerate() {
         let folder = staging.folder(number)?;
@@ -98,6 +107,7 @@ pub fn put(
         };
         spooled.names.push(staging.publish(&folder, top, to)?);
     }
+    spooled.has_marks = !staging.is_unmarked.get();
     Ok(spooled)
 }
 
@@ -111,12 +121,15 @@ struct Staging {
     outbox: PathBuf,
     path: PathBuf,
     owner: Option<(u32, u32)>,
+    mark: Mark,
+    /// Whether a copy could not be marked.
+    is_unmarked: Cell<bool>,
     /// Says that its process lives.
     _lock: OwnedFd,
 }
 
 impl Staging {
-    fn open(outbox: &Path) -> Result<Self, SpoolError> {
+    fn open(outbox: &Path, mark: Mark) -> Result<Self, SpoolError> {
         let all = outbox.join(PARTIAL_FOLDER);
         let failed = |path: &Path| {
             let path = path.to_path_buf();
@@ -130,7 +143,8 @@ impl Staging {
         make_folder(&path).map_err(failed(&path))?;
         let lock = lock(&path).map_err(|errno| failed(&path)(errno.into()))?;
         let owner = is_root.then(|| (owner.uid(), owner.gid()));
-        Ok(Self { outbox: outbox.into(), path, owner, _lock: lock })
+        let is_unmarked = Cell::new(false);
+        Ok(Self { outbox: outbox.into(), path, owner, mark, is_unmarked, _lock: lock })
     }
 
     fn folder(&self, number: usize) -> Result<PathBuf, SpoolError> {
@@ -174,6 +188,9 @@ impl Staging {
         let mut file = made.map_err(CopyError::Outbox)?;
         let (size, mode, modified) = (source.size, source.mode, source.modified_time());
         source.copy_to(&mut file).map_err(CopyError::Outbox)?.map_err(CopyError::Source)?;
+        if !self.mark.set(&file) {
+            self.is_unmarked.set(true);
+        }
         let finished = self.own(&file).and_then(|()| {
             file.set_permissions(fs::Permissions::from_mode((mode & 0o777) | 0o600))?;
             file.set_modified(modified)
@@ -268,7 +285,11 @@ fn remove_abandoned(all: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
+
+    const IN_TURN: Mark = Mark { is_first: false };
 
     fn office() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -283,7 +304,7 @@ mod tests {
     fn put_all(dir: &Path, outbox: &Path, to: Option<&str>) -> Spooled {
         let plan = Plan::scan(&[dir.join("tree"), dir.join("single")], &()).unwrap();
         let to = to.map(|to| RelativePath::parse(to.as_bytes()).unwrap());
-        put(&plan, outbox, to.as_ref(), &()).unwrap()
+        put(&plan, outbox, to.as_ref(), IN_TURN, &()).unwrap()
     }
 
     fn names(spooled: &Spooled) -> Vec<String> {
@@ -331,13 +352,13 @@ mod tests {
     fn what_cannot_be_read_is_reported_and_the_rest_is_there() {
         let (dir, outbox) = office();
         let plan = Plan::scan(&[dir.path().join("missing"), dir.path().join("single")], &()).unwrap();
-        let spooled = put(&plan, &outbox, None, &()).unwrap();
+        let spooled = put(&plan, &outbox, None, IN_TURN, &()).unwrap();
         assert_eq!(names(&spooled), ["single"]);
         assert_eq!(spooled.left_out.len(), 1);
         fs::remove_file(dir.path().join("tree/below/file")).unwrap();
         let plan = Plan::scan(&[dir.path().join("tree"), dir.path().join("single")], &()).unwrap();
         fs::remove_file(dir.path().join("single")).unwrap();
-        let spooled = put(&plan, &outbox, None, &()).unwrap();
+        let spooled = put(&plan, &outbox, None, IN_TURN, &()).unwrap();
         assert_eq!((names(&spooled), spooled.left_out.len()), (vec!["tree".into()], 1));
     }
 
@@ -355,10 +376,32 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_is_told_from_a_file_that_was_put_there_by_hand() {
+        let (dir, outbox) = office();
+        let plan = Plan::scan(&[dir.path().join("tree")], &()).unwrap();
+        for is_first in [false, true] {
+            let spooled = put(&plan, &outbox, None, Mark { is_first }, &()).unwrap();
+            assert!(spooled.has_marks, "the folder of the tests is on a file system without marks");
+            let root = File::open(&outbox).unwrap();
+            let file = spooled.names[0].join(&RelativePath::parse(b"below/file").unwrap()).unwrap();
+            assert_eq!(Mark::of(root.as_fd(), &file), Some(Mark { is_first }));
+        }
+        fs::write(outbox.join("by-hand"), "x").unwrap();
+        let root = File::open(&outbox).unwrap();
+        for name in ["by-hand", "nothing", "tree"] {
+            assert_eq!(
+                Mark::of(root.as_fd(), &RelativePath::parse(name.as_bytes()).unwrap()),
+                None,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
     fn an_outbox_that_is_not_there_is_named() {
         let (dir, _) = office();
         let plan = Plan::scan(&[dir.path().join("single")], &()).unwrap();
-        let error = put(&plan, &dir.path().join("nowhere"), None, &()).unwrap_err().to_string();
+        let error = put(&plan, &dir.path().join("nowhere"), None, IN_TURN, &()).unwrap_err().to_string();
         assert!(error.contains("nowhere cannot be written to"), "{error}");
     }
 }

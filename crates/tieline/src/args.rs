@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tieline_node::places::PlacesChoice;
 
+use crate::commands::cancel::CancelArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
@@ -117,6 +118,7 @@ pub(crate) enum Command {
     Transfers(TransfersArgs),
     Pause(PauseArgs),
     Resume(ResumeArgs),
+    Cancel(CancelArgs),
     Pipe(PipeArgs),
     Doctor(DoctorArgs),
     Demo(DemoArgs),
@@ -140,6 +142,7 @@ impl Command {
             Self::Doctor(args) => args.reporting.json,
             Self::Send(args) => args.reporting.json,
             Self::Receipts(args) => args.json,
+            Self::Cancel(args) => args.reporting.json,
             Self::Transfers(args) => args.reporting.json,
             Self::Down(_) | Self::Pause(_) | Self::Resume(_) | Self::Pipe(_) | Self::Demo(_) => false,
             Self::Key(_) | Self::Completions(_) | Self::Man(_) => false,

@@ -1,5 +1,6 @@
 //! The subcommands, one module each, and what several of them need.
 
+pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Transfers(args) => transfers::run(&places(&cli.global)?, args),
         Command::Pause(args) => transfers::pause(&places(&cli.global)?, args),
         Command::Resume(args) => transfers::resume(&places(&cli.global)?, args),
+        Command::Cancel(args) => cancel::run(&places(&cli.global)?, args),
         Command::Pipe(args) => pipe::run(&places(&cli.global)?, args),
         Command::Doctor(args) => doctor::run(&places(&cli.global)?, args),
         Command::Demo(args) => demo::run(args),

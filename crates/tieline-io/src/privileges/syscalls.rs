@@ -45,6 +45,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_fchmodat,
     libc::SYS_fcntl,
     libc::SYS_fdatasync,
+    libc::SYS_fgetxattr,
     libc::SYS_flock,
     libc::SYS_fstat,
     libc::SYS_fstatfs,

@@ -22,8 +22,8 @@ use tokio::{
 use tieline_transfer::journal::accounts::{KeptGroup, KeptLink};
 
 use super::accounts::{AccountsStart, OtherAccounts};
-use super::{ApiError, UPGRADE};
-use crate::files::outgoing::OutgoingStatus;
+use super::{ApiError, CancelRequest, UPGRADE};
+use crate::files::outgoing::{OutgoingStatus, cancel::Cancelled};
 use crate::status::{Pong, Status};
 
 /// The longest answer that is read.
@@ -130,6 +130,23 @@ impl Client {
         let path = format!("/v1/transfers/{verb}?outbox={}", percent_encoded(outbox));
         let response = self.send(Method::POST, &path, false).await?;
         if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
+    }
+
+    /// Gives up what waits or is under way under `paths` below an outbox; the line's own has no name.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn cancel(&self, outbox: &str, paths: Vec<Vec<u8>>) -> Result<Cancelled, ClientError> {
+        let body = serde_json::to_vec(&CancelRequest { paths });
+        let body = body.map_err(|error| ClientError::Answer(error.into()))?;
+        let path = format!("/v1/transfers/cancel?outbox={}", percent_encoded(outbox));
+        let response = self.send_body(Method::POST, &path, false, body.into()).await?;
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
+        }
+        serde_json::from_slice(&self::body(response).await?)
+            .map_err(|error| ClientError::Answer(error.into()))
     }
 
     /// With what a check of receipts and log begins.

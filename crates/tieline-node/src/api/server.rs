@@ -12,7 +12,7 @@ use axum::{
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tieline_transfer::{Journal, JournalError, receipt::LineKeys};
+use tieline_transfer::{Escaped, Journal, JournalError, RelativePath, receipt::LineKeys};
 use tokio::{
     io::copy_bidirectional,
     net::UnixListener,
@@ -21,12 +21,15 @@ use tokio::{
 };
 
 use super::{
-    ApiError, UPGRADE,
+    ApiError, CancelRequest, UPGRADE,
     accounts::{AccountsStart, OtherAccounts},
 };
 use crate::{
     engine::Command,
-    files::Files,
+    files::{
+        Files,
+        outgoing::cancel::{CancelError, PATHS_MAX},
+    },
     streams::{Circuit, OpenError, Streams},
 };
 
@@ -56,6 +59,7 @@ pub async fn serve(
         .route("/v1/transfers", get(transfers))
         .route("/v1/transfers/pause", post(pause))
         .route("/v1/transfers/resume", post(resume))
+        .route("/v1/transfers/cancel", post(cancel))
         .route("/v1/accounts", get(accounts_start).post(keep_accounts))
         .route("/v1/receipts", get(receipts))
         .route("/v1/log", get(log))
@@ -131,6 +135,35 @@ fn set_paused(shared: &Shared, outbox: &str, is_paused: bool) -> Response {
         StatusCode::NO_CONTENT.into_response()
     } else {
         error(StatusCode::NOT_FOUND, format!("the line has no outbox `{}`", outbox.escape_debug()))
+    }
+}
+
+async fn cancel(
+    State(shared): State<Shared>,
+    Query(query): Query<OutboxQuery>,
+    Json(CancelRequest { paths }): Json<CancelRequest>,
+) -> Response {
+    if paths.len() > PATHS_MAX {
+        return error(StatusCode::BAD_REQUEST, format!("at most {PATHS_MAX} paths at once"));
+    }
+    let parse = |path: &Vec<u8>| {
+        RelativePath::parse(path).map_err(|fault| format!("`{}` is not in an outbox: {fault}", Escaped(path)))
+    };
+    let paths = match paths.iter().map(parse).collect() {
+        Ok(paths) => paths,
+        Err(sentence) => return error(StatusCode::BAD_REQUEST, sentence),
+    };
+    match shared.files.cancel(&query.outbox, paths).await {
+        Ok(cancelled) => Json(cancelled).into_response(),
+        Err(failed) => {
+            let status = match failed {
+                CancelError::NoOutbox(_) => StatusCode::NOT_FOUND,
+                CancelError::TooMany => StatusCode::BAD_REQUEST,
+                CancelError::Gone | CancelError::GoingDown => StatusCode::SERVICE_UNAVAILABLE,
+                CancelError::Journal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            error(status, failed.to_string())
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `rescan` | `"60s"` | 1s to 24h | how often the outbox is looked through, whatever the system notices |
 //! | `ignore` | [of programs and editors] | at most 64 patterns | names of what is not whole, or not for others |
 //! | `done-suffix` | `".done"` | 32 octets, `""` for none | `NAME.done` says that `NAME` is whole |
+//! | `priority` | `5` | 1 to 9 | files of an outbox with a greater one go first; 10 is what is sent with `--first` |
 //! | `links` | `"skip"` | `"text"`, `"skip"` | symbolic links, sent as the text that they are or not at all |
 //! | `same-name` | `"keep-both"` | `"keep-both"`, `"newest"`, `"refuse"` | what happens to a file whose name is taken in the inbox |
 //! | `owner` | `"none"` | `"none"`, `"name"`, `"number"` | whether files keep their owner, and how it is told |
@@ -32,6 +33,7 @@ pub(super) mod typed;
 pub(super) mod written;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -39,10 +41,14 @@ use std::time::Duration;
 use tieline_transfer::outbox::{NamePattern, Rules, after::After};
 use tieline_transfer::schedule::{Rate, Schedule, TimeOfDay};
 
+use crate::files::outgoing::queue::Priority;
+
 /// Pairs of folders of one line; each costs a watch and a place in every report.
 pub const PAIRS_MAX: usize = 16;
 /// Files that may be expected of one pair; each is an alarm of its own.
 pub const EXPECTED_MAX: usize = 32;
+/// What `priority` may be.
+pub const PRIORITIES: RangeInclusive<u16> = 1..=9;
 /// Octets of a hook's command: what fits into one row of a file that people read.
 pub const COMMAND_LEN_MAX: usize = 4096;
 /// Octets of a webhook's address, as common clients bound them.
@@ -78,6 +84,8 @@ pub struct OutboxConfig {
     pub rescan: Duration,
     /// What becomes of a file once it is receipted.
     pub after: After,
+    /// What goes first: files of an outbox with a greater one.
+    pub priority: Priority,
 }
 
 /// A folder in which files arrive.

@@ -8,26 +8,32 @@
 //!
 //! Nothing here is lost by a restart: the journal knows which versions of files were delivered, and everything else is found anew.
 
+pub mod cancel;
 mod handle;
+mod looking;
+pub mod queue;
 mod transfer;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tieline_transfer::outbox::after::{After, dispose};
-use tieline_transfer::outbox::{Found, Hint, Look, Outbox, Rules, Scan, Sight, Verdict};
-use tieline_transfer::receipt::LineKeys;
-use tieline_transfer::{Journal, JournalError, RelativePath, Stamp};
+use tieline_transfer::outbox::after::After;
+use tieline_transfer::outbox::{Hint, Outbox, Rules};
+use tieline_transfer::receipt::{LineKeys, TransferId};
+use tieline_transfer::{Journal, RelativePath};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::warn;
 
-pub use self::handle::{Handle, OutgoingStatus};
-use self::transfer::{Ended, RETRY_SOON, Transfer};
+use self::cancel::{CancelError, CancelOrder, ORDERS_MAX, cancel};
+pub use self::handle::{Handle, NextFile, OutgoingStatus};
+use self::queue::{PRIORITY_FIRST, Priority, Queue};
+use self::transfer::{Course, Cut, Ended, RETRY_SOON, Transfer};
+use super::turns::Place;
 use super::watch::{News, Watch};
 use crate::streams::Streams;
 
@@ -35,10 +41,8 @@ use crate::streams::Streams;
 const TRANSFERS_MAX: usize = 2;
 /// Files of one transfer. Those that come meanwhile go with the next.
 const BATCH_MAX: usize = 4096;
-/// Files that are due and not in a transfer yet; then nobody looks for more.
-const DUE_MAX: usize = 2 * BATCH_MAX;
-/// Sights on their way from a scan.
-const SIGHTS_MAX: usize = 256;
+/// Files that are shown as the next ones.
+const NEXT_SHOWN: usize = 16;
 
 /// What a folder pair is at its sending end.
 #[derive(Clone, Debug)]
@@ -53,6 +57,8 @@ pub struct OutgoingConfig {
     pub rescan: Duration,
     /// What becomes of what was delivered.
     pub after: After,
+    /// What goes first.
+    pub priority: Priority,
 }
 
 /// Begins to empty an outbox; it ends with the runtime, or when the task is aborted.
@@ -62,8 +68,10 @@ pub fn start(
     streams: Streams,
     journal: Arc<Journal>,
     keys: LineKeys,
+    place: Place,
 ) -> (Arc<Handle>, tokio::task::JoinHandle<()>) {
-    let handle = Handle::new(&config);
+    let (orders, orders_out) = mpsc::channel(ORDERS_MAX);
+    let handle = Handle::new(&config, orders);
     let now = std::time::Instant::now();
     let outgoing = Outgoing {
         outbox: Outbox::new(config.rules.clone(), now),
@@ -72,13 +80,15 @@ pub fn start(
         journal,
         keys,
         handle: Arc::clone(&handle),
+        place,
         root: None,
-        due: BTreeMap::new(),
+        due: Queue::default(),
         again: BTreeMap::new(),
         transfers: JoinSet::new(),
-        rest_until: None,
+        sending: BTreeMap::new(),
+        rest: None,
     };
-    (handle, tokio::spawn(outgoing.run()))
+    (handle, tokio::spawn(outgoing.run(orders_out)))
 }
 
 struct Outgoing {
@@ -87,32 +97,46 @@ struct Outgoing {
     journal: Arc<Journal>,
     keys: LineKeys,
     handle: Arc<Handle>,
+    place: Place,
     outbox: Outbox,
     /// The folder, while it is there.
     root: Option<Arc<OwnedFd>>,
-    /// Files that are due, with version and size.
-    due: BTreeMap<RelativePath, (Stamp, u64)>,
+    due: Queue,
     /// Files that are to be looked at again then.
     again: BTreeMap<Instant, Vec<RelativePath>>,
     transfers: JoinSet<Ended>,
-    /// No transfer begins before.
-    rest_until: Option<Instant>,
+    /// Their priorities.
+    sending: BTreeMap<Id, Priority>,
+    rest: Option<Rest>,
+}
+
+/// No transfer begins for a while.
+struct Rest {
+    until: Instant,
+    /// For the far end to have room: then no other outbox takes it from us.
+    is_busy: bool,
 }
 
 impl Outgoing {
-    async fn run(mut self) {
+    async fn run(mut self, mut orders: mpsc::Receiver<CancelOrder>) {
         let config = Arc::clone(&self.config);
         let mut watch = Watch::new(config.folder.clone(), config.rules.clone(), config.rescan);
         let mut stopped = self.handle.stopped.subscribe();
+        let mut claims = self.place.changes();
         loop {
             self.look().await;
             let is_stopped = stopped.borrow_and_update().is_stopped();
+            self.claim(is_stopped);
+            claims.mark_unchanged();
             self.begin_transfers(is_stopped);
             self.show();
             let wake_at = self.wake_at();
             tokio::select! {
                 news = watch.next() => self.on_news(news),
-                Some(ended) = self.transfers.join_next() => self.on_ended(ended),
+                Some(ended) = self.transfers.join_next_with_id() => self.on_ended(ended),
+                Some(order) = orders.recv() => self.on_cancel(order).await,
+                // Those of this outbox are made above; whoever waits for their turn looks again.
+                _ = claims.changed() => {}
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => self.on_time(),
                 changed = stopped.changed() => {
                     if changed.is_ok() && stopped.borrow().is_stopped() {
@@ -124,9 +148,8 @@ impl Outgoing {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        let look = self.outbox.next_look().filter(|_| self.root.is_some() && self.due.len() < DUE_MAX);
         let again = self.again.keys().next().copied();
-        look.map(Instant::from_std).into_iter().chain(again).chain(self.rest_until).min()
+        self.next_look().into_iter().chain(again).chain(self.rest.as_ref().map(|rest| rest.until)).min()
     }
 
     fn on_news(&mut self, news: News) {
@@ -151,148 +174,119 @@ impl Outgoing {
 
     fn on_time(&mut self) {
         let now = Instant::now();
-        self.rest_until = self.rest_until.filter(|until| *until > now);
+        self.rest = self.rest.take().filter(|rest| rest.until > now);
         let later = self.again.split_off(&(now + Duration::from_nanos(1)));
         for path in std::mem::replace(&mut self.again, later).into_values().flatten() {
             self.outbox.retry(now.into_std(), path);
         }
     }
 
-    fn on_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+    fn on_ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
         let now = Instant::now();
-        let Ok(Ended { files, again, cut }) = ended else {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        self.sending.remove(&id);
+        let Ok((_, Ended { files, again, due, cut })) = ended else {
             // Stopped by us, or by a panic that has been told: what was on the way is found anew.
             let files = std::mem::take(&mut *self.handle.on_the_way());
+            self.handle.unwanted().clear();
             self.again.entry(now + RETRY_SOON).or_default().extend(files.into_keys());
             return;
         };
-        for path in &files {
-            self.handle.on_the_way().remove(path);
+        for (path, file) in due {
+            // One that was cancelled meanwhile is not.
+            if !self.handle.unwanted().contains(&path) {
+                self.due.insert(path, file);
+            }
         }
+        files.iter().for_each(|path| self.handle.end(path));
         for (path, after) in again {
             self.again.entry(now + after).or_default().push(path);
         }
-        if let Some(reason) = cut {
-            self.rest_until = Some(now + RETRY_SOON);
+        if let Some(Cut { reason, is_busy }) = cut {
+            self.rest = Some(Rest { until: now + RETRY_SOON, is_busy });
             self.handle.update(|status| status.trouble = Some(reason));
         }
     }
 
-    /// Looks at whatever wants to be looked at, as long as there is room for what is found.
-    async fn look(&mut self) {
-        while let Some(root) = self.root.clone()
-            && self.due.len() < DUE_MAX
-            && let Some(look) = self.outbox.poll_look(std::time::Instant::now())
-        {
-            let is_everything = look == Look::Everything;
-            let (sights, mut found) = mpsc::channel(SIGHTS_MAX);
-            let rules = self.outbox.rules().clone();
-            let scan = spawn_blocking(move || {
-                let mut scan = Scan::new(root.as_fd(), &rules, look);
-                for sight in &mut scan {
-                    if sights.blocking_send(sight).is_err() {
-                        break;
-                    }
-                }
-                scan.is_complete()
-            });
-            while let Some(sight) = found.recv().await {
-                match sight {
-                    Sight::File(file) => self.on_found(&file),
-                    Sight::Trouble(trouble) => info!(outbox = self.config.name, "{trouble}"),
-                }
-                if self.due.len() >= DUE_MAX {
-                    break;
-                }
-            }
-            // A scan that is not listened to any more ends.
-            drop(found);
-            let is_whole = self.due.len() < DUE_MAX;
-            let is_complete = scan.await.unwrap_or(false) && is_whole;
-            if is_everything {
-                self.outbox.end_scan(std::time::Instant::now(), is_complete);
-                self.forget(is_complete);
-            }
-            if !is_whole {
-                self.outbox.handle_hint(std::time::Instant::now(), Hint::Everything);
-            }
-        }
-    }
-
-    /// After a look at everything: what was delivered is gone from here, so nothing of it need be known. Lost with a file that was not
-    /// tidied away yet, it costs an offer.
-    fn forget(&self, is_complete: bool) {
-        if !is_complete || self.config.after == After::Keep || !self.handle.on_the_way().is_empty() {
+    async fn on_cancel(&mut self, order: CancelOrder) {
+        let CancelOrder { paths, reply } = order;
+        let Some(root) = self.root.clone() else {
+            let _ = reply.send(Err(CancelError::Gone));
             return;
-        }
-        if let Err(error) = self.journal.forget_delivered(&self.config.name) {
-            warn!(%error, "the journal keeps what was delivered");
-        }
-    }
-
-    fn on_found(&mut self, file: &Found) {
-        let (journal, name) = (&self.journal, &self.config.name);
-        let is_delivered = |path: &RelativePath, stamp: &Stamp| {
-            Ok::<_, JournalError>(journal.delivered(name, path)?.is_some_and(|file| file.stamp == *stamp))
         };
-        match self.outbox.handle_file(std::time::Instant::now(), file, is_delivered) {
-            Ok(Verdict::Due) if !self.handle.on_the_way().contains_key(&file.path) => {
-                self.due.insert(file.path.clone(), (file.stamp, file.size));
-            }
-            Ok(Verdict::Due) => {
-                // Its former version is on the way; this one follows.
-                self.again.entry(Instant::now() + RETRY_SOON).or_default().push(file.path.clone());
-            }
-            Ok(Verdict::Known) => {
-                if self.config.after != After::Keep && is_delivered(&file.path, &file.stamp).unwrap_or(false)
-                {
-                    self.tidy(file);
+        let (journal, config) = (Arc::clone(&self.journal), Arc::clone(&self.config));
+        let cancelled = spawn_blocking(move || cancel(&root, &config.name, &journal, &paths)).await;
+        let done = cancelled.unwrap_or(Err(CancelError::GoingDown)).map(|(done, paths)| {
+            for path in paths {
+                self.due.remove(&path);
+                if !self.handle.unwant(&path) {
+                    // It may be settling; at the next look it is known.
+                    self.outbox.retry(std::time::Instant::now(), path);
                 }
             }
-            Ok(Verdict::Settling) => {}
-            Ok(Verdict::Restless { since }) => {
-                warn!(path = %file.path, hours = since.as_secs() / 3600, "a file of the outbox goes on changing and is not sent");
-            }
-            Ok(Verdict::NoRoom) => {
-                warn!(path = %file.path, "the outbox has more files than can be kept track of");
-            }
-            Err(error) => warn!(%error, "a file of the outbox waits"),
-        }
+            done
+        });
+        // Whoever asked may be gone.
+        let _ = reply.send(done);
     }
 
-    /// Does what a process did not come to that ended between the receipt and this.
-    fn tidy(&self, file: &Found) {
-        let Some(root) = &self.root else { return };
-        if let Err(error) = dispose(root.as_fd(), &file.path, &file.stamp, self.config.after) {
-            warn!(path = %file.path, %error, "a delivered file stays in the outbox");
-        }
+    /// Says of which priority there is something to send.
+    fn claim(&self, is_stopped: bool) {
+        let can_send =
+            !is_stopped && self.root.is_some() && self.rest.as_ref().is_none_or(|rest| rest.is_busy);
+        let due = self.due.priority().filter(|_| can_send);
+        self.place.claim(due.max(self.sending.values().max().copied()));
     }
 
     fn begin_transfers(&mut self, is_stopped: bool) {
-        let is_resting = self.rest_until.is_some_and(|until| until > Instant::now());
         let Some(root) = self.root.clone() else { return };
-        while !is_stopped && !is_resting && !self.due.is_empty() && self.transfers.len() < TRANSFERS_MAX {
-            let mut files = Vec::new();
-            while files.len() < BATCH_MAX
-                && let Some((path, (_, size))) = self.due.pop_first()
-            {
-                self.handle.on_the_way().insert(path.clone(), size);
-                files.push((path, size));
-            }
-            let (config, journal) = (Arc::clone(&self.config), Arc::clone(&self.journal));
-            let (keys, handle, root) = (self.keys.clone(), Arc::clone(&self.handle), Arc::clone(&root));
-            let transfer = Transfer::new(config, journal, keys, handle, root);
-            self.transfers.spawn(transfer.run(self.streams.clone(), files));
+        while !is_stopped
+            && self.rest.is_none()
+            && let Some(priority) = self.due.priority()
+            && self.place.turns().is_turn_of(priority)
+            && self.has_slot(priority)
+        {
+            let id = match TransferId::random() {
+                Ok(id) => id,
+                Err(error) => return warn!(%error, "no transfer begins"),
+            };
+            let files: BTreeMap<_, _> = self.due.take(BATCH_MAX).into_iter().collect();
+            let sizes = files.iter().map(|(path, file)| (path.clone(), file.size));
+            self.handle.on_the_way().extend(sizes);
+            let transfer = Transfer {
+                config: Arc::clone(&self.config),
+                journal: Arc::clone(&self.journal),
+                keys: self.keys.clone(),
+                handle: Arc::clone(&self.handle),
+                root: Arc::clone(&root),
+                turns: self.place.turns().clone(),
+                id,
+                files,
+                priority,
+                course: Course::default(),
+            };
+            let task = self.transfers.spawn(Arc::new(transfer).run(self.streams.clone()));
+            self.sending.insert(task.id(), priority);
         }
     }
 
+    /// Whether one more transfer may begin. What goes before all that is under way need not wait for the end of a large file.
+    fn has_slot(&self, priority: Priority) -> bool {
+        let goes_before = self.sending.values().all(|sending| priority > *sending);
+        self.transfers.len() < TRANSFERS_MAX + usize::from(goes_before)
+    }
+
     fn show(&self) {
-        let files = self.due.len() as u64;
+        let (files, bytes) = (self.due.len() as u64, self.due.bytes());
+        let next = self.due.next(NEXT_SHOWN).map(|(path, file)| NextFile {
+            name: path.to_string(),
+            size: file.size,
+            is_first: file.priority == PRIORITY_FIRST,
+        });
+        let next = next.collect();
         let is_idle = self.transfers.is_empty();
-        let bytes = self.due.values().map(|(_, size)| size).sum();
         self.handle.update(|status| {
-            status.waiting_files = files;
-            status.waiting_bytes = bytes;
+            (status.waiting_files, status.waiting_bytes, status.next) = (files, bytes, next);
             if is_idle {
                 status.current = None;
             }

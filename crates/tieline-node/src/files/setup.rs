@@ -9,6 +9,7 @@ use tieline_transfer::{Inbox, InboxError, Journal};
 
 use super::inboxes::Inboxes;
 use super::outgoing::OutgoingConfig;
+use super::outgoing::queue::PRIORITY_DEFAULT;
 use super::watch::RESCAN_DEFAULT;
 use crate::config::files::{Owner, SameName};
 use crate::config::{FilesConfig, LineConfig};
@@ -27,6 +28,7 @@ pub(crate) fn outboxes(files: &LineFiles, config: &LineConfig) -> Vec<OutgoingCo
         rules: Rules::default(),
         rescan: RESCAN_DEFAULT,
         after: After::Remove,
+        priority: PRIORITY_DEFAULT,
     };
     let of_pair = |pair: &FilesConfig| {
         let outbox = pair.outbox.clone()?;
@@ -37,6 +39,7 @@ pub(crate) fn outboxes(files: &LineFiles, config: &LineConfig) -> Vec<OutgoingCo
             rules,
             rescan: outbox.rescan,
             after: outbox.after,
+            priority: outbox.priority,
         })
     };
     std::iter::once(own).chain(config.files.iter().filter_map(of_pair)).collect()
@@ -108,6 +111,7 @@ mod tests {
             rules: Rules::default(),
             rescan: RESCAN_DEFAULT,
             after: After::Move,
+            priority: PRIORITY_DEFAULT,
         };
         FilesConfig {
             name: "pair".parse().unwrap(),

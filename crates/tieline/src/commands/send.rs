@@ -25,7 +25,7 @@ use tieline_transfer::{
     EntryReport, Journal, JournalError, NameFault, Order, Outcome, Plan, PlanError, Progress, RelativePath,
     SendError,
     receipt::{LineKeys, TransferId},
-    spool::{self, SpoolError, Spooled},
+    spool::{self, Mark, SpoolError, Spooled},
 };
 
 use super::status::octets;
@@ -58,6 +58,10 @@ pub(crate) struct SendArgs {
     /// Wait until everything is there, and say what became of each file
     #[arg(short, long)]
     wait: bool,
+
+    /// Before all that waits already
+    #[arg(long, conflicts_with = "wait")]
+    first: bool,
 
     #[command(flatten)]
     pub(crate) reporting: Reporting,
@@ -199,9 +203,13 @@ fn queue(places: &Places, args: &SendArgs) -> Result<Queued, SendFailure> {
     places.make_data_dir(&args.name)?;
     let bar = Bar::new();
     let plan = Plan::scan(&args.paths, &bar)?;
-    let spooled = spool::put(&plan, &places.files(&args.name).outbox, to.as_ref(), &bar)?;
+    let mark = Mark { is_first: args.first };
+    let spooled = spool::put(&plan, &places.files(&args.name).outbox, to.as_ref(), mark, &bar)?;
     bar.finish();
-    let Spooled { names, files, bytes, left_out } = spooled;
+    let Spooled { names, files, bytes, left_out, has_marks } = spooled;
+    if args.first && !has_marks {
+        tracing::warn!("the outbox is on a file system without extended attributes: they go in their turn");
+    }
     let names = names.iter().map(ToString::to_string).collect();
     Ok(Queued { line: args.name.clone(), names, files, bytes, left_out })
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use tieline_node::{
     api::client::Client,
-    files::outgoing::OutgoingStatus,
+    files::outgoing::{NextFile, OutgoingStatus, queue::PRIORITY_DEFAULT},
     places::{LineName, Places},
 };
 use tokio::time::{Instant, sleep};
@@ -129,6 +129,9 @@ impl fmt::Display for Transfers {
         for (outbox, rate) in self.outboxes.iter().zip(&self.rates) {
             let name = if outbox.name.is_empty() { "own" } else { &outbox.name };
             writeln!(f, "{name}: {}", outbox.folder.display())?;
+            if outbox.priority != 0 && outbox.priority != PRIORITY_DEFAULT {
+                writeln!(f, "  priority   {}", outbox.priority)?;
+            }
             let paused = match (outbox.is_paused, outbox.is_off) {
                 (true, _) => ", paused",
                 (false, true) => ", not at this time of day",
@@ -139,6 +142,10 @@ impl fmt::Display for Transfers {
             if let Some(current) = &outbox.current {
                 let rate = rate.map(|rate| pace(outbox.waiting_bytes, rate)).unwrap_or_default();
                 writeln!(f, "  sending    {current}{rate}")?;
+            }
+            for NextFile { name, size, is_first } in &outbox.next {
+                let first = if *is_first { ", before all others" } else { "" };
+                writeln!(f, "  next       {name}, {}{first}", octets(*size))?;
             }
             let delivered = octets(outbox.delivered_bytes);
             writeln!(f, "  delivered  {} files, {delivered} since the line came up", outbox.delivered_files)?;
@@ -193,12 +200,18 @@ mod tests {
             trouble: Some("the far end's disk is full".into()),
             refused: vec!["b: refused".into()],
             is_paused: true,
+            priority: 7,
+            next: vec![
+                NextFile { name: "c".into(), size: 1000, is_first: true },
+                NextFile { name: "d".into(), size: 2000, is_first: false },
+            ],
             ..OutgoingStatus::default()
         };
         let page = Transfers { outboxes: vec![outbox], rates: vec![Some(1_000_000.0)] }.to_string();
         assert_eq!(
             page,
-            "own: /srv/out\n  waiting    2 files, 3.0 MB, paused\n  sending    a, 1.0 MB/s, 3 s left\n  \
+            "own: /srv/out\n  priority   7\n  waiting    2 files, 3.0 MB, paused\n  sending    a, 1.0 MB/s, 3 s left\n  \
+             next       c, 1.0 kB, before all others\n  next       d, 2.0 kB\n  \
              delivered  0 files, 0 B since the line came up\n  trouble    the far end's disk is full\n  \
              refused    b: refused\n"
         );

@@ -18,6 +18,7 @@ use super::{
     COMMAND_LEN_MAX, Expected, FilesConfig, Hooks, InboxConfig, Metadata, OutboxConfig, Owner, PairName,
     Policy, SameName, TransferConfig, WEBHOOK_LEN_MAX,
 };
+use crate::files::outgoing::queue::PRIORITY_DEFAULT;
 use crate::files::watch::RESCAN_DEFAULT;
 
 /// A word of the file and what it means; the first of several is the default.
@@ -94,6 +95,8 @@ fn convert_pair(
     let rescan = convert_or(written.rescan, RESCAN_DEFAULT, problems, |text| {
         parse_duration(text, RESCAN_MIN..=RESCAN_MAX)
     });
+    let priority = written.priority.and_then(|priority| u8::try_from(priority.value).ok());
+    let priority = priority.unwrap_or(PRIORITY_DEFAULT);
     let after = choice(written.after, AFTER, problems);
     let same_name = choice(written.same_name, SAME_NAME, problems);
     let metadata = Metadata {
@@ -109,7 +112,7 @@ fn convert_pair(
     };
     let webhook = convert_some(written.webhook, problems, webhook);
     let expect = written.expect.into_iter().filter_map(|file| expected(file, problems)).collect();
-    let outbox = outbox.map(|folder| OutboxConfig { folder, rules, rescan, after });
+    let outbox = outbox.map(|folder| OutboxConfig { folder, rules, rescan, after, priority });
     let inbox = inbox.map(|folder| InboxConfig { folder, same_name });
     Some(FilesConfig { name: name?, outbox, inbox, metadata, expect, hooks, webhook })
 }

@@ -5,7 +5,7 @@ use tieline_transfer::outbox::rules::IGNORE_MAX;
 use super::super::document::{At, Table};
 use super::super::mistake::Mistake;
 use super::super::problems::Collector;
-use super::{EXPECTED_MAX, PAIRS_MAX};
+use super::{EXPECTED_MAX, PAIRS_MAX, PRIORITIES};
 
 /// Every key of one `[[files]]`; `None` where it is not there, or is wrong and was noted.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(in super::super) struct WrittenFiles {
     pub(super) rescan: Option<At<String>>,
     pub(super) ignore: Option<At<Vec<At<String>>>>,
     pub(super) done_suffix: Option<At<String>>,
+    pub(super) priority: Option<At<u16>>,
     pub(super) links: Option<At<String>>,
     pub(super) same_name: Option<At<String>>,
     pub(super) owner: Option<At<String>>,
@@ -80,6 +81,7 @@ fn read_pair(mut table: Table<'_>, problems: &mut Collector<'_>) -> WrittenFiles
         rescan: table.text("rescan", problems),
         ignore: table.texts("ignore", IGNORE_MAX, problems),
         done_suffix: table.text("done-suffix", problems),
+        priority: table.number("priority", PRIORITIES, "(the greatest goes first)", problems),
         links: table.text("links", problems),
         same_name: table.text("same-name", problems),
         owner: table.text("owner", problems),
@@ -122,6 +124,7 @@ impl WrittenFiles {
             place(&self.rescan),
             self.ignore.clone().map(|ignore| ignore.map(drop)),
             place(&self.done_suffix),
+            self.priority.clone().map(|priority| priority.map(drop)),
             place(&self.links),
         ];
         let of_inbox = [place(&self.same_name)];

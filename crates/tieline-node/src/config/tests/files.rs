@@ -18,7 +18,7 @@ fn a_pair_with_a_folder_alone_has_the_defaults() {
     let outbox = mail.outbox.as_ref().expect("an outbox");
     assert_eq!(outbox.rules, Rules::default());
     assert_eq!(outbox.rules.ignore.len(), IGNORE_DEFAULT.len());
-    assert_eq!((outbox.rescan, outbox.after), (Duration::from_mins(1), After::Move));
+    assert_eq!((outbox.rescan, outbox.after, outbox.priority), (Duration::from_mins(1), After::Move, 5));
     assert_eq!(mail.inbox, None);
     assert_eq!(mail.metadata, Metadata { owner: Owner::None, times: true, modes: true, xattrs: false });
     assert_eq!((&mail.expect, &mail.hooks, &mail.webhook), (&vec![], &Hooks::default(), &None));
@@ -40,6 +40,7 @@ fn every_key_of_the_files_is_read() {
         rescan = "5min"
         ignore = ["*.bak"]
         done-suffix = ".ready"
+        priority = 9
         links = "text"
         same-name = "newest"
         owner = "number"
@@ -74,6 +75,7 @@ fn every_key_of_the_files_is_read() {
                 },
                 rescan: Duration::from_mins(5),
                 after: After::Keep,
+                priority: 9,
             }),
             inbox: Some(InboxConfig { folder: "/srv/in".into(), same_name: SameName::Newest }),
             metadata: Metadata { owner: Owner::Number, times: false, modes: false, xattrs: true },
@@ -189,6 +191,7 @@ fn every_mistake_in_the_files_is_reported_with_its_place_and_what_to_do() {
         (&inbox("after = \"keep\""), "4:9: files[0].after:", "needs-folder", "without `outbox`"),
         (&inbox("ignore = []"), "4:10: files[0].ignore:", "needs-folder", "without `outbox`"),
         (&inbox("done-suffix = \"\""), "4:15: files[0].done-suffix:", "needs-folder", "without `outbox`"),
+        (&inbox("priority = 3"), "4:12: files[0].priority:", "needs-folder", "without `outbox`"),
         (&inbox("links = \"text\""), "4:9: files[0].links:", "needs-folder", "without `outbox`"),
         (&outbox("same-name = \"refuse\""), "4:13: files[0].same-name:", "needs-folder", "without `inbox`"),
         // Words.
@@ -237,6 +240,12 @@ fn every_mistake_in_the_files_is_reported_with_its_place_and_what_to_do() {
             "4:16: files[0].ignore[1]:",
             "pattern",
             "has '/', which no name has",
+        ),
+        (
+            &outbox("priority = 10"),
+            "4:12: files[0].priority:",
+            "out-of-range",
+            "must be from 1 to 9 (the greatest goes first), and is 10",
         ),
         (&outbox("ignore = [\"a\", \"a\"]"), "4:16: files[0].ignore[1]:", "duplicate", "stands here twice"),
         (&outbox(&many_patterns), "4:10: files[0].ignore:", "too-many", "has 65 entries, and at most 64"),

@@ -1,15 +1,17 @@
 //! An outbox as it is seen and steered from elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tieline_transfer::RelativePath;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::OutgoingConfig;
+use super::cancel::{CancelError, CancelOrder, Cancelled};
+use super::queue::Priority;
 
 /// What is going on in an outbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,24 @@ pub struct OutgoingStatus {
     /// Whether it is not to send at this time of day.
     #[serde(default)]
     pub is_off: bool,
+    /// What goes first: its files before those of an outbox with a smaller one; 0 if the process is too old to say.
+    #[serde(default)]
+    pub priority: Priority,
+    /// The files that are sent next, in order; not all of them.
+    #[serde(default)]
+    pub next: Vec<NextFile>,
+}
+
+/// A file that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NextFile {
+    /// Its name below the outbox.
+    pub name: String,
+    /// Octets.
+    pub size: u64,
+    /// Whether it goes before all others.
+    pub is_first: bool,
 }
 
 /// An outbox, seen and steered from elsewhere.
@@ -51,7 +71,10 @@ pub struct Handle {
     pub(super) moved: AtomicU64,
     /// Files in a transfer, and octets of each that are not sent yet.
     on_the_way: Mutex<BTreeMap<RelativePath, u64>>,
+    /// Those among them that nobody wants any more.
+    unwanted: Mutex<BTreeSet<RelativePath>>,
     pub(super) stopped: watch::Sender<Stopped>,
+    orders: mpsc::Sender<CancelOrder>,
 }
 
 /// Why nothing is sent.
@@ -68,11 +91,11 @@ impl Stopped {
 }
 
 impl Handle {
-    pub(super) fn new(config: &OutgoingConfig) -> Arc<Self> {
-        let (name, folder) = (config.name.clone(), config.folder.clone());
-        let status = Mutex::new(OutgoingStatus { name, folder, ..OutgoingStatus::default() });
-        let (on_the_way, stopped) = (Mutex::default(), watch::Sender::default());
-        Arc::new(Self { status, moved: AtomicU64::new(0), on_the_way, stopped })
+    pub(super) fn new(config: &OutgoingConfig, orders: mpsc::Sender<CancelOrder>) -> Arc<Self> {
+        let (name, folder, priority) = (config.name.clone(), config.folder.clone(), config.priority);
+        let status = Mutex::new(OutgoingStatus { name, folder, priority, ..OutgoingStatus::default() });
+        let (on_the_way, unwanted, stopped) = (Mutex::default(), Mutex::default(), watch::Sender::default());
+        Arc::new(Self { status, moved: AtomicU64::new(0), on_the_way, unwanted, stopped, orders })
     }
 
     /// What is going on.
@@ -93,6 +116,18 @@ impl Handle {
         self.stopped.send_modify(|stopped| stopped.by_somebody = is_paused);
     }
 
+    /// Gives up what waits or is under way under `paths`: it is not sent any more, until it changes.
+    ///
+    /// # Errors
+    ///
+    /// [`CancelError`]; nothing is given up then.
+    pub async fn cancel(&self, paths: Vec<RelativePath>) -> Result<Cancelled, CancelError> {
+        let (reply, done) = oneshot::channel();
+        let order = CancelOrder { paths, reply };
+        self.orders.send(order).await.map_err(|_| CancelError::GoingDown)?;
+        done.await.map_err(|_| CancelError::GoingDown)?
+    }
+
     /// The same, because of the time of day.
     pub(in crate::files) fn set_off(&self, is_off: bool) {
         self.stopped.send_modify(|stopped| stopped.by_schedule = is_off);
@@ -100,6 +135,27 @@ impl Handle {
 
     pub(super) fn on_the_way(&self) -> MutexGuard<'_, BTreeMap<RelativePath, u64>> {
         self.on_the_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn unwanted(&self) -> MutexGuard<'_, BTreeSet<RelativePath>> {
+        self.unwanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a file given up that is on the way; false if it is not.
+    pub(super) fn unwant(&self, path: &RelativePath) -> bool {
+        // Held until it is noted: else it could end meanwhile, and be unwanted for ever.
+        let on_the_way = self.on_the_way();
+        let is_on_the_way = on_the_way.contains_key(path);
+        if is_on_the_way {
+            self.unwanted().insert(path.clone());
+        }
+        is_on_the_way
+    }
+
+    /// Takes a file off the way.
+    pub(super) fn end(&self, path: &RelativePath) {
+        self.on_the_way().remove(path);
+        self.unwanted().remove(path);
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut OutgoingStatus)) {

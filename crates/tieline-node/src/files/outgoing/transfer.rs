@@ -1,20 +1,26 @@
 //! One transfer of files of an outbox: what becomes of each of them, and when it is tried again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use tieline_transfer::audit::{Direction, Entry, Event};
+use tieline_transfer::journal::abandoned::AbandonedFile;
+use tieline_transfer::moment::Moment;
 use tieline_transfer::outbox::after::{After, dispose};
 use tieline_transfer::receipt::{LineKeys, TransferId};
 use tieline_transfer::{
-    EntryReport, Fate, Fault, Journal, Obstacle, Order, Plan, Progress, RelativePath, send,
+    EntryReport, Fate, Fault, Journal, Obstacle, Order, Plan, Progress, RelativePath, SendError, SourceFault,
+    StopReason, Turn, send,
 };
 use tracing::{info, warn};
 
 use super::OutgoingConfig;
 use super::handle::Handle;
+use super::queue::{Priority, Waiting};
+use crate::files::turns::Turns;
 use crate::streams::Streams;
 
 /// After how long something is tried again that was cut, or that changed meanwhile.
@@ -24,21 +30,43 @@ const RETRY_LATER: Duration = Duration::from_secs(30);
 /// Refused files that are remembered by name.
 const REFUSED_SHOWN: usize = 16;
 
-/// What is left of a transfer: files that it did not settle, and after how long to try them again.
+/// What is left of a transfer.
 pub(super) struct Ended {
+    /// All of its files.
     pub(super) files: Vec<RelativePath>,
+    /// Files to be looked at again, and after how long.
     pub(super) again: Vec<(RelativePath, Duration)>,
-    /// It did not begin, or was cut, for this reason.
-    pub(super) cut: Option<String>,
+    /// Files that others went before: they are due still.
+    pub(super) due: Vec<(RelativePath, Waiting)>,
+    /// Why it did not begin, or was cut.
+    pub(super) cut: Option<Cut>,
+}
+
+/// Why a transfer did not begin, or was cut.
+pub(super) struct Cut {
+    pub(super) reason: String,
+    /// The far end has as many transfers as it takes; when one of them ends it takes ours.
+    pub(super) is_busy: bool,
 }
 
 /// One transfer of files that are due.
 pub(super) struct Transfer {
-    config: Arc<OutgoingConfig>,
-    journal: Arc<Journal>,
-    keys: LineKeys,
-    handle: Arc<Handle>,
-    root: Arc<OwnedFd>,
+    pub(super) config: Arc<OutgoingConfig>,
+    pub(super) journal: Arc<Journal>,
+    pub(super) keys: LineKeys,
+    pub(super) handle: Arc<Handle>,
+    pub(super) root: Arc<OwnedFd>,
+    pub(super) turns: Turns,
+    pub(super) id: TransferId,
+    /// What is sent, all of one priority.
+    pub(super) files: BTreeMap<RelativePath, Waiting>,
+    pub(super) priority: Priority,
+    pub(super) course: Course,
+}
+
+/// How far a transfer came.
+#[derive(Default)]
+pub(super) struct Course {
     settled: Mutex<BTreeSet<Box<[u8]>>>,
     /// The file whose data is being sent.
     current: Mutex<Option<RelativePath>>,
@@ -46,42 +74,40 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    pub(super) fn new(
-        config: Arc<OutgoingConfig>,
-        journal: Arc<Journal>,
-        keys: LineKeys,
-        handle: Arc<Handle>,
-        root: Arc<OwnedFd>,
-    ) -> Arc<Self> {
-        let (settled, current, again) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { config, journal, keys, handle, root, settled, current, again })
+    pub(super) async fn run(self: Arc<Self>, streams: Streams) -> Ended {
+        let cut = self.clone().send(&streams).await.err();
+        let settled = std::mem::take(&mut *lock(&self.course.settled));
+        let mut again = std::mem::take(&mut *lock(&self.course.again));
+        let left = self.files.iter().filter(|(path, _)| !settled.contains(path.as_bytes()));
+        let left = left.map(|(path, file)| (path.clone(), *file));
+        let due = if cut.is_some() {
+            again.extend(left.map(|(path, _)| (path, RETRY_SOON)));
+            Vec::new()
+        } else {
+            left.collect()
+        };
+        Ended { files: self.files.keys().cloned().collect(), again, due, cut }
     }
 
-    pub(super) async fn run(self: Arc<Self>, streams: Streams, files: Vec<(RelativePath, u64)>) -> Ended {
-        let paths: Vec<RelativePath> = files.iter().map(|(path, _)| path.clone()).collect();
-        let cut = self.clone().send(&streams, files).await.err();
-        let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut again = std::mem::take(&mut *self.again.lock().unwrap_or_else(PoisonError::into_inner));
-        let left = paths.iter().filter(|path| !settled.contains(path.as_bytes()));
-        again.extend(left.map(|path| (path.clone(), RETRY_SOON)));
-        Ended { files: paths, again, cut }
-    }
-
-    async fn send(self: Arc<Self>, streams: &Streams, files: Vec<(RelativePath, u64)>) -> Result<(), String> {
+    async fn send(self: Arc<Self>, streams: &Streams) -> Result<(), Cut> {
         let folder = (!self.config.name.is_empty()).then(|| self.config.name.clone());
-        let stream = streams.open_files(folder).await.map_err(|error| error.to_string())?;
+        let not_opened = |reason: String| Cut { reason, is_busy: false };
+        let stream = streams.open_files(folder).await.map_err(|error| not_opened(error.to_string()))?;
+        let files = self.files.iter().map(|(path, file)| (path.clone(), file.size)).collect();
         let plan = Plan::of_files(self.config.folder.clone(), files);
         let order = Order {
             plan,
             journal: Arc::clone(&self.journal),
             outbox: self.config.name.clone(),
-            transfer: TransferId::random().map_err(|error| error.to_string())?,
+            transfer: self.id,
             keys: self.keys.clone(),
         };
-        let outcome = send(stream, order, self.clone()).await.map_err(|error| error.to_string())?;
-        match outcome.interruption {
-            Some(error) => Err(error.to_string()),
-            None => Ok(()),
+        match send(stream, order, self.clone()).await.map(|outcome| outcome.interruption) {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) | Err(error) => {
+                let is_busy = matches!(error, SendError::Refused(StopReason::Busy { .. }));
+                Err(Cut { reason: error.to_string(), is_busy })
+            }
         }
     }
 
@@ -109,14 +135,9 @@ impl Transfer {
         info!(outbox = self.config.name, "{report}");
         let after = match report.fate {
             Fate::Refused(Obstacle::NoSpace { .. }) => RETRY_LATER,
-            Fate::Refused(_) | Fate::Skipped(_) => {
-                self.handle.update(|status| {
-                    status.refused.push(report.to_string());
-                    let extra = status.refused.len().saturating_sub(REFUSED_SHOWN);
-                    status.refused.drain(..extra);
-                });
-                return;
-            }
+            Fate::Refused(_) | Fate::Skipped(_) => return self.give_up(&path, report),
+            // Noted and logged by whoever cancelled it.
+            Fate::Failed(Fault::Source(SourceFault::Cancelled)) => return,
             Fate::Failed(Fault::Source(_)) => RETRY_SOON,
             Fate::Failed(Fault::Receiver(Obstacle::HashMismatch | Obstacle::TooShort)) => RETRY_SOON,
             Fate::Failed(_) => RETRY_LATER,
@@ -125,18 +146,55 @@ impl Transfer {
             }
         };
         self.handle.update(|status| status.trouble = Some(report.to_string()));
-        self.again.lock().unwrap_or_else(PoisonError::into_inner).push((path, after));
+        lock(&self.course.again).push((path, after));
+    }
+
+    /// The far end refuses the file for good, and would refuse it each time.
+    fn give_up(&self, path: &RelativePath, report: &EntryReport) {
+        show_refused(&self.handle, report.to_string());
+        let Some(Waiting { stamp, .. }) = self.files.get(path) else { return };
+        let number = self.files.range(..path.clone()).count() as u64;
+        let now = Moment::from(SystemTime::now());
+        let refused = Entry::of_report(report, now, Direction::Sent, self.id, number, None);
+        let Some(entry) = refused.map(|entry| Entry { event: Event::GivenUp, ..entry }) else { return };
+        let file = AbandonedFile { stamp: *stamp, reason: report.fate.reason() };
+        if let Err(error) = self.journal.abandon(&self.config.name, [(path, file, entry)]) {
+            warn!(%path, %error, "a file that the far end refuses will be offered again after a restart");
+        }
     }
 }
 
+/// Adds a file to those that the far end refuses.
+pub(super) fn show_refused(handle: &Handle, refused: String) {
+    handle.update(|status| {
+        status.refused.push(refused);
+        let extra = status.refused.len().saturating_sub(REFUSED_SHOWN);
+        status.refused.drain(..extra);
+    });
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Progress for Transfer {
+    fn turn(&self, name: &RelativePath) -> Turn {
+        if self.handle.unwanted().contains(name) {
+            Turn::Never
+        } else if self.turns.is_turn_of(self.priority) {
+            Turn::Now
+        } else {
+            Turn::Later
+        }
+    }
+
     fn file(&self, name: &RelativePath, _size: u64) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.clone());
+        *lock(&self.course.current) = Some(name.clone());
         self.handle.update(|status| status.current = Some(name.to_string()));
     }
 
     fn held(&self, bytes: u64) {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = lock(&self.course.current);
         let mut on_the_way = self.handle.on_the_way();
         if let Some(left) = current.as_ref().and_then(|path| on_the_way.get_mut(path)) {
             *left = left.saturating_sub(bytes);
@@ -149,13 +207,112 @@ impl Progress for Transfer {
     }
 
     fn settled(&self, report: &EntryReport) {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(report.name.clone());
+        lock(&self.course.settled).insert(report.name.clone());
         let Ok(path) = RelativePath::parse(&report.name) else { return };
-        self.handle.on_the_way().remove(&path);
+        self.handle.end(&path);
         if report.fate.is_delivered() {
             self.on_delivered(&path, report.size);
         } else {
             self.on_undelivered(path, report);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_transfer::audit::Link;
+    use tieline_transfer::outbox::Rules;
+    use tieline_transfer::receipt::SigningKey;
+    use tieline_transfer::{EntryKind, NameFault, Stamp};
+    use tokio::sync::mpsc;
+
+    use super::super::queue::PRIORITY_DEFAULT;
+    use super::*;
+    use crate::files::turns::Place;
+
+    const STAMP: Stamp = Stamp::from_bytes([7; 16]);
+
+    fn path(name: &str) -> RelativePath {
+        RelativePath::parse(name.as_bytes()).unwrap()
+    }
+
+    /// A transfer of two files, of which nothing is sent, and the place of its outbox.
+    fn transfer() -> (Transfer, Place) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = OutgoingConfig {
+            name: "pair".into(),
+            folder: folder.path().into(),
+            rules: Rules::default(),
+            rescan: Duration::from_mins(1),
+            after: After::Keep,
+            priority: PRIORITY_DEFAULT,
+        };
+        let place = Turns::places(1).next().unwrap();
+        let waiting = Waiting { stamp: STAMP, size: 10, priority: PRIORITY_DEFAULT };
+        let handle = Handle::new(&config, mpsc::channel(1).0);
+        let files = BTreeMap::from(["a", "b"].map(|name| (path(name), waiting)));
+        handle.on_the_way().extend(files.iter().map(|(path, file)| (path.clone(), file.size)));
+        let transfer = Transfer {
+            config: Arc::new(config),
+            journal: Arc::new(Journal::in_memory().unwrap()),
+            keys: LineKeys::new(SigningKey::from_line_secret(&[1; 32])),
+            handle,
+            root: Arc::new(std::fs::File::open(folder.path()).unwrap().into()),
+            turns: place.turns().clone(),
+            id: TransferId([3; 16]),
+            files,
+            priority: PRIORITY_DEFAULT,
+            course: Course::default(),
+        };
+        (transfer, place)
+    }
+
+    fn report(name: &str, fate: Fate) -> EntryReport {
+        EntryReport { name: name.as_bytes().into(), kind: EntryKind::File, size: 10, fate }
+    }
+
+    fn log(journal: &Journal) -> Vec<Link> {
+        journal.kept_links(0).unwrap().iter().map(|kept| kept.link().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_that_the_far_end_refuses_is_given_up_and_logged_once() {
+        let (transfer, _place) = transfer();
+        let refused = report("b", Fate::Refused(NameFault::Dots.into()));
+        for _ in 0..2 {
+            transfer.settled(&refused);
+        }
+        let given_up = transfer.journal.abandoned("pair", &path("b")).unwrap().unwrap();
+        assert_eq!((given_up.stamp, given_up.reason), (STAMP, refused.fate.reason()));
+        let [link] = &log(&transfer.journal)[..] else { panic!("logged once") };
+        assert_eq!((link.entry.event, link.entry.entry), (Event::GivenUp, 1));
+        assert_eq!((link.entry.transfer, &*link.entry.path), (transfer.id, &b"b"[..]));
+        assert!(transfer.handle.status().refused[0].contains("b: refused"));
+        assert!(lock(&transfer.course.again).is_empty(), "it is not tried again");
+    }
+
+    #[test]
+    fn a_file_that_does_not_fit_is_tried_again_and_not_given_up() {
+        let (transfer, _place) = transfer();
+        transfer.settled(&report("a", Fate::Refused(Obstacle::NoSpace { missing_bytes: 1 })));
+        assert_eq!(*lock(&transfer.course.again), [(path("a"), RETRY_LATER)]);
+        assert_eq!(transfer.journal.abandoned("pair", &path("a")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_has_its_turn_unless_it_is_unwanted_or_another_goes_before() {
+        let (transfer, place) = transfer();
+        assert_eq!(transfer.turn(&path("a")), Turn::Now);
+        place.claim(Some(PRIORITY_DEFAULT + 1));
+        assert_eq!(transfer.turn(&path("a")), Turn::Later);
+        place.claim(None);
+        assert!(transfer.handle.unwant(&path("a")) && !transfer.handle.unwant(&path("c")));
+        assert_eq!(
+            ["a", "b", "c"].map(|name| transfer.turn(&path(name))),
+            [Turn::Never, Turn::Now, Turn::Now]
+        );
+        transfer.settled(&report("a", Fate::Failed(Fault::Source(SourceFault::Cancelled))));
+        assert_eq!(transfer.turn(&path("a")), Turn::Now, "another version of it may come");
+        assert!(lock(&transfer.course.again).is_empty());
     }
 }
