@@ -1,5 +1,7 @@
 //! Files whose turn it is not: given up where they are, or left for another transfer.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod support;
 
 use std::path::PathBuf;
