@@ -21,7 +21,6 @@ use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 
-use rustix::fs::Mode;
 use tokio::sync::mpsc;
 
 use self::questions::{Claimed, Question};
@@ -30,8 +29,11 @@ use crate::compress::Decompressor;
 use crate::content::{ContentHasher, HASH_LEN};
 use crate::delta::Key;
 use crate::disk::PublishedFile;
+use crate::holes::{HOLE_LEN_MAX, hash_zeros};
 use crate::inbox::{Admission, Partial};
 use crate::keeping::{HOLD_PIECES, Hold};
+use crate::metadata::Keep;
+use crate::metadata::attributes::{Attributes, Malformed};
 use crate::outcome::{EntryKind, EntryReport, Fate, Fault, Progress};
 use crate::path::{PATH_LEN_MAX, RelativePath};
 use crate::protocol::{DATA_LEN_MAX, FileOffer, FileTime, FolderOffer, SenderMessage, Verdict, Violation};
@@ -39,13 +41,6 @@ use crate::publish::{Content, Ready};
 use crate::reason::Obstacle;
 use crate::receipt::{Group, VerifyingKey};
 use crate::stamp::Stamp;
-
-/// Permission bits that a file keeps; the owner may always read and write it.
-const FILE_MODE: u32 = 0o755;
-const FILE_MODE_ALWAYS: u32 = 0o600;
-/// Permission bits that a folder keeps; the owner may always use it.
-const FOLDER_MODE: u32 = 0o755;
-const FOLDER_MODE_ALWAYS: u32 = 0o700;
 
 /// Octets that are copied at once.
 const COPY_LEN: u64 = DATA_LEN_MAX as u64;
@@ -105,6 +100,8 @@ pub(crate) struct Assembly {
     announced: u64,
     next_entry: u64,
     state: State,
+    /// What was told of the entry whose offer follows.
+    attributes: Option<(u64, Attributes)>,
     /// Files that were asked about, until their body comes.
     asked: BTreeMap<u64, Question>,
     /// How many of them are short.
@@ -141,6 +138,7 @@ struct Offered {
     size: u64,
     mode: u32,
     modified: FileTime,
+    attributes: Attributes,
 }
 
 struct Growing {
@@ -177,6 +175,7 @@ impl Assembly {
             announced,
             next_entry: 0,
             state: State::Idle,
+            attributes: None,
             asked: BTreeMap::new(),
             asked_small: 0,
             sum_key: None,
@@ -238,8 +237,10 @@ impl Assembly {
                 self.on_want_sums(entry, before, octets)?
             }
             (State::Idle, SenderMessage::Body { entry, from }) => self.on_body(entry, from)?,
+            (State::Idle, SenderMessage::Attributes { entry, items }) => self.on_attributes(entry, items)?,
             (State::Idle, SenderMessage::End) if self.asked.is_empty() => return Ok(true),
             (State::Growing(growing), SenderMessage::Data(data)) => self.on_data(growing, data)?,
+            (State::Growing(growing), SenderMessage::Hole { len }) => self.on_hole(growing, len)?,
             (State::Growing(growing), SenderMessage::Copy { from, len }) => {
                 self.on_copy(growing, from, len)?
             }
@@ -252,7 +253,7 @@ impl Assembly {
             (State::Claimed(claimed), SenderMessage::Abandon { code }) => {
                 self.on_abandon(&claimed.offered, code)
             }
-            (State::Claimed(claimed), SenderMessage::Data(_)) => {
+            (State::Claimed(claimed), SenderMessage::Data(_) | SenderMessage::Hole { .. }) => {
                 return Err(Violation::BeyondSize(claimed.offered.entry));
             }
             (State::Discarding { entry, left }, SenderMessage::Data(data)) => {
@@ -263,6 +264,10 @@ impl Assembly {
                 let left = left.checked_sub(len).ok_or(Violation::BeyondSize(entry))?;
                 State::Discarding { entry, left }
             }
+            (State::Discarding { entry, left }, SenderMessage::Hole { len }) => {
+                let left = left.checked_sub(hole_len(len)?).ok_or(Violation::BeyondSize(entry))?;
+                State::Discarding { entry, left }
+            }
             (State::Discarding { .. }, SenderMessage::FileEnd { .. } | SenderMessage::Abandon { .. }) => {
                 State::Idle
             }
@@ -270,6 +275,7 @@ impl Assembly {
                 State::Idle,
                 SenderMessage::Hello(_)
                 | SenderMessage::Data(_)
+                | SenderMessage::Hole { .. }
                 | SenderMessage::Packed { .. }
                 | SenderMessage::Copy { .. }
                 | SenderMessage::FileEnd { .. }
@@ -286,6 +292,7 @@ impl Assembly {
                 | SenderMessage::Claim { .. }
                 | SenderMessage::WantSums { .. }
                 | SenderMessage::Body { .. }
+                | SenderMessage::Attributes { .. }
                 | SenderMessage::Packed { .. }
                 | SenderMessage::Identify { .. }
                 | SenderMessage::End,
@@ -304,6 +311,8 @@ impl Assembly {
                 | SenderMessage::WantSums { .. }
                 | SenderMessage::Copy { .. }
                 | SenderMessage::Body { .. }
+                | SenderMessage::Attributes { .. }
+                | SenderMessage::Hole { .. }
                 | SenderMessage::Packed { .. }
                 | SenderMessage::Identify { .. }
                 | SenderMessage::End,
@@ -320,11 +329,12 @@ impl Assembly {
     }
 
     fn on_folder(&mut self, offer: FolderOffer<'_>) -> Result<State, Violation> {
-        self.take_number(offer.entry)?;
+        let attributes = Box::new(self.take_number(offer.entry)?);
         match self.place(offer.path) {
             Ok((offered, path)) => {
-                let mode = Mode::from_raw_mode((offer.mode & FOLDER_MODE) | FOLDER_MODE_ALWAYS);
-                self.hand_on(Ready { entry: offer.entry, offered, path, content: Content::Folder { mode } });
+                let mode = self.admission.keep().folder_mode(offer.mode);
+                let content = Content::Folder { mode, attributes };
+                self.hand_on(Ready { entry: offer.entry, offered, path, content });
             }
             Err(obstacle) => {
                 self.settle(offer.entry, offer.path, EntryKind::Folder, 0, Verdict::Refused(obstacle));
@@ -334,8 +344,8 @@ impl Assembly {
     }
 
     fn on_file(&mut self, offer: FileOffer<'_>) -> Result<State, Violation> {
-        self.take_number(offer.entry)?;
-        let verdict = match self.offered(&offer).and_then(|offered| self.begin(offered)) {
+        let attributes = self.take_number(offer.entry)?;
+        let verdict = match self.offered(&offer, attributes).and_then(|offered| self.begin(offered)) {
             Ok(growing) => {
                 self.progress.file(&growing.offered.name, growing.offered.size);
                 return Ok(State::Growing(Box::new(growing)));
@@ -348,9 +358,18 @@ impl Assembly {
 
     /// Begins a file that nobody knows of before it is whole.
     fn begin(&self, offered: Offered) -> Result<Growing, Verdict> {
-        self.check_room(offered.size)?;
+        self.check_room(offered.room())?;
         let partial = Partial::create(&self.admission).map_err(|error| Verdict::Failed(error.into()))?;
         Ok(Growing::new(offered, partial, Hashed::SoFar(Box::default())))
+    }
+
+    fn on_attributes(&mut self, entry: u64, items: &[u8]) -> Result<State, Violation> {
+        let wrong = Violation::Attributes(entry);
+        let attributes = Attributes::parse(items).map_err(|Malformed| wrong)?;
+        match self.attributes.replace((entry, attributes.kept(self.admission.keep()))) {
+            Some((earlier, _)) => Err(Violation::Attributes(earlier)),
+            None => Ok(State::Idle),
+        }
     }
 
     fn on_data(&mut self, growing: Box<Growing>, data: &[u8]) -> Result<State, Violation> {
@@ -359,6 +378,19 @@ impl Assembly {
         }
         self.progress.moved(data.len() as u64);
         Ok(self.append(growing, data))
+    }
+
+    fn on_hole(&mut self, mut growing: Box<Growing>, len: u64) -> Result<State, Violation> {
+        let Offered { entry, size, .. } = growing.offered;
+        let left = growing.left.checked_sub(hole_len(len)?).ok_or(Violation::BeyondSize(entry))?;
+        if let Err(error) = growing.partial.file.make_hole(size - growing.left, len) {
+            return Ok(self.fail(*growing, error.into(), left));
+        }
+        if let Hashed::SoFar(hasher) = &mut growing.content {
+            hash_zeros(hasher, len);
+        }
+        self.progress.held(len);
+        Ok(self.grown(growing, left))
     }
 
     /// Takes the next octets of the file, which has room for them, from its old version.
@@ -404,12 +436,22 @@ impl Assembly {
     fn append(&mut self, mut growing: Box<Growing>, data: &[u8]) -> State {
         let at = growing.offered.size - growing.left;
         let left = growing.left - data.len() as u64;
-        if let Err(error) = growing.partial.file.write_all_at(data, at) {
+        // What is copied from holes of an old version is to be one again.
+        let is_hole = growing.offered.attributes.room.is_some() && data.iter().all(|octet| *octet == 0);
+        let written = match is_hole {
+            true => growing.partial.file.make_hole(at, data.len() as u64),
+            false => growing.partial.file.write_all_at(data, at),
+        };
+        if let Err(error) = written {
             return self.fail(*growing, error.into(), left);
         }
         if let Hashed::SoFar(hasher) = &mut growing.content {
             hasher.update(data);
         }
+        self.grown(growing, left)
+    }
+
+    fn grown(&self, mut growing: Box<Growing>, left: u64) -> State {
         growing.left = left;
         self.outputs.hold(&mut growing, HOLD_PIECES, false);
         State::Growing(growing)
@@ -435,8 +477,7 @@ impl Assembly {
         let checked = if growing.left > 0 {
             Err(Obstacle::TooShort)
         } else if growing.content.hash() == hash {
-            let Offered { mode, modified, .. } = growing.offered;
-            finish(&growing.partial, mode, modified).map_err(Obstacle::from)
+            finish(&growing, self.admission.keep()).map_err(Obstacle::from)
         } else if growing.old.is_some() {
             Err(Obstacle::OldVersion)
         } else {
@@ -477,18 +518,22 @@ impl Assembly {
         State::Idle
     }
 
-    fn take_number(&mut self, entry: u64) -> Result<(), Violation> {
+    /// The next entry has this number; returns what was told of it before.
+    fn take_number(&mut self, entry: u64) -> Result<Attributes, Violation> {
         if entry < self.next_entry || entry >= self.announced {
             return Err(Violation::Entry { entry, announced: self.announced });
         }
         self.next_entry = entry + 1;
-        Ok(())
+        match self.attributes.take() {
+            Some((other, _)) if other != entry => Err(Violation::Attributes(other)),
+            attributes => Ok(attributes.map_or_else(Attributes::default, |(_, attributes)| attributes)),
+        }
     }
 
-    fn offered(&self, offer: &FileOffer<'_>) -> Result<Offered, Verdict> {
+    fn offered(&self, offer: &FileOffer<'_>, attributes: Attributes) -> Result<Offered, Verdict> {
         let (name, path) = self.place(offer.path).map_err(Verdict::Refused)?;
         let FileOffer { entry, stamp, size, mode, modified, .. } = *offer;
-        Ok(Offered { entry, stamp, name, path, size, mode, modified })
+        Ok(Offered { entry, stamp, name, path, size, mode, modified, attributes })
     }
 
     /// The offered path, checked, and the same below the folder of this transfer.
@@ -532,6 +577,13 @@ impl Assembly {
     }
 }
 
+impl Offered {
+    /// How much room it takes, if that was told; no more than it has octets.
+    fn room(&self) -> u64 {
+        self.attributes.room.map_or(self.size, |room| room.min(self.size))
+    }
+}
+
 impl Growing {
     fn new(offered: Offered, partial: Partial, content: Hashed) -> Self {
         let size = offered.size;
@@ -571,8 +623,12 @@ impl Outputs {
     }
 }
 
-/// Gives the whole file its permissions and its time.
-fn finish(partial: &Partial, mode: u32, modified: FileTime) -> rustix::io::Result<()> {
-    let mode = Mode::from_raw_mode((mode & FILE_MODE) | FILE_MODE_ALWAYS);
-    partial.file.set_metadata(mode, modified)
+fn hole_len(len: u64) -> Result<u64, Violation> {
+    if (1..=HOLE_LEN_MAX).contains(&len) { Ok(len) } else { Err(Violation::Hole(len)) }
+}
+
+/// Gives the whole file what it keeps besides its content.
+fn finish(growing: &Growing, keep: Keep) -> rustix::io::Result<()> {
+    let Offered { mode, modified, .. } = growing.offered;
+    growing.partial.file.set_metadata(keep.file_mode(mode), keep.times.then_some(modified))
 }

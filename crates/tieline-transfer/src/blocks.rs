@@ -70,6 +70,12 @@ impl Blocks {
         (self.is_worth_packing, self.until_sample) = (false, 0);
     }
 
+    /// Puts a hole, at once: it means more work than its octets show.
+    pub(crate) fn put_hole(&mut self, len: u64) -> Result<(), Closed> {
+        self.put(SenderMessage::Hole { len })?;
+        self.offer_block()
+    }
+
     /// Puts up to `len_max` next octets of `source`, shows them to `see`, and returns how many; a fault of it leaves nothing in the block.
     pub(crate) fn put_data(
         &mut self,

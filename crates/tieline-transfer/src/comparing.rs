@@ -91,6 +91,16 @@ pub(crate) fn send_changed(
                     if job.progress.turn(&job.plan.entries[index].path) == Turn::Never {
                         return Ok(Sent::Fault(SourceFault::Cancelled));
                     }
+                    match source.skip_hole(left) {
+                        Ok(0) => {}
+                        Ok(hole) => {
+                            out.put_hole(hole)?;
+                            job.progress.held(hole);
+                            left -= hole;
+                            continue;
+                        }
+                        Err(fault) => return Ok(Sent::Fault(fault)),
+                    }
                     let want = usize::try_from(left).unwrap_or(usize::MAX).min(DATA_LEN_MAX);
                     match out.put_data(source, want, |_| ())? {
                         Ok(read) => left -= read as u64,

@@ -94,6 +94,13 @@ pub trait DiskFile: Debug + Send {
     /// As `pwrite(2)`.
     fn write_all_at(&self, octets: &[u8], at: u64) -> Result<()>;
 
+    /// Cuts the file off at `at`, whatever was behind that, and lets it go on with `len` zeros that take no room, where that is possible.
+    ///
+    /// # Errors
+    ///
+    /// As `ftruncate(2)`.
+    fn make_hole(&self, at: u64, len: u64) -> Result<()>;
+
     /// Reserves room for `size` octets; where that is not possible they may still fit.
     ///
     /// # Errors
@@ -108,12 +115,12 @@ pub trait DiskFile: Debug + Send {
     /// As `fstat(2)`.
     fn extent(&self) -> Result<Extent>;
 
-    /// Gives it permissions and a time.
+    /// Gives it permissions and, if there is one, a time.
     ///
     /// # Errors
     ///
     /// As `fchmod(2)` and `futimens(2)`.
-    fn set_metadata(&self, mode: Mode, modified: FileTime) -> Result<()>;
+    fn set_metadata(&self, mode: Mode, modified: Option<FileTime>) -> Result<()>;
 
     /// Makes its data and its size durable.
     ///
@@ -161,6 +168,13 @@ pub trait DiskFolder: Debug {
     ///
     /// As `fstat(2)`.
     fn published(&self, name: &[u8]) -> Result<Option<Box<dyn PublishedFile>>>;
+
+    /// Gives it a time.
+    ///
+    /// # Errors
+    ///
+    /// As `futimens(2)`.
+    fn set_modified(&self, modified: FileTime) -> Result<()>;
 
     /// Makes the names in it durable.
     ///

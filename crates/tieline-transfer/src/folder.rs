@@ -11,8 +11,8 @@ use std::path::Path;
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, Timespec,
-    Timestamps, UTIME_OMIT, fallocate, fchmod, fdatasync, flock, fstat, fstatvfs, fsync, futimens, linkat,
-    mkdirat, openat, renameat_with, statat, syncfs, unlinkat,
+    Timestamps, UTIME_OMIT, fallocate, fchmod, fdatasync, flock, fstat, fstatvfs, fsync, ftruncate, futimens,
+    linkat, mkdirat, openat, renameat_with, statat, syncfs, unlinkat,
 };
 use rustix::io::{Errno, Result};
 
@@ -119,6 +119,14 @@ impl DiskFile for File {
         FileExt::write_all_at(self, octets, at).map_err(errno)
     }
 
+    fn make_hole(&self, at: u64, len: u64) -> Result<()> {
+        // What is there already, of a part that was not held, must not show in the hole.
+        if self.extent()?.size > at {
+            ftruncate(self, at)?;
+        }
+        ftruncate(self, at.checked_add(len).ok_or(Errno::FBIG)?)
+    }
+
     fn reserve(&self, size: u64) -> Result<()> {
         match fallocate(self, FallocateFlags::KEEP_SIZE, 0, size) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
@@ -131,13 +139,9 @@ impl DiskFile for File {
         Ok(Extent { size: status.len(), allocated: status.blocks() * BLOCK_LEN })
     }
 
-    fn set_metadata(&self, mode: Mode, modified: FileTime) -> Result<()> {
+    fn set_metadata(&self, mode: Mode, modified: Option<FileTime>) -> Result<()> {
         fchmod(self, mode)?;
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanoseconds.into() },
-        };
-        futimens(self, &times)
+        modified.map_or(Ok(()), |modified| futimens(self, &times(modified)))
     }
 
     fn sync_data(&self) -> Result<()> {
@@ -211,8 +215,19 @@ impl DiskFolder for HeldFolder<'_> {
         Ok(file.map(|file| Box::new(file) as Box<dyn PublishedFile>))
     }
 
+    fn set_modified(&self, modified: FileTime) -> Result<()> {
+        futimens(&self.folder, &times(modified))
+    }
+
     fn sync(&self) -> Result<()> {
         fsync(&self.folder)
+    }
+}
+
+fn times(modified: FileTime) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanoseconds.into() },
     }
 }
 

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use crate::disk::{Disk, DiskFile};
 use crate::folder::Folder;
 use crate::journal::{Journal, JournalError};
+use crate::metadata::Keep;
 use crate::path::{PARTIAL_FOLDER, RelativePath};
 use crate::receipt::LineKeys;
 use crate::stamp::Stamp;
@@ -34,6 +35,7 @@ pub struct Inbox {
     journal: Arc<Journal>,
     /// With which it signs for what it has.
     keys: Option<LineKeys>,
+    keep: Keep,
     next_partial: AtomicU64,
     running: AtomicU64,
     leftovers: u64,
@@ -126,12 +128,19 @@ impl Inbox {
             name,
             journal,
             keys: None,
+            keep: Keep::default(),
             next_partial,
             running,
             leftovers,
             has_unsynced,
             distrusted: Mutex::default(),
         })
+    }
+
+    /// Has it give files these of what they had at the other end, besides their content.
+    #[must_use]
+    pub fn with_keep(self, keep: Keep) -> Self {
+        Self { keep, ..self }
     }
 
     /// Has it sign for what it receives, and take files from the other end of the line only.
@@ -142,6 +151,11 @@ impl Inbox {
 
     pub(crate) fn keys(&self) -> Option<&LineKeys> {
         self.keys.as_ref()
+    }
+
+    /// What files keep besides their content.
+    pub(crate) fn keep(&self) -> Keep {
+        self.keep
     }
 
     /// Where it was when it was opened; for people only.
@@ -251,7 +265,7 @@ impl Partial {
         Ok(Self { admission: Arc::clone(admission), name, file, id: Some(id), stays: true })
     }
 
-    /// Creates an empty file that the journal knows, for a version of the file that is to appear at `path`, and reserves its room.
+    /// Creates an empty file that the journal knows, for a version of the file that is to appear at `path`.
     pub(crate) fn begin(
         admission: &Arc<Admission>,
         path: &RelativePath,
@@ -264,20 +278,13 @@ impl Partial {
             remove_file(admission, &id.to_string());
         }
         let name = id.to_string();
-        let made = admission.disk.create(&name).and_then(|file| {
-            let partial = Self { admission: Arc::clone(admission), name, file, id: Some(id), stays: true };
-            match partial.file.reserve(size) {
-                Ok(()) => Ok(partial),
-                Err(errno) => {
-                    partial.discard();
-                    Err(errno)
-                }
+        match admission.disk.create(&name) {
+            Ok(file) => Ok(Self { admission: Arc::clone(admission), name, file, id: Some(id), stays: true }),
+            Err(errno) => {
+                let _ = admission.journal.forget_partial(id);
+                Err(errno)
             }
-        });
-        if made.is_err() {
-            let _ = admission.journal.forget_partial(id);
         }
-        made
     }
 
     /// Its number in the journal, if it is known there.

@@ -19,6 +19,7 @@
 //! | [`path`] | names that may be created, their copies, and how they are shown |
 //! | [`protocol`], `frame`, [`reason`] | octets |
 //! | [`content`], [`stamp`] | the hash of a file that comes in parts, and which version of it that is |
+//! | [`metadata`], [`holes`] | what files keep besides their content, and which parts of that are none |
 //! | [`journal`] | what is remembered across cuts and restarts |
 //! | [`outbox`], [`schedule`], [`spool`] | what is to be sent, and when |
 //! | [`plan`], `source`, `reading`, `blocks`, `comparing`, `ledger`, `checking`, `summing`, [`sender`] | the sending end, from the first pass to the last verdict |
@@ -45,10 +46,12 @@ pub mod export;
 mod fields;
 pub mod folder;
 mod frame;
+pub mod holes;
 pub mod inbox;
 pub mod journal;
 mod keeping;
 mod ledger;
+pub mod metadata;
 pub mod moment;
 pub mod outbox;
 pub mod outcome;

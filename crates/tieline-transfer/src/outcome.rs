@@ -277,7 +277,7 @@ pub trait Progress: Send + Sync {
     }
     /// The data of this file comes next.
     fn file(&self, _name: &RelativePath, _size: u64) {}
-    /// So many octets of the file were there already, and are not sent again.
+    /// So many octets of the file need not be sent: they were there already, or are a hole.
     fn held(&self, _bytes: u64) {}
     /// So many more octets of files went into the stream, or came out of it.
     fn moved(&self, _bytes: u64) {}

@@ -9,13 +9,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 
 use crate::beneath;
+use crate::content::PIECE_LEN;
+use crate::holes::room_of;
 use crate::outcome::{EntryKind, EntryReport, Fate, Fault, Progress, Skip};
 use crate::path::{NameFault, RelativePath};
-use crate::protocol::ENTRIES_MAX;
-use crate::source::SourceFault;
+use crate::protocol::{ENTRIES_MAX, FileTime};
+use crate::source::{self, SourceFault};
 
 /// How often the first pass reports, in entries.
 const REPORT_EVERY: usize = 256;
@@ -43,7 +45,7 @@ pub(crate) struct Entry {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PlannedKind {
     File { size: u64 },
-    Folder { mode: u32 },
+    Folder { mode: u32, modified: FileTime },
 }
 
 /// Why nothing is sent at all.
@@ -134,6 +136,25 @@ impl Plan {
         self.bytes
     }
 
+    /// How much room the files take, without holes; looks at the large ones once more, and so blocks.
+    pub(crate) fn room(&self) -> u64 {
+        let mut held: Option<(usize, Option<OwnedFd>)> = None;
+        let room = self.entries.iter().map(|Entry { root, path, kind }| match *kind {
+            PlannedKind::Folder { .. } => 0,
+            PlannedKind::File { size } if size <= PIECE_LEN => size,
+            PlannedKind::File { size } => {
+                if held.as_ref().is_none_or(|(number, _)| number != root) {
+                    held = Some((*root, open_root(&self.roots[*root]).ok()));
+                }
+                let folder = held.as_ref().and_then(|(_, folder)| folder.as_ref());
+                let stat = folder
+                    .and_then(|folder| fstat(beneath::open(folder.as_fd(), path, OFlags::PATH).ok()?).ok());
+                stat.and_then(|stat| room_of(&stat)).unwrap_or(size).min(size)
+            }
+        });
+        room.fold(0, u64::saturating_add)
+    }
+
     /// What will not be sent, and why.
     #[must_use]
     pub fn set_aside(&self) -> &[EntryReport] {
@@ -220,7 +241,7 @@ impl Plan {
             }
             FileType::Directory => match list(root, &path) {
                 Ok(below) => {
-                    self.add(path.clone(), PlannedKind::Folder { mode: seen.mode });
+                    self.add(path.clone(), PlannedKind::Folder { mode: seen.mode, modified: seen.modified });
                     Some((path, below))
                 }
                 Err(fault) => {
@@ -268,6 +289,7 @@ struct Seen {
     file_type: FileType,
     mode: u32,
     size: u64,
+    modified: FileTime,
 }
 
 impl Seen {
@@ -276,6 +298,7 @@ impl Seen {
             file_type: FileType::from_raw_mode(stat.st_mode),
             mode: stat.st_mode & 0o7777,
             size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: source::modified(stat),
         }
     }
 }

@@ -20,6 +20,8 @@
 //! | 0x0c | sender | want sums | entry (8), the next octets of a request of [sums](crate::delta), which go ends |
 //! | 0x0d | sender | copy | from (8), length (8): octets of the old version, the next ones of the open file |
 //! | 0x0e | sender | packed | length (4), the same as data of that length, [compressed](crate::compress) |
+//! | 0x10 | sender | attributes | entry (8), items: what is told of the entry that follows besides its offer |
+//! | 0x11 | sender | hole | length (8): so many zeros of the open file, 1 to [`HOLE_LEN_MAX`](crate::holes::HOLE_LEN_MAX), that take no room |
 //! | 0x41 | receiver | welcome | version (2) |
 //! | 0x42 | receiver | verdict | entry (8), what (1), code (2), detail (8) |
 //! | 0x43 | receiver | done | |
@@ -50,10 +52,14 @@
 //! or "already there" on a file has a receipt before it, and all verdicts that a group is about come before the next group. Both keys
 //! are as authentic as the stream. An end that knows the other's key takes no other, and no verdict without a receipt.
 //!
-//! Growth: octets behind the known fields of a body are ignored (but data and receipts have none). A kind of 0x80 or above that is not known is
+//! Attributes come right before the offer of their entry, if there is anything to be told; what an item is says
+//! [`metadata`](crate::metadata). A hole takes the place of data: its zeros are part of the file and of its hash.
+//!
+//! Growth: octets behind the known fields of a body are ignored (but data, attributes and receipts have none). A kind of 0x80 or above that is not known is
 //! ignored too, any other unknown kind is a violation: the version in the hello is what allows new ones.
 
 use crate::delta::DeltaViolation;
+use crate::holes::HOLE_LEN_MAX;
 use crate::reason::{Obstacle, StopReason};
 use crate::receipt::{GroupError, KeyChanged, TransferId, VerifyError, VerifyingKey, WeakKey};
 use crate::stamp::Stamp;
@@ -178,6 +184,12 @@ pub enum Violation {
     /// A verdict that needs a receipt and has none.
     #[error("entry {0} is said to be delivered, without a receipt")]
     NoReceipt(u64),
+    /// A hole of no octets, or of more than one may have.
+    #[error("a hole of {0} octets; 1 to {HOLE_LEN_MAX} are allowed")]
+    Hole(u64),
+    /// Attributes that are none, or that the offer of their entry does not follow.
+    #[error("attributes of entry {0} that are none, or without its offer")]
+    Attributes(u64),
 }
 
 /// What is wrong with a key that the peer shows.
@@ -215,6 +227,8 @@ impl Violation {
             Self::OtherSender(_) => 17,
             Self::Receipt(_) => 18,
             Self::NoReceipt(_) => 19,
+            Self::Hole(_) => 30,
+            Self::Attributes(_) => 31,
             Self::Packed(_) => 20,
             Self::Delta(_) => 21,
             Self::Sums(_) => 22,
@@ -339,6 +353,18 @@ pub enum SenderMessage<'a> {
         len: usize,
         /// What they were made to; see [`crate::compress`].
         octets: &'a [u8],
+    },
+    /// What is told of the entry that follows.
+    Attributes {
+        /// Which.
+        entry: u64,
+        /// See [`crate::metadata`].
+        items: &'a [u8],
+    },
+    /// Zeros of the open file that take no room.
+    Hole {
+        /// How many; at most [`HOLE_LEN_MAX`].
+        len: u64,
     },
     /// An ignorable kind of a later version.
     Unknown(u8),

@@ -14,6 +14,7 @@ use crate::inbox::{Inbox, Partial, journal_errno};
 use crate::journal::JournalError;
 use crate::journal::accounts::Accounts;
 use crate::journal::incoming::ArrivedFile;
+use crate::metadata::attributes::Attributes;
 use crate::path::{COPIES_MAX, RelativePath, copy_name};
 use crate::protocol::{FileTime, HASH_LEN, Verdict};
 use crate::reason::Obstacle;
@@ -54,8 +55,8 @@ pub(crate) enum Content {
         copy: Option<u32>,
         is_likely: bool,
     },
-    /// A folder, its permission bits already cleaned.
-    Folder { mode: Mode },
+    /// A folder, its permission bits already cleaned, and what else it is given.
+    Folder { mode: Mode, attributes: Box<Attributes> },
 }
 
 /// Publishes a group and returns the verdict on each, in order, when all of it is durable. The journal is to be told next, by
@@ -183,7 +184,7 @@ fn publish<'d>(
 ) -> Result<Verdict, Obstacle> {
     let path = &ready.path;
     match &mut ready.content {
-        Content::Folder { mode } => {
+        Content::Folder { mode, .. } => {
             let mut created = false;
             disk.make_folder(Some(path), *mode, &mut |folder| {
                 created = true;

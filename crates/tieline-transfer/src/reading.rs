@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 use self::questions::Question;
 use crate::blocks::{Block, Blocks, Closed};
 use crate::content::{ContentHasher, HASH_LEN, PIECE_LEN, pieces_within};
+use crate::holes::hash_zeros;
 use crate::ledger::Version;
+use crate::metadata::attributes::Attributes;
 use crate::outcome::{Fate, Fault, Turn};
 use crate::path::RelativePath;
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
@@ -77,9 +79,10 @@ impl<'j> Reading<'j> {
                 self.on_answer(answer)?;
             }
             match *kind {
-                PlannedKind::Folder { mode } => {
+                PlannedKind::Folder { mode, modified } => {
                     job.ledger.offered(index);
                     job.ledger.ended(index, None);
+                    self.tell(index, &Attributes { modified: Some(modified), ..Attributes::default() })?;
                     let folder = FolderOffer { entry: index as u64, mode, path: path.as_bytes() };
                     self.out.put(SenderMessage::Folder(folder))?;
                 }
@@ -121,6 +124,14 @@ impl<'j> Reading<'j> {
                 self.give_up(index, fault);
                 Ok(())
             }
+        }
+    }
+
+    /// Tells what the offer of an entry does not, which has to follow.
+    fn tell(&mut self, index: usize, attributes: &Attributes) -> Result<(), Closed> {
+        match &attributes.emit()[..] {
+            [] => Ok(()),
+            items => self.out.put(SenderMessage::Attributes { entry: index as u64, items }),
         }
     }
 
@@ -171,9 +182,18 @@ impl<'j> Reading<'j> {
             if self.turn(index) == Turn::Never {
                 return self.abandon(index, SourceFault::Cancelled);
             }
-            if let Err(fault) =
-                self.out.put_data(&mut source, DATA_LEN_MAX, |data| hashing.hasher.update(data))?
-            {
+            let left = source.left();
+            let put = match source.skip_hole(left) {
+                Ok(0) => self.out.put_data(&mut source, DATA_LEN_MAX, |data| hashing.hasher.update(data))?,
+                Ok(len) => {
+                    self.out.put_hole(len)?;
+                    hash_zeros(&mut hashing.hasher, len);
+                    job.progress.held(len);
+                    Ok(0)
+                }
+                Err(fault) => Err(fault),
+            };
+            if let Err(fault) = put {
                 return self.abandon(index, fault);
             }
             hashing.tell(job);

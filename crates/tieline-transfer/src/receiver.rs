@@ -26,6 +26,7 @@ use crate::basis::{SUM_JOBS_MAX, SumsOpen, sum_all};
 use crate::frame::{self, FrameError};
 use crate::inbox::{Admission, Inbox, journal_errno};
 use crate::keeping::{HOLDS_MAX, keep};
+use crate::metadata::folder_times::FolderTimes;
 use crate::moment::Moment;
 use crate::outcome::{Fate, Progress, Totals};
 use crate::path::RelativePath;
@@ -287,6 +288,7 @@ fn publish(
     replies: &mpsc::Sender<Reply>,
 ) {
     let mut batch = Vec::with_capacity(GROUP_MAX);
+    let mut folder_times = FolderTimes::default();
     while ended.blocking_recv_many(&mut batch, GROUP_MAX) > 0 {
         let (mut group, mut settled) = (Vec::new(), Vec::new());
         for ended in batch.drain(..) {
@@ -311,6 +313,7 @@ fn publish(
         // Whole files are kept also when the sender has gone and cannot be told.
         let mut groups = accounts.groups.into_iter().peekable();
         for (ready, verdict) in group.into_iter().zip(verdicts) {
+            folder_times.note(&ready, verdict);
             if let Some(receipts) = groups.next_if(|group| group.records()[0].entry == ready.entry) {
                 let _ = replies.blocking_send(Reply::Receipt(receipts));
             }
@@ -324,6 +327,7 @@ fn publish(
             let _ = replies.blocking_send(Reply::Settled(one));
         }
     }
+    folder_times.restore(inbox);
 }
 
 struct Answers<W> {

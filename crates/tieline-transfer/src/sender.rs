@@ -131,8 +131,21 @@ where
     let mut reader = BufReader::new(reader);
     progress.started(plan.entries.len() as u64, plan.bytes());
 
-    let job =
-        Arc::new(Job { ledger: Ledger::new(plan.entries.len()), plan, journal, outbox, transfer, progress });
+    let (plan, room) = spawn_blocking(move || {
+        let room = plan.room();
+        (plan, room)
+    })
+    .await
+    .map_err(|error| SendError::Stream(error.into()))?;
+    let job = Arc::new(Job {
+        ledger: Ledger::new(plan.entries.len()),
+        plan,
+        room,
+        journal,
+        outbox,
+        transfer,
+        progress,
+    });
     let identity = SenderMessage::Identify { transfer, key: keys.own() };
     let (blocks, blocks_out) = mpsc::channel(BLOCKS_MAX);
     let (answers, answers_out) = mpsc::channel(ASKED_MAX + ASKED_SMALL_MAX);
@@ -172,6 +185,8 @@ where
 /// What is sent, what became of it so far, and who watches.
 pub(crate) struct Job {
     pub(crate) plan: Plan,
+    /// Octets that the files take at the other end.
+    room: u64,
     pub(crate) ledger: Ledger,
     pub(crate) journal: Arc<Journal>,
     pub(crate) outbox: String,
@@ -246,7 +261,7 @@ async fn write_all<W: AsyncWrite + Unpin>(
     job: &Job,
 ) -> io::Result<()> {
     let mut hello = Vec::new();
-    let (entries, bytes) = (job.plan.entries.len() as u64, job.plan.bytes());
+    let (entries, bytes) = (job.plan.entries.len() as u64, job.room);
     SenderMessage::Hello(Hello { oldest: VERSION, newest: VERSION, entries, bytes }).emit(&mut hello);
     identity.emit(&mut hello);
     writer.write_all(&hello).await?;

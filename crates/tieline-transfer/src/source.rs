@@ -14,6 +14,7 @@ use rustix::fs::{FileType, OFlags, Stat, fstat};
 use rustix::io::Errno;
 
 use crate::beneath;
+use crate::holes::{HOLE_LEN_MAX, Holes, room_of};
 use crate::path::RelativePath;
 use crate::protocol::FileTime;
 use crate::stamp::Stamp;
@@ -75,6 +76,9 @@ pub(crate) struct Source<'a> {
     pub(crate) size: u64,
     pub(crate) mode: u32,
     pub(crate) modified: FileTime,
+    /// Octets that take room, of a file that may have holes.
+    pub(crate) room: Option<u64>,
+    holes: Holes,
     left: u64,
 }
 
@@ -98,7 +102,8 @@ impl<'a> Source<'a> {
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let (stamp, mode, modified) = (Stamp::of(&stat), stat.st_mode & 0o7777, modified(&stat));
-        Ok(Self { root, path, file: fd.into(), stamp, size, mode, modified, left: size })
+        let (room, holes) = (room_of(&stat), Holes::of(&stat));
+        Ok(Self { root, path, file: fd.into(), stamp, size, mode, modified, room, holes, left: size })
     }
 
     /// Goes on reading at `from`, which is not beyond the size.
@@ -113,9 +118,29 @@ impl<'a> Source<'a> {
         self.left
     }
 
-    /// Appends up to `len_max` octets to `out` and returns how many; 0 only at the end.
+    /// Passes over what is left of a hole, no more than `len_max` or than one message may say, and returns how much; 0 if data is next, or
+    /// nothing.
+    pub(crate) fn skip_hole(&mut self, len_max: u64) -> Result<u64, SourceFault> {
+        let at = self.size - self.left;
+        if self.left == 0 {
+            return Ok(0);
+        }
+        let next = self.holes.next(&self.file, at, self.size)?;
+        if !next.is_hole {
+            return Ok(0);
+        }
+        let len = next.len.min(HOLE_LEN_MAX).min(len_max);
+        self.go_to(at + len)?;
+        Ok(len)
+    }
+
+    /// Appends up to `len_max` octets to `out` and returns how many; 0 only at the end. Stops where a hole begins or ends.
     pub(crate) fn read(&mut self, len_max: usize, out: &mut Vec<u8>) -> Result<usize, SourceFault> {
-        let want = self.left.min(len_max as u64);
+        if self.left == 0 {
+            return Ok(0);
+        }
+        let next = self.holes.next(&self.file, self.size - self.left, self.size)?;
+        let want = next.len.min(len_max as u64);
         let read = (&mut self.file).take(want).read_to_end(out)?;
         if (read as u64) < want {
             return Err(SourceFault::Changed);
@@ -139,14 +164,28 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Copies all of it into `file`, by the kernel where it can.
+    /// Copies all of it into `file`, which is empty, by the kernel where it can. Holes stay holes.
     ///
     /// # Errors
     ///
     /// Of the file that is written to; inside, why this one cannot be copied as it was.
     pub(crate) fn copy_to(mut self, file: &mut File) -> io::Result<Result<(), SourceFault>> {
-        let copied = io::copy(&mut (&mut self.file).take(self.left), file)?;
-        self.left -= copied;
+        while self.left > 0 {
+            match self.skip_hole(u64::MAX) {
+                Ok(0) => {}
+                Ok(_) => continue,
+                Err(fault) => return Ok(Err(fault)),
+            }
+            let at = self.size - self.left;
+            let len = self.holes.next(&self.file, at, self.size)?.len;
+            file.seek(SeekFrom::Start(at))?;
+            let copied = io::copy(&mut (&mut self.file).take(len), file)?;
+            self.left -= copied;
+            if copied < len {
+                return Ok(Err(SourceFault::Changed));
+            }
+        }
+        file.set_len(self.size)?;
         Ok(self.check_unchanged())
     }
 
@@ -164,7 +203,8 @@ impl<'a> Source<'a> {
     }
 }
 
-fn modified(stat: &Stat) -> FileTime {
+/// When a file or folder was modified.
+pub(crate) fn modified(stat: &Stat) -> FileTime {
     FileTime { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) }
 }
 

@@ -163,7 +163,7 @@ impl Staging {
     ) -> Result<Option<u64>, CopyError> {
         let path = folder.join(as_path(&entry.path));
         match entry.kind {
-            PlannedKind::Folder { mode } => {
+            PlannedKind::Folder { mode, .. } => {
                 DirBuilder::new().mode(mode | 0o700).create(&path).map_err(CopyError::Outbox)?;
                 self.own(&File::open(&path).map_err(CopyError::Outbox)?).map_err(CopyError::Outbox)?;
                 Ok(None)

@@ -56,6 +56,11 @@ fn sender_golden() -> Vec<(SenderMessage<'static>, Vec<u8>)> {
             b"\0\0\0\x11\x0d\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x02\0".to_vec(),
         ),
         (SenderMessage::Packed { len: 0x0100, octets: b"zst" }, b"\0\0\0\x08\x0e\0\0\x01\0zst".to_vec()),
+        (
+            SenderMessage::Attributes { entry: 2, items: b"\xff\0\x01x" },
+            b"\0\0\0\x0d\x10\0\0\0\0\0\0\0\x02\xff\0\x01x".to_vec(),
+        ),
+        (SenderMessage::Hole { len: 0x0400_0000 }, b"\0\0\0\x09\x11\0\0\0\0\x04\0\0\0".to_vec()),
         (SenderMessage::Unknown(0x80), b"\0\0\0\x01\x80".to_vec()),
     ]
 }
@@ -117,10 +122,11 @@ fn receiver_messages_have_their_octets_both_ways() {
 fn every_shorter_body_is_refused_as_truncated() {
     for (message, octets) in sender_golden() {
         let shortest = match message {
-            // Data of any length is data, and what is packed is looked at later.
+            // Data of any length is data, and what is packed or an item is looked at later.
             SenderMessage::Data(_) => 2,
             SenderMessage::WantSums { .. } => 10,
             SenderMessage::Packed { .. } => 6,
+            SenderMessage::Attributes { .. } => 9,
             _ => octets.len() - PREFIX_LEN,
         };
         for len in 1..shortest {
@@ -157,7 +163,10 @@ fn fields_of_a_later_version_are_ignored() {
     for (message, octets) in sender_golden() {
         let is_open = matches!(
             message,
-            SenderMessage::Data(_) | SenderMessage::WantSums { .. } | SenderMessage::Packed { .. }
+            SenderMessage::Data(_)
+                | SenderMessage::WantSums { .. }
+                | SenderMessage::Packed { .. }
+                | SenderMessage::Attributes { .. }
         );
         if !is_open {
             let longer = [&octets[PREFIX_LEN..], b"later"].concat();
@@ -175,7 +184,8 @@ fn fields_of_a_later_version_are_ignored() {
 
 #[test]
 fn kinds_of_a_later_version_are_ignored_only_where_they_say_they_may() {
-    let known = |kind: u8| (1..=14).contains(&kind) || (0x41..=0x48).contains(&kind);
+    let known =
+        |kind: u8| (1..=14).contains(&kind) || (0x10..=0x11).contains(&kind) || (0x41..=0x48).contains(&kind);
     for kind in (0..=u8::MAX).filter(|&kind| !known(kind)) {
         let frame = [kind];
         let (sent, received) = (SenderMessage::parse(&frame), ReceiverMessage::parse(&frame));
@@ -270,6 +280,8 @@ proptest! {
             SenderMessage::Data(&data),
             SenderMessage::FileEnd { hash },
             SenderMessage::Abandon { code },
+            SenderMessage::Attributes { entry, items: &path },
+            SenderMessage::Hole { len: size },
             SenderMessage::Claim {
                 hash,
                 offer: FileOffer { entry, stamp: STAMP, size, mode, modified, path: &path },
@@ -307,7 +319,7 @@ proptest! {
         let _ = (SenderMessage::parse(&frame), ReceiverMessage::parse(&frame));
         if let Some(first) = frame.first_mut() {
             // Most random kinds are unknown; the known ones are where the fields are.
-            *first = [kind & 0x0f, 0x40 | (kind & 0x07)][usize::from(kind >> 7)];
+            *first = [kind & 0x1f, 0x40 | (kind & 0x07)][usize::from(kind >> 7)];
         }
         if let Ok(message) = SenderMessage::parse(&frame) {
             prop_assert!(frame.is_empty() || message.kind() == frame[0]);

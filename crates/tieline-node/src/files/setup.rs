@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tieline_transfer::metadata::Keep;
 use tieline_transfer::outbox::{Rules, after::After};
 use tieline_transfer::receipt::LineKeys;
 use tieline_transfer::{Inbox, InboxError, Journal};
@@ -11,7 +12,7 @@ use super::inboxes::Inboxes;
 use super::outgoing::OutgoingConfig;
 use super::outgoing::queue::PRIORITY_DEFAULT;
 use super::watch::RESCAN_DEFAULT;
-use crate::config::files::{Owner, SameName};
+use crate::config::files::{Metadata, Owner, SameName};
 use crate::config::{FilesConfig, LineConfig};
 use crate::places::LineFiles;
 
@@ -55,17 +56,22 @@ pub(crate) fn open_inboxes(
     journal: &Arc<Journal>,
     keys: &LineKeys,
 ) -> Result<Inboxes, InboxError> {
-    let open = |folder, name: &str| {
+    let open = |folder, name: &str, keep| {
         let inbox = Inbox::open(folder, name, Arc::clone(journal))?;
-        Ok::<_, InboxError>(Arc::new(inbox.with_keys(keys.clone())))
+        Ok::<_, InboxError>(Arc::new(inbox.with_keys(keys.clone()).with_keep(keep)))
     };
-    let own = open(&config.inbox, INBOX_NAME)?;
-    let pairs = config.files.iter().filter_map(|pair| Some((pair.name.to_string(), pair.inbox.as_ref()?)));
-    let pairs = pairs.map(|(name, inbox)| {
-        let opened = open(&inbox.folder, &format!("{PAIR_INBOX_PREFIX}{name}"))?;
+    let own = open(&config.inbox, INBOX_NAME, Keep::default())?;
+    let pairs = config.files.iter().filter_map(|pair| Some((pair, pair.inbox.as_ref()?)));
+    let pairs = pairs.map(|(pair, inbox)| {
+        let name = pair.name.to_string();
+        let opened = open(&inbox.folder, &format!("{PAIR_INBOX_PREFIX}{name}"), keep(&pair.metadata))?;
         Ok((name, opened))
     });
     Ok(Inboxes::new(own, pairs.collect::<Result<_, InboxError>>()?))
+}
+
+fn keep(metadata: &Metadata) -> Keep {
+    Keep { times: metadata.times, modes: metadata.modes }
 }
 
 /// The folders of all pairs: what the process has to reach besides the line's own.
@@ -88,8 +94,6 @@ fn key_not_yet(pair: &FilesConfig) -> Option<&'static str> {
         ("links", pair.outbox.as_ref().is_some_and(|outbox| outbox.rules.links)),
         ("same-name", pair.inbox.as_ref().is_some_and(|inbox| inbox.same_name != SameName::KeepBoth)),
         ("owner", metadata.owner != Owner::None),
-        ("times", !metadata.times),
-        ("modes", !metadata.modes),
         ("xattrs", metadata.xattrs),
         ("expect", !pair.expect.is_empty()),
         ("on-delivered", hooks.delivered.is_some()),
@@ -103,7 +107,7 @@ fn key_not_yet(pair: &FilesConfig) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::files::{Expected, Hooks, InboxConfig, Metadata, OutboxConfig};
+    use crate::config::files::{Expected, Hooks, InboxConfig, OutboxConfig};
 
     fn pair() -> FilesConfig {
         let outbox = OutboxConfig {
@@ -128,12 +132,10 @@ mod tests {
     fn what_is_not_built_yet_is_named_and_nothing_else() {
         assert_eq!(key_not_yet(&pair()), None);
         type Change = fn(&mut FilesConfig);
-        let changes: [(&str, Change); 11] = [
+        let changes: [(&str, Change); 9] = [
             ("links", |pair| pair.outbox.as_mut().unwrap().rules.links = true),
             ("same-name", |pair| pair.inbox.as_mut().unwrap().same_name = SameName::Newest),
             ("owner", |pair| pair.metadata.owner = Owner::Name),
-            ("times", |pair| pair.metadata.times = false),
-            ("modes", |pair| pair.metadata.modes = false),
             ("xattrs", |pair| pair.metadata.xattrs = true),
             ("expect", |pair| {
                 pair.expect.push(Expected { name: "*".parse().unwrap(), by: "18:00".parse().unwrap() });

@@ -7,6 +7,7 @@ use crate::basis::{Basis, SumJob};
 use crate::content::{ContentHasher, HASH_LEN, PIECE_LEN};
 use crate::delta::{Key, SumRequest};
 use crate::inbox::{Partial, journal_errno};
+use crate::metadata::attributes::Attributes;
 use crate::outcome::EntryKind;
 use crate::protocol::{ASKED_MAX, ASKED_SMALL_MAX, FileOffer, Verdict, Violation};
 
@@ -54,7 +55,7 @@ impl Assembly {
         offer: &FileOffer<'_>,
         hash: Option<[u8; HASH_LEN]>,
     ) -> Result<State, Violation> {
-        self.take_number(offer.entry)?;
+        let attributes = self.take_number(offer.entry)?;
         let is_small = is_small(offer.size);
         let (open, open_max) = match is_small {
             true => (self.asked_small, ASKED_SMALL_MAX),
@@ -63,7 +64,7 @@ impl Assembly {
         if open >= open_max {
             return Err(Violation::TooManyAsked);
         }
-        match self.look_up(offer, hash) {
+        match self.look_up(offer, attributes, hash) {
             Ok(what) => {
                 self.asked_small += usize::from(is_small);
                 self.answer(offer.entry, what);
@@ -118,8 +119,13 @@ impl Assembly {
     }
 
     /// What there is of this version of a file.
-    fn look_up(&self, offer: &FileOffer<'_>, hash: Option<[u8; HASH_LEN]>) -> Result<Asked, Verdict> {
-        let offered = self.offered(offer)?;
+    fn look_up(
+        &self,
+        offer: &FileOffer<'_>,
+        attributes: Attributes,
+        hash: Option<[u8; HASH_LEN]>,
+    ) -> Result<Asked, Verdict> {
+        let offered = self.offered(offer, attributes)?;
         let failed = |error| Verdict::Failed(journal_errno(error).into());
         let (journal, inbox) = (self.admission.journal(), self.admission.name());
         if let Some(arrived) = journal.arrived(inbox, &offered.path).map_err(failed)? {
@@ -133,7 +139,7 @@ impl Assembly {
             let arrived = journal.arrived_with(inbox, &hash, offer.size).map_err(failed)?;
             let found = arrived.into_iter().find_map(|path| Basis::find(&self.admission, path));
             if let Some(basis) = found.filter(|basis| basis.len == offer.size) {
-                self.check_room(offer.size)?;
+                self.check_room(offered.room())?;
                 return Ok(Asked::Same(Box::new(offered), basis));
             }
         }
@@ -148,7 +154,7 @@ impl Assembly {
             .and_then(|partial| Ok((partial.file.extent()?, partial)));
         match (opened, known.hash) {
             (Ok((extent, partial)), hash) if extent.size >= known.held() => {
-                self.check_room(offer.size.saturating_sub(extent.allocated))?;
+                self.check_room(offered.room().saturating_sub(extent.allocated))?;
                 let hashed = hash.map_or_else(
                     || Hashed::SoFar(Box::new(ContentHasher::resume(known.pieces))),
                     Hashed::Whole,
@@ -164,10 +170,18 @@ impl Assembly {
         }
     }
 
+    /// Begins a file; its room is reserved unless a part of it is said to take none.
     fn begin_partial(&self, offered: Offered) -> Result<Asked, Verdict> {
-        self.check_room(offered.size)?;
-        let partial = Partial::begin(&self.admission, &offered.path, offered.stamp, offered.size)
-            .map_err(|error| Verdict::Failed(error.into()))?;
+        self.check_room(offered.room())?;
+        let failed = |error: Errno| Verdict::Failed(error.into());
+        let partial = Partial::begin(&self.admission, &offered.path, offered.stamp, offered.size);
+        let partial = partial.map_err(failed)?;
+        if offered.attributes.room.is_none()
+            && let Err(error) = partial.file.reserve(offered.size)
+        {
+            partial.discard();
+            return Err(failed(error));
+        }
         let growing = Growing::new(offered, partial, Hashed::SoFar(Box::default()));
         Ok(Asked::Growing(Box::new(growing)))
     }

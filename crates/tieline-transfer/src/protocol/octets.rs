@@ -26,6 +26,8 @@ mod kind {
     pub(super) const WANT_SUMS: u8 = 0x0c;
     pub(super) const COPY: u8 = 0x0d;
     pub(super) const PACKED: u8 = 0x0e;
+    pub(super) const ATTRIBUTES: u8 = 0x10;
+    pub(super) const HOLE: u8 = 0x11;
     pub(super) const WELCOME: u8 = 0x41;
     pub(super) const VERDICT: u8 = 0x42;
     pub(super) const DONE: u8 = 0x43;
@@ -59,6 +61,8 @@ impl<'a> SenderMessage<'a> {
             kind::ASK => Self::Ask(parse_file(&mut fields)?),
             kind::BODY => Self::Body { entry: fields.u64()?, from: fields.u64()? },
             kind::IDENTIFY => Self::Identify { transfer: TransferId(fields.take()?), key: fields.key()? },
+            kind::ATTRIBUTES => Self::Attributes { entry: fields.u64()?, items: fields.rest },
+            kind::HOLE => Self::Hole { len: fields.u64()? },
             kind::CLAIM => Self::Claim { hash: fields.take()?, offer: parse_file(&mut fields)? },
             kind::WANT_SUMS => Self::WantSums { entry: fields.u64()?, octets: fields.rest()? },
             kind::COPY => parse_copy(&mut fields)?,
@@ -96,6 +100,11 @@ impl<'a> SenderMessage<'a> {
                 out.extend(transfer.0);
                 out.extend(key.as_bytes());
             }),
+            Self::Attributes { entry, items } => frame(out, kind::ATTRIBUTES, |out| {
+                out.extend(entry.to_be_bytes());
+                out.extend_from_slice(items);
+            }),
+            Self::Hole { len } => frame(out, kind::HOLE, |out| out.extend(len.to_be_bytes())),
             Self::Claim { hash, offer } => frame(out, kind::CLAIM, |out| {
                 out.extend(hash);
                 emit_file(out, &offer);
@@ -126,6 +135,8 @@ impl<'a> SenderMessage<'a> {
             Self::Ask(_) => kind::ASK,
             Self::Body { .. } => kind::BODY,
             Self::Identify { .. } => kind::IDENTIFY,
+            Self::Attributes { .. } => kind::ATTRIBUTES,
+            Self::Hole { .. } => kind::HOLE,
             Self::Claim { .. } => kind::CLAIM,
             Self::WantSums { .. } => kind::WANT_SUMS,
             Self::Copy { .. } => kind::COPY,

@@ -7,6 +7,7 @@ use crate::content::{ContentHasher, HASH_LEN};
 use crate::delta::{Operations, Signature, SumRequest};
 use crate::journal::JournalError;
 use crate::journal::outgoing::DeliveredFile;
+use crate::metadata::attributes::Attributes;
 use crate::outcome::{Fate, Turn};
 use crate::protocol::{ASKED_MAX, ASKED_SMALL_MAX, DATA_LEN_MAX, FileOffer, SenderMessage};
 use crate::source::{ABANDON_LATER, Source, SourceFault};
@@ -86,6 +87,7 @@ impl<'j> Reading<'j> {
         }
         self.job.ledger.asked(index, source.size);
         self.remember(index, Question { stamp: source.stamp, is_small, compared: None });
+        self.tell(index, &Attributes { room: source.room, ..Attributes::default() })?;
         self.out.put(message(self.offer(index, source)))
     }
 

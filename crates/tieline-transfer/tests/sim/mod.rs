@@ -308,7 +308,15 @@ impl DiskFile for SimFile {
         Ok(Extent { size, allocated: size.max(file.reserved) })
     }
 
-    fn set_metadata(&self, _mode: Mode, _modified: FileTime) -> Result<()> {
+    fn make_hole(&self, at: u64, len: u64) -> Result<()> {
+        let mut state = self.disk.state();
+        state.call(Call::Change)?;
+        let [at, end] = [at, at + len].map(|place| usize::try_from(place).unwrap());
+        state.files.get_mut(&self.id).unwrap().make_hole(at, end);
+        Ok(())
+    }
+
+    fn set_metadata(&self, _mode: Mode, _modified: Option<FileTime>) -> Result<()> {
         self.disk.state().call(Call::Change)
     }
 
@@ -351,6 +359,10 @@ impl DiskFolder for SimFolder {
         let file = &state.files[&id];
         let content = Cursor::new(file.now.clone());
         Ok(Some(Box::new(SimPublished { file: self.disk.file(id, file.told()), content })))
+    }
+
+    fn set_modified(&self, _modified: FileTime) -> Result<()> {
+        self.disk.state().call(Call::Change)
     }
 
     fn sync(&self) -> Result<()> {

@@ -221,6 +221,13 @@ impl Octets {
         self.dirty.extend(at / PAGE..end.div_ceil(PAGE));
     }
 
+    /// Zeros from `at` to `end`, and nothing behind them.
+    pub(super) fn make_hole(&mut self, at: usize, end: usize) {
+        self.now.truncate(at);
+        self.now.resize(end, 0);
+        self.dirty.extend(at / PAGE..end.div_ceil(PAGE));
+    }
+
     pub(super) fn write_back(&mut self) {
         self.durable.resize(self.now.len(), 0);
         for page in std::mem::take(&mut self.dirty) {
