@@ -36,8 +36,10 @@ use crate::metadata::Keep;
 use crate::metadata::attributes::{Attributes, Malformed};
 use crate::outcome::{EntryKind, EntryReport, Fate, Fault, Progress};
 use crate::path::{PATH_LEN_MAX, RelativePath};
-use crate::protocol::{DATA_LEN_MAX, FileOffer, FileTime, FolderOffer, SenderMessage, Verdict, Violation};
-use crate::publish::{Content, Ready};
+use crate::protocol::{
+    DATA_LEN_MAX, FileOffer, FileTime, FolderOffer, LinkOffer, SenderMessage, Verdict, Violation,
+};
+use crate::publish::{Content, NewLink, Ready};
 use crate::reason::Obstacle;
 use crate::receipt::{Group, VerifyingKey};
 use crate::stamp::Stamp;
@@ -226,6 +228,7 @@ impl Assembly {
             }
             (State::Idle, SenderMessage::Folder(offer)) => self.on_folder(offer)?,
             (State::Idle, SenderMessage::File(offer)) => self.on_file(offer)?,
+            (State::Idle, SenderMessage::Link(offer)) => self.on_link(offer)?,
             (State::Idle, SenderMessage::Ask(offer)) => self.on_ask(&offer, None)?,
             (State::Idle, SenderMessage::Claim { hash, offer }) => self.on_ask(&offer, Some(hash))?,
             (State::Idle, SenderMessage::WantSums { entry, octets }) => {
@@ -293,6 +296,7 @@ impl Assembly {
                 | SenderMessage::WantSums { .. }
                 | SenderMessage::Body { .. }
                 | SenderMessage::Attributes { .. }
+                | SenderMessage::Link(_)
                 | SenderMessage::Packed { .. }
                 | SenderMessage::Identify { .. }
                 | SenderMessage::End,
@@ -314,6 +318,7 @@ impl Assembly {
                 | SenderMessage::Attributes { .. }
                 | SenderMessage::Hole { .. }
                 | SenderMessage::Packed { .. }
+                | SenderMessage::Link(_)
                 | SenderMessage::Identify { .. }
                 | SenderMessage::End,
             ) => return Err(Violation::OutOfPlace(message.kind())),
@@ -338,6 +343,26 @@ impl Assembly {
             }
             Err(obstacle) => {
                 self.settle(offer.entry, offer.path, EntryKind::Folder, 0, Verdict::Refused(obstacle));
+            }
+        }
+        Ok(State::Idle)
+    }
+
+    fn on_link(&mut self, offer: LinkOffer<'_>) -> Result<State, Violation> {
+        self.take_number(offer.entry)?;
+        let LinkOffer { entry, modified, target, path } = offer;
+        let keep = self.admission.keep();
+        let placed = if keep.links { self.place(path) } else { Err(Obstacle::LinksRefused) };
+        match placed {
+            Ok((offered, path)) => {
+                let given = keep.times.then_some(modified);
+                let private = self.admission.private_name();
+                let link = NewLink { private, target: target.into(), modified, given };
+                self.hand_on(Ready { entry, offered, path, content: Content::Link(Box::new(link)) });
+            }
+            Err(obstacle) => {
+                let size = target.len() as u64;
+                self.settle(entry, path, EntryKind::File, size, Verdict::Refused(obstacle));
             }
         }
         Ok(State::Idle)

@@ -22,6 +22,13 @@ pub trait Disk: Debug + Send + Sync {
     /// As `open(2)`: `EXIST` if there is one of that name.
     fn create(&self, name: &str) -> Result<Box<dyn DiskFile>>;
 
+    /// Creates a private symbolic link with that text and, if there is one, that time.
+    ///
+    /// # Errors
+    ///
+    /// As `symlink(2)` and `utimensat(2)`; there is none then.
+    fn create_link(&self, name: &str, target: &[u8], modified: Option<FileTime>) -> Result<()>;
+
     /// Opens a private file.
     ///
     /// # Errors
@@ -155,7 +162,7 @@ pub trait DiskFolder: Debug {
     /// As `fstat(2)`.
     fn id(&self) -> Result<FolderId>;
 
-    /// Moves the private file `private` into it, under a name that must be free.
+    /// Moves the private file or link `private` into it, under a name that must be free.
     ///
     /// # Errors
     ///
@@ -168,6 +175,13 @@ pub trait DiskFolder: Debug {
     ///
     /// As `fstat(2)`.
     fn published(&self, name: &[u8]) -> Result<Option<Box<dyn PublishedFile>>>;
+
+    /// The text of its symbolic link `name`; none if that is something else, or gone.
+    ///
+    /// # Errors
+    ///
+    /// As `readlink(2)`.
+    fn link_target(&self, name: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// Gives it a time.
     ///

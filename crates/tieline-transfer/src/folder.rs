@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::{
     AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, Timespec,
     Timestamps, UTIME_OMIT, fallocate, fchmod, fdatasync, flock, fstat, fstatvfs, fsync, ftruncate, futimens,
-    linkat, mkdirat, openat, renameat_with, statat, syncfs, unlinkat,
+    linkat, mkdirat, openat, readlinkat, renameat_with, statat, symlinkat, syncfs, unlinkat, utimensat,
 };
 use rustix::io::{Errno, Result};
 
@@ -71,6 +71,17 @@ impl Disk for Folder {
     fn create(&self, name: &str) -> Result<Box<dyn DiskFile>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(Box::new(File::from(openat(&self.private, name, flags, Mode::RUSR | Mode::WUSR)?)))
+    }
+
+    fn create_link(&self, name: &str, target: &[u8], modified: Option<FileTime>) -> Result<()> {
+        symlinkat(target, &self.private, name)?;
+        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+        let timed =
+            modified.map_or(Ok(()), |modified| utimensat(&self.private, name, &times(modified), nofollow));
+        if timed.is_err() {
+            unlinkat(&self.private, name, AtFlags::empty())?;
+        }
+        timed
     }
 
     fn open(&self, name: &str) -> Result<Box<dyn DiskFile>> {
@@ -213,6 +224,14 @@ impl DiskFolder for HeldFolder<'_> {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let file = is_file(&stat).then(|| Published { file: File::from(file), size });
         Ok(file.map(|file| Box::new(file) as Box<dyn PublishedFile>))
+    }
+
+    fn link_target(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        match readlinkat(&self.folder, name, Vec::new()) {
+            Ok(target) => Ok(Some(target.into_bytes())),
+            Err(Errno::INVAL | Errno::NOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn set_modified(&self, modified: FileTime) -> Result<()> {

@@ -179,6 +179,11 @@ impl Inbox {
         Ok(self.disk.free_bytes()?)
     }
 
+    /// A name in the private folder that nobody has. Names of files that the journal knows are numbers alone.
+    pub(crate) fn private_name(&self) -> String {
+        format!("t{}", self.next_partial.fetch_add(1, Ordering::Relaxed))
+    }
+
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.disk
     }
@@ -252,8 +257,7 @@ pub(crate) struct Partial {
 impl Partial {
     /// Creates an empty file that only we can reach.
     pub(crate) fn create(admission: &Arc<Admission>) -> rustix::io::Result<Self> {
-        // Names of those that the journal knows are numbers alone.
-        let name = format!("t{}", admission.next_partial.fetch_add(1, Ordering::Relaxed));
+        let name = admission.private_name();
         let file = admission.disk.create(&name)?;
         Ok(Self { admission: Arc::clone(admission), name, file, id: None, stays: false })
     }

@@ -22,7 +22,7 @@
 //! | [`metadata`], [`holes`] | what files keep besides their content, and which parts of that are none |
 //! | [`journal`] | what is remembered across cuts and restarts |
 //! | [`outbox`], [`schedule`], [`spool`] | what is to be sent, and when |
-//! | [`plan`], `source`, `reading`, `blocks`, `comparing`, `ledger`, `checking`, `summing`, [`sender`] | the sending end, from the first pass to the last verdict |
+//! | [`plan`], `source`, `links`, `reading`, `blocks`, `comparing`, `ledger`, `checking`, `summing`, [`sender`] | the sending end, from the first pass to the last verdict |
 //! | [`disk`], [`folder`], `beneath` | what the receiving end asks of a disk, and the real one |
 //! | [`inbox`], `assembly`, `basis`, `keeping`, `publish`, `signing`, [`receiver`] | the receiving end, from the frame to the durable name |
 //! | [`outbox`] | which files of a watched folder are due to be sent |
@@ -51,6 +51,7 @@ pub mod inbox;
 pub mod journal;
 mod keeping;
 mod ledger;
+mod links;
 pub mod metadata;
 pub mod moment;
 pub mod outbox;

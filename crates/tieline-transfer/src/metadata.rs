@@ -17,6 +17,13 @@ const FILE_MODE_PLAIN: u32 = 0o644;
 const FOLDER_MODE: u32 = 0o755;
 const FOLDER_MODE_ALWAYS: u32 = 0o700;
 
+/// What is sent of files, beyond their content, times and permissions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carry {
+    /// Symbolic links, as the text that they are.
+    pub links: bool,
+}
+
 /// What files that arrive are given of what is told of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep {
@@ -24,12 +31,14 @@ pub struct Keep {
     pub times: bool,
     /// Their permissions.
     pub modes: bool,
+    /// Whether symbolic links are taken at all.
+    pub links: bool,
 }
 
 impl Default for Keep {
     /// What needs no rights and fits every office.
     fn default() -> Self {
-        Self { times: true, modes: true }
+        Self { times: true, modes: true, links: false }
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat,
 use crate::beneath;
 use crate::content::PIECE_LEN;
 use crate::holes::room_of;
+use crate::metadata::Carry;
 use crate::outcome::{EntryKind, EntryReport, Fate, Fault, Progress, Skip};
 use crate::path::{NameFault, RelativePath};
 use crate::protocol::{ENTRIES_MAX, FileTime};
@@ -29,6 +30,8 @@ pub struct Plan {
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) set_aside: Vec<EntryReport>,
+    /// What is sent of the files beyond their content.
+    pub(crate) carry: Carry,
     files: u64,
     bytes: u64,
 }
@@ -95,12 +98,21 @@ impl Plan {
     ///
     /// See [`PlanError`]; nothing has been sent then.
     pub fn scan(paths: &[PathBuf], progress: &dyn Progress) -> Result<Self, PlanError> {
+        Self::scan_with(paths, Carry::default(), progress)
+    }
+
+    /// The same, with more of the files than their content.
+    ///
+    /// # Errors
+    ///
+    /// See [`PlanError`]; nothing has been sent then.
+    pub fn scan_with(paths: &[PathBuf], carry: Carry, progress: &dyn Progress) -> Result<Self, PlanError> {
         let named = paths.iter().map(|path| name_of(path)).collect::<Result<Vec<_>, _>>()?;
         if named.is_empty() {
             return Err(PlanError::Nothing);
         }
         refuse_same_names(&named)?;
-        let mut plan = Self::default();
+        let mut plan = Self { carry, ..Self::default() };
         for Named { path, name, .. } in named {
             plan.scan_root(&path, name, progress)?;
         }
@@ -115,7 +127,14 @@ impl Plan {
         let count = files.len() as u64;
         let entries =
             files.into_iter().map(|(path, size)| Entry { root: 0, path, kind: PlannedKind::File { size } });
-        Self { roots: vec![root], entries: entries.collect(), set_aside: Vec::new(), files: count, bytes }
+        let (roots, entries) = (vec![root], entries.collect());
+        Self { roots, entries, files: count, bytes, ..Self::default() }
+    }
+
+    /// The same plan, with more of the files than their content.
+    #[must_use]
+    pub fn with_carry(self, carry: Carry) -> Self {
+        Self { carry, ..self }
     }
 
     /// Files to be sent.
@@ -232,8 +251,9 @@ impl Plan {
                 return None;
             }
         };
+        let is_left_out = seen.file_type == FileType::Symlink && !self.carry.links;
         match seen.file_type {
-            FileType::RegularFile => {
+            FileType::RegularFile | FileType::Symlink if !is_left_out => {
                 self.files += 1;
                 self.bytes = self.bytes.saturating_add(seen.size);
                 self.add(path, PlannedKind::File { size: seen.size });

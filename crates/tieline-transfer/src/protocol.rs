@@ -22,6 +22,7 @@
 //! | 0x0e | sender | packed | length (4), the same as data of that length, [compressed](crate::compress) |
 //! | 0x10 | sender | attributes | entry (8), items: what is told of the entry that follows besides its offer |
 //! | 0x11 | sender | hole | length (8): so many zeros of the open file, 1 to [`HOLE_LEN_MAX`](crate::holes::HOLE_LEN_MAX), that take no room |
+//! | 0x12 | sender | link | entry (8), mtime seconds (8, signed), nanoseconds (4), target length (2), target, path length (2), path |
 //! | 0x41 | receiver | welcome | version (2) |
 //! | 0x42 | receiver | verdict | entry (8), what (1), code (2), detail (8) |
 //! | 0x43 | receiver | done | |
@@ -54,6 +55,9 @@
 //!
 //! Attributes come right before the offer of their entry, if there is anything to be told; what an item is says
 //! [`metadata`](crate::metadata). A hole takes the place of data: its zeros are part of the file and of its hash.
+//!
+//! A symbolic link is a text of 1 to [`PATH_LEN_MAX`](crate::path::PATH_LEN_MAX) octets without NUL. For a receipt it is a file with the target
+//! as its content.
 //!
 //! Growth: octets behind the known fields of a body are ignored (but data, attributes and receipts have none). A kind of 0x80 or above that is not known is
 //! ignored too, any other unknown kind is a violation: the version in the hello is what allows new ones.
@@ -287,6 +291,19 @@ pub struct FolderOffer<'a> {
     pub path: &'a [u8],
 }
 
+/// A symbolic link that is to exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkOffer<'a> {
+    /// Its number in this transfer.
+    pub entry: u64,
+    /// When it was modified.
+    pub modified: FileTime,
+    /// What it says.
+    pub target: &'a [u8],
+    /// Where it belongs.
+    pub path: &'a [u8],
+}
+
 /// A message of the sending end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SenderMessage<'a> {
@@ -366,6 +383,8 @@ pub enum SenderMessage<'a> {
         /// How many; at most [`HOLE_LEN_MAX`].
         len: u64,
     },
+    /// A symbolic link.
+    Link(LinkOffer<'a>),
     /// An ignorable kind of a later version.
     Unknown(u8),
 }

@@ -14,6 +14,7 @@ use crate::inbox::{Inbox, Partial, journal_errno};
 use crate::journal::JournalError;
 use crate::journal::accounts::Accounts;
 use crate::journal::incoming::ArrivedFile;
+use crate::links;
 use crate::metadata::attributes::Attributes;
 use crate::path::{COPIES_MAX, RelativePath, copy_name};
 use crate::protocol::{FileTime, HASH_LEN, Verdict};
@@ -57,6 +58,20 @@ pub(crate) enum Content {
     },
     /// A folder, its permission bits already cleaned, and what else it is given.
     Folder { mode: Mode, attributes: Box<Attributes> },
+    /// A symbolic link.
+    Link(Box<NewLink>),
+}
+
+/// A symbolic link that is to appear.
+#[derive(Debug)]
+pub(crate) struct NewLink {
+    /// Under which private name it is made.
+    pub(crate) private: String,
+    pub(crate) target: Box<[u8]>,
+    /// When it was modified, as it is said in the receipt.
+    pub(crate) modified: FileTime,
+    /// The time it is given.
+    pub(crate) given: Option<FileTime>,
 }
 
 /// Publishes a group and returns the verdict on each, in order, when all of it is durable. The journal is to be told next, by
@@ -99,7 +114,7 @@ fn give_up_lost(group: &mut [Ready], synced: &[Result<(), Errno>]) {
 fn note_whole(inbox: &Inbox, group: &[Ready], mut synced: Vec<Result<(), Errno>>) -> Vec<Result<(), Errno>> {
     let is_known = |ready: &Ready| match &ready.content {
         Content::File { partial, hash, .. } => Some((partial.id()?, *hash)),
-        Content::Claim { .. } | Content::Folder { .. } => None,
+        Content::Claim { .. } | Content::Folder { .. } | Content::Link(_) => None,
     };
     let whole: Vec<_> = group
         .iter()
@@ -132,7 +147,7 @@ pub(crate) fn note_arrived(
         let (id, stamp, size, hash) = match &ready.content {
             Content::File { partial, stamp, size, hash, .. } => (partial.id(), *stamp, *size, *hash),
             Content::Claim { partial, stamp, size, hash, .. } => (*partial, *stamp, *size, *hash),
-            Content::Folder { .. } => return None,
+            Content::Folder { .. } | Content::Link(_) => return None,
         };
         let (Verdict::Delivered { copy } | Verdict::AlreadyThere { copy }) = *verdict else { return None };
         Some((id, &ready.path, ArrivedFile { stamp, copy, size, hash }))
@@ -172,7 +187,7 @@ fn sync_data(disk: &dyn Disk, group: &[Ready]) -> Vec<Result<(), Errno>> {
         .iter()
         .map(|ready| match &ready.content {
             Content::File { partial, .. } => partial.file.sync(),
-            Content::Claim { .. } | Content::Folder { .. } => Ok(()),
+            Content::Claim { .. } | Content::Folder { .. } | Content::Link(_) => Ok(()),
         })
         .collect()
 }
@@ -206,6 +221,14 @@ fn publish<'d>(
             // Whoever gave it its name may not have synced that.
             changed.note(folder);
             Ok(Verdict::AlreadyThere { copy })
+        }
+        Content::Link(link) => {
+            let (parent, name) = path.split_last();
+            let above = Mode::from_raw_mode(0o755);
+            let folder = disk.make_folder(parent.as_ref(), above, &mut |folder| changed.note(folder))?;
+            let verdict = links::publish(disk, &*folder, &link.private, name, &link.target, link.given)?;
+            changed.note(folder);
+            Ok(verdict)
         }
         Content::File { partial, size, hash, .. } => {
             let (parent, name) = path.split_last();

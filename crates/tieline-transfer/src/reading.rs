@@ -6,7 +6,7 @@
 mod questions;
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,12 @@ use crate::blocks::{Block, Blocks, Closed};
 use crate::content::{ContentHasher, HASH_LEN, PIECE_LEN, pieces_within};
 use crate::holes::hash_zeros;
 use crate::ledger::Version;
+use crate::links::Link;
 use crate::metadata::attributes::Attributes;
 use crate::outcome::{Fate, Fault, Turn};
 use crate::path::RelativePath;
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
-use crate::protocol::{DATA_LEN_MAX, FileOffer, FolderOffer, SenderMessage};
+use crate::protocol::{DATA_LEN_MAX, FileOffer, FolderOffer, LinkOffer, SenderMessage};
 use crate::sender::{Job, Settled};
 use crate::source::{Source, SourceFault};
 use crate::stamp::Stamp;
@@ -57,6 +58,12 @@ pub(crate) fn read_all(
     let out = Blocks::new(blocks);
     let roots = Roots { plan: &job.plan, open: None };
     Reading { job, out, roots, answers, settled, asked: BTreeMap::new(), asked_small: 0 }.run()
+}
+
+/// What is at a path that is to be sent.
+enum Found<'j> {
+    File(Source<'j>),
+    Link(Link),
 }
 
 struct Reading<'j> {
@@ -103,12 +110,16 @@ impl<'j> Reading<'j> {
         if self.turn(index) == Turn::Later {
             return Ok(());
         }
-        let mut source = match self.source(index) {
-            Ok(source) => source,
+        let found = match self.find(index) {
+            Ok(found) => found,
             Err(fault) => {
                 self.give_up(index, fault);
                 return Ok(());
             }
+        };
+        let mut source = match found {
+            Found::File(source) => source,
+            Found::Link(link) => return self.send_link(index, &link),
         };
         match self.claim(index, &mut source) {
             Ok(Some(hash)) => self.ask(index, &source, |offer| SenderMessage::Claim { hash, offer }),
@@ -125,6 +136,25 @@ impl<'j> Reading<'j> {
                 Ok(())
             }
         }
+    }
+
+    fn find(&mut self, index: usize) -> Result<Found<'j>, SourceFault> {
+        let Entry { root, path, .. } = &self.job.plan.entries[index];
+        if self.job.plan.carry.links
+            && let Some(link) = Link::read(self.roots.open(*root)?.as_fd(), path)?
+        {
+            return Ok(Found::Link(link));
+        }
+        Ok(Found::File(self.source(index)?))
+    }
+
+    fn send_link(&mut self, index: usize, link: &Link) -> Result<(), Closed> {
+        let Link { target, modified, .. } = link;
+        self.job.ledger.offered(index);
+        self.job.ledger.ended(index, Some(link.version()));
+        let (entry, path) = (index as u64, self.job.plan.entries[index].path.as_bytes());
+        self.job.progress.held(target.len() as u64);
+        self.out.put(SenderMessage::Link(LinkOffer { entry, modified: *modified, target, path }))
     }
 
     /// Tells what the offer of an entry does not, which has to follow.

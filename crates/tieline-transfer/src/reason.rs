@@ -56,6 +56,9 @@ pub enum Obstacle {
         "an older file at the receiving end, from which parts of it were taken, changed meanwhile; it is sent whole the next time"
     )]
     OldVersion,
+    /// Symbolic links are not taken there.
+    #[error("the receiving inbox takes no symbolic links; its operator has to set `links = \"text\"`")]
+    LinksRefused,
     /// Any other error of its operating system.
     #[error("the receiving end could not store it: {}", os_error(*.errno))]
     Io {
@@ -93,6 +96,7 @@ impl Obstacle {
             Self::OtherFileSystem => (12, 0),
             Self::Io { errno } => (13, errno),
             Self::OldVersion => (14, 0),
+            Self::LinksRefused => (30, 0),
             Self::Other { code, detail } => (code, detail),
         }
     }
@@ -115,6 +119,7 @@ impl Obstacle {
             12 => Self::OtherFileSystem,
             13 => Self::Io { errno: detail },
             14 => Self::OldVersion,
+            30 => Self::LinksRefused,
             _ => Self::Other { code, detail },
         }
     }
@@ -261,7 +266,7 @@ mod tests {
     #[test]
     fn every_code_keeps_its_meaning_both_ways() {
         for code in 0..=u16::MAX {
-            let detail = if (3..=12).contains(&code) || code == 14 { 0 } else { 7 };
+            let detail = if (3..=12).contains(&code) || [14, 30].contains(&code) { 0 } else { 7 };
             assert_eq!(Obstacle::from_wire(code, detail).to_wire(), (code, detail));
             assert_eq!(StopReason::from_wire(code, 7).to_wire(), (code, 7));
         }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::audit::{Direction, Entry};
 use crate::journal::accounts::Accounts;
+use crate::links;
 use crate::moment::Moment;
 use crate::outcome::{EntryKind, EntryReport, Fate};
 use crate::protocol::{FRAME_LEN_MAX, HASH_LEN, Verdict};
@@ -110,6 +111,9 @@ impl Signing {
             Content::File { size, hash, modified, .. } | Content::Claim { size, hash, modified, .. } => {
                 (*size, *hash, Moment::from(*modified))
             }
+            Content::Link(link) => {
+                (link.target.len() as u64, links::hash(&link.target), Moment::from(link.modified))
+            }
             Content::Folder { .. } => return None,
         };
         let (path, final_name) = (&ready.offered, ready.offered.copy(copy));
@@ -142,6 +146,7 @@ impl Ready {
     pub(crate) fn report(&self, verdict: Verdict) -> EntryReport {
         let (kind, size) = match self.content {
             Content::File { size, .. } | Content::Claim { size, .. } => (EntryKind::File, size),
+            Content::Link(ref link) => (EntryKind::File, link.target.len() as u64),
             Content::Folder { .. } => (EntryKind::Folder, 0),
         };
         EntryReport { name: self.offered.as_bytes().into(), kind, size, fate: Fate::from(verdict) }
@@ -152,6 +157,7 @@ impl Content {
     fn hash(&self) -> Option<[u8; HASH_LEN]> {
         match self {
             Self::File { hash, .. } | Self::Claim { hash, .. } => Some(*hash),
+            Self::Link(link) => Some(links::hash(&link.target)),
             Self::Folder { .. } => None,
         }
     }

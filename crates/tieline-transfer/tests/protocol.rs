@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tieline_transfer::protocol::{
-    DATA_LEN_MAX, FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, KeyFault, PREFIX_LEN,
+    DATA_LEN_MAX, FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, KeyFault, LinkOffer, PREFIX_LEN,
     ReceiverMessage, SenderMessage, Verdict, Violation, frame_len,
 };
 use tieline_transfer::receipt::{KEY_LEN, TransferId, VerifyingKey, WeakKey};
@@ -61,6 +61,10 @@ fn sender_golden() -> Vec<(SenderMessage<'static>, Vec<u8>)> {
             b"\0\0\0\x0d\x10\0\0\0\0\0\0\0\x02\xff\0\x01x".to_vec(),
         ),
         (SenderMessage::Hole { len: 0x0400_0000 }, b"\0\0\0\x09\x11\0\0\0\0\x04\0\0\0".to_vec()),
+        (
+            SenderMessage::Link(LinkOffer { entry: 2, modified, target: b"../x", path: b"a" }),
+            b"\0\0\0\x1e\x12\0\0\0\0\0\0\0\x02\xff\xff\xff\xff\xff\xff\xff\xff\x3b\x9a\xc9\xff\0\x04../x\0\x01a".to_vec(),
+        ),
         (SenderMessage::Unknown(0x80), b"\0\0\0\x01\x80".to_vec()),
     ]
 }
@@ -185,7 +189,7 @@ fn fields_of_a_later_version_are_ignored() {
 #[test]
 fn kinds_of_a_later_version_are_ignored_only_where_they_say_they_may() {
     let known =
-        |kind: u8| (1..=14).contains(&kind) || (0x10..=0x11).contains(&kind) || (0x41..=0x48).contains(&kind);
+        |kind: u8| (1..=14).contains(&kind) || (0x10..=0x12).contains(&kind) || (0x41..=0x48).contains(&kind);
     for kind in (0..=u8::MAX).filter(|&kind| !known(kind)) {
         let frame = [kind];
         let (sent, received) = (SenderMessage::parse(&frame), ReceiverMessage::parse(&frame));
@@ -215,6 +219,14 @@ fn fields_outside_their_range_are_refused() {
     file[45..49].copy_from_slice(&1_000_000_000_u32.to_be_bytes());
     let field = Violation::Field { kind: 3, field: "nanoseconds", value: 1_000_000_000 };
     assert_eq!(SenderMessage::parse(&file), Err(field));
+
+    for target in [&b""[..], b"a\0b", &[b'x'; 4096]] {
+        let mut link = Vec::new();
+        let modified = FileTime { seconds: 0, nanoseconds: 0 };
+        SenderMessage::Link(LinkOffer { entry: 0, modified, target, path: b"a" }).emit(&mut link);
+        let field = Violation::Field { kind: 0x12, field: "target", value: target.len() as u64 };
+        assert_eq!(SenderMessage::parse(&link[PREFIX_LEN..]), Err(field));
+    }
 
     for copy in [0, u64::from(u32::MAX) + 1] {
         let mut verdict = receiver_golden()[1].1[PREFIX_LEN..].to_vec();
@@ -289,6 +301,7 @@ proptest! {
             SenderMessage::WantSums { entry, octets: &data },
             SenderMessage::Copy { from: entry / 2, len: size / 2 + 1 },
             SenderMessage::Packed { len: data.len(), octets: &data },
+            SenderMessage::Link(LinkOffer { entry, modified, target: b"x", path: &path }),
         ] {
             let mut out = Vec::new();
             message.emit(&mut out);

@@ -75,6 +75,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_splice,
     libc::SYS_statfs,
     libc::SYS_statx,
+    libc::SYS_symlinkat,
     libc::SYS_sync_file_range,
     libc::SYS_syncfs,
     libc::SYS_truncate,

@@ -119,6 +119,8 @@ pub struct Metadata {
     pub modes: bool,
     /// Their extended attributes.
     pub xattrs: bool,
+    /// Whether symbolic links are sent, and taken, as the text that they are.
+    pub links: bool,
 }
 
 /// How the owner of a file is told to the far end.

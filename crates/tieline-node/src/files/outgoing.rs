@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tieline_transfer::metadata::Carry;
 use tieline_transfer::outbox::after::After;
 use tieline_transfer::outbox::{Hint, Outbox, Rules};
 use tieline_transfer::receipt::{LineKeys, TransferId};
@@ -59,6 +60,8 @@ pub struct OutgoingConfig {
     pub after: After,
     /// What goes first.
     pub priority: Priority,
+    /// What is sent of its files beyond their content.
+    pub carry: Carry,
 }
 
 /// Begins to empty an outbox; it ends with the runtime, or when the task is aborted.

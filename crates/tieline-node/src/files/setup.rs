@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tieline_transfer::metadata::Keep;
+use tieline_transfer::metadata::{Carry, Keep};
 use tieline_transfer::outbox::{Rules, after::After};
 use tieline_transfer::receipt::LineKeys;
 use tieline_transfer::{Inbox, InboxError, Journal};
@@ -30,6 +30,7 @@ pub(crate) fn outboxes(files: &LineFiles, config: &LineConfig) -> Vec<OutgoingCo
         rescan: RESCAN_DEFAULT,
         after: After::Remove,
         priority: PRIORITY_DEFAULT,
+        carry: Carry::default(),
     };
     let of_pair = |pair: &FilesConfig| {
         let outbox = pair.outbox.clone()?;
@@ -41,6 +42,7 @@ pub(crate) fn outboxes(files: &LineFiles, config: &LineConfig) -> Vec<OutgoingCo
             rescan: outbox.rescan,
             after: outbox.after,
             priority: outbox.priority,
+            carry: carry(&pair.metadata),
         })
     };
     std::iter::once(own).chain(config.files.iter().filter_map(of_pair)).collect()
@@ -70,8 +72,12 @@ pub(crate) fn open_inboxes(
     Ok(Inboxes::new(own, pairs.collect::<Result<_, InboxError>>()?))
 }
 
+fn carry(metadata: &Metadata) -> Carry {
+    Carry { links: metadata.links }
+}
+
 fn keep(metadata: &Metadata) -> Keep {
-    Keep { times: metadata.times, modes: metadata.modes }
+    Keep { times: metadata.times, modes: metadata.modes, links: metadata.links }
 }
 
 /// The folders of all pairs: what the process has to reach besides the line's own.
@@ -91,7 +97,6 @@ pub(crate) fn not_yet(config: &LineConfig) -> Option<(String, &'static str)> {
 fn key_not_yet(pair: &FilesConfig) -> Option<&'static str> {
     let (metadata, hooks) = (&pair.metadata, &pair.hooks);
     let wanted = [
-        ("links", pair.outbox.as_ref().is_some_and(|outbox| outbox.rules.links)),
         ("same-name", pair.inbox.as_ref().is_some_and(|inbox| inbox.same_name != SameName::KeepBoth)),
         ("owner", metadata.owner != Owner::None),
         ("xattrs", metadata.xattrs),
@@ -121,7 +126,7 @@ mod tests {
             name: "pair".parse().unwrap(),
             outbox: Some(outbox),
             inbox: Some(InboxConfig { folder: "/in".into(), same_name: SameName::KeepBoth }),
-            metadata: Metadata { owner: Owner::None, times: true, modes: true, xattrs: false },
+            metadata: Metadata { owner: Owner::None, times: true, modes: true, xattrs: false, links: false },
             expect: Vec::new(),
             hooks: Hooks { delivered: None, failed: None, waiting: None },
             webhook: None,
@@ -132,8 +137,7 @@ mod tests {
     fn what_is_not_built_yet_is_named_and_nothing_else() {
         assert_eq!(key_not_yet(&pair()), None);
         type Change = fn(&mut FilesConfig);
-        let changes: [(&str, Change); 9] = [
-            ("links", |pair| pair.outbox.as_mut().unwrap().rules.links = true),
+        let changes: [(&str, Change); 8] = [
             ("same-name", |pair| pair.inbox.as_mut().unwrap().same_name = SameName::Newest),
             ("owner", |pair| pair.metadata.owner = Owner::Name),
             ("xattrs", |pair| pair.metadata.xattrs = true),

@@ -2,8 +2,9 @@
 
 use super::{
     DATA_LEN_MAX, FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, IGNORABLE_FROM, KeyFault,
-    PREFIX_LEN, ReceiverMessage, SenderMessage, Verdict, Violation,
+    LinkOffer, PREFIX_LEN, ReceiverMessage, SenderMessage, Verdict, Violation,
 };
+use crate::path::PATH_LEN_MAX;
 use crate::reason::{Obstacle, StopReason};
 use crate::receipt::{TransferId, VerifyingKey};
 use crate::stamp::Stamp;
@@ -28,6 +29,7 @@ mod kind {
     pub(super) const PACKED: u8 = 0x0e;
     pub(super) const ATTRIBUTES: u8 = 0x10;
     pub(super) const HOLE: u8 = 0x11;
+    pub(super) const LINK: u8 = 0x12;
     pub(super) const WELCOME: u8 = 0x41;
     pub(super) const VERDICT: u8 = 0x42;
     pub(super) const DONE: u8 = 0x43;
@@ -67,6 +69,7 @@ impl<'a> SenderMessage<'a> {
             kind::WANT_SUMS => Self::WantSums { entry: fields.u64()?, octets: fields.rest()? },
             kind::COPY => parse_copy(&mut fields)?,
             kind::PACKED => parse_packed(&mut fields)?,
+            kind::LINK => Self::Link(parse_link(&mut fields)?),
             unknown => Self::Unknown(fields.ignorable(unknown)?),
         })
     }
@@ -117,6 +120,12 @@ impl<'a> SenderMessage<'a> {
                 out.extend(u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
                 out.extend_from_slice(octets);
             }),
+            Self::Link(link) => frame(out, kind::LINK, |out| {
+                out.extend(link.entry.to_be_bytes());
+                emit_time(out, link.modified);
+                emit_path(out, link.target);
+                emit_path(out, link.path);
+            }),
             Self::Unknown(kind) => frame(out, kind, |_| ()),
         }
     }
@@ -141,6 +150,7 @@ impl<'a> SenderMessage<'a> {
             Self::WantSums { .. } => kind::WANT_SUMS,
             Self::Copy { .. } => kind::COPY,
             Self::Packed { .. } => kind::PACKED,
+            Self::Link(_) => kind::LINK,
             Self::Unknown(kind) => *kind,
         }
     }
@@ -300,9 +310,21 @@ fn emit_file(out: &mut Vec<u8>, file: &FileOffer<'_>) {
     out.extend(file.stamp.as_bytes());
     out.extend(file.size.to_be_bytes());
     out.extend(file.mode.to_be_bytes());
-    out.extend(file.modified.seconds.to_be_bytes());
-    out.extend(file.modified.nanoseconds.to_be_bytes());
+    emit_time(out, file.modified);
     emit_path(out, file.path);
+}
+
+fn parse_link<'a>(fields: &mut Fields<'a>) -> Result<LinkOffer<'a>, Violation> {
+    let (entry, modified, target) = (fields.u64()?, fields.time()?, fields.path()?);
+    if target.is_empty() || target.len() > PATH_LEN_MAX || target.contains(&0) {
+        return Err(Violation::Field { kind: kind::LINK, field: "target", value: target.len() as u64 });
+    }
+    Ok(LinkOffer { entry, modified, target, path: fields.path()? })
+}
+
+fn emit_time(out: &mut Vec<u8>, time: FileTime) {
+    out.extend(time.seconds.to_be_bytes());
+    out.extend(time.nanoseconds.to_be_bytes());
 }
 
 /// A place in a file.

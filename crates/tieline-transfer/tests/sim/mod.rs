@@ -133,6 +133,7 @@ impl SimDisk {
             for (name, node) in &state.folders[&folder].now {
                 let path = [&above[..], name].concat();
                 match *node {
+                    Node::Link(id) => drop(tree.insert(path, Some(state.links[&id].clone()))),
                     Node::File(id) => drop(tree.insert(path, Some(state.files[&id].now.clone()))),
                     Node::Folder(id) => {
                         folders.push((id, [&path[..], b"/"].concat()));
@@ -169,12 +170,25 @@ impl Disk for SimDisk {
         Ok(Box::new(self.file(id, 0)))
     }
 
+    fn create_link(&self, name: &str, target: &[u8], _modified: Option<FileTime>) -> Result<()> {
+        let mut state = self.state();
+        state.call(Call::Change)?;
+        if state.look(PRIVATE, name.as_bytes()).is_some() {
+            return Err(Errno::EXIST);
+        }
+        let id = state.number();
+        state.links.insert(id, target.into());
+        state.change(vec![NameChange { folder: PRIVATE, name: name.into(), to: Some(Node::Link(id)) }]);
+        Ok(())
+    }
+
     fn open(&self, name: &str) -> Result<Box<dyn DiskFile>> {
         let mut state = self.state();
         state.call(Call::Look)?;
         match state.look(PRIVATE, name.as_bytes()) {
             Some(Node::File(id)) => Ok(Box::new(self.file(id, state.files[&id].told()))),
             Some(Node::Folder(_)) => Err(Errno::ISDIR),
+            Some(Node::Link(_)) => Err(Errno::LOOP),
             None => Err(Errno::NOENT),
         }
     }
@@ -212,6 +226,7 @@ impl Disk for SimDisk {
             match state.look(at, component) {
                 Some(Node::Folder(id)) => at = id,
                 Some(Node::File(_)) => return Err(Errno::NOTDIR),
+                Some(Node::Link(_)) => return Err(Errno::LOOP),
                 None => return Err(Errno::NOENT),
             }
         }
@@ -231,6 +246,7 @@ impl Disk for SimDisk {
             at = match state.look(at, component) {
                 Some(Node::Folder(id)) => id,
                 Some(Node::File(_)) => return Err(Errno::NOTDIR),
+                Some(Node::Link(_)) => return Err(Errno::LOOP),
                 None => {
                     let id = state.number();
                     state.folders.insert(id, Names::default());
@@ -359,6 +375,13 @@ impl DiskFolder for SimFolder {
         let file = &state.files[&id];
         let content = Cursor::new(file.now.clone());
         Ok(Some(Box::new(SimPublished { file: self.disk.file(id, file.told()), content })))
+    }
+
+    fn link_target(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut state = self.disk.state();
+        state.call(Call::Look)?;
+        let Some(Node::Link(id)) = state.look(self.id, name) else { return Ok(None) };
+        Ok(Some(state.links[&id].clone()))
     }
 
     fn set_modified(&self, _modified: FileTime) -> Result<()> {

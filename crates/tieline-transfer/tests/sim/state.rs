@@ -19,6 +19,8 @@ pub(super) const PRIVATE: u64 = 1;
 pub(super) enum Node {
     File(u64),
     Folder(u64),
+    /// Its text is as durable as its name, as in ext4 and XFS.
+    Link(u64),
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +61,7 @@ pub(super) enum Call {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) files: BTreeMap<u64, Octets>,
+    pub(super) links: BTreeMap<u64, Vec<u8>>,
     pub(super) folders: BTreeMap<u64, Names>,
     pub(super) next: u64,
     /// Changes of names that are not durable, in their order; two for a renaming.
@@ -75,6 +78,7 @@ impl State {
     pub(super) fn new(seed: u64, careless: Careless) -> Self {
         Self {
             files: BTreeMap::new(),
+            links: BTreeMap::new(),
             folders: BTreeMap::from([(TOP, Names::default()), (PRIVATE, Names::default())]),
             next: PRIVATE + 1,
             pending: Vec::new(),

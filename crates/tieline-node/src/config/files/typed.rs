@@ -76,6 +76,7 @@ fn convert_pair(
     let outbox = written.outbox.and_then(|folder| new_folder(folder, folders, problems));
     let inbox = written.inbox.and_then(|folder| new_folder(folder, folders, problems));
     let default = Rules::default();
+    let links = choice(written.links, LINKS, problems);
     let rules = Rules {
         settle: convert_or(written.settle, default.settle, problems, |text| {
             parse_duration(text, Duration::ZERO..=SETTLE_MAX)
@@ -90,7 +91,7 @@ fn convert_pair(
         done_suffix: convert_or(written.done_suffix, default.done_suffix, problems, |text| {
             if text.is_empty() { Ok(None) } else { Ok(Some(text.parse()?)) }
         }),
-        links: choice(written.links, LINKS, problems),
+        links,
     };
     let rescan = convert_or(written.rescan, RESCAN_DEFAULT, problems, |text| {
         parse_duration(text, RESCAN_MIN..=RESCAN_MAX)
@@ -104,6 +105,7 @@ fn convert_pair(
         times: written.times.is_none_or(|times| times.value),
         modes: written.modes.is_none_or(|modes| modes.value),
         xattrs: written.xattrs.is_some_and(|xattrs| xattrs.value),
+        links,
     };
     let hooks = Hooks {
         delivered: convert_some(written.on_delivered, problems, command),

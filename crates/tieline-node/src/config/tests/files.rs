@@ -20,7 +20,10 @@ fn a_pair_with_a_folder_alone_has_the_defaults() {
     assert_eq!(outbox.rules.ignore.len(), IGNORE_DEFAULT.len());
     assert_eq!((outbox.rescan, outbox.after, outbox.priority), (Duration::from_mins(1), After::Move, 5));
     assert_eq!(mail.inbox, None);
-    assert_eq!(mail.metadata, Metadata { owner: Owner::None, times: true, modes: true, xattrs: false });
+    assert_eq!(
+        mail.metadata,
+        Metadata { owner: Owner::None, times: true, modes: true, xattrs: false, links: false }
+    );
     assert_eq!((&mail.expect, &mail.hooks, &mail.webhook), (&vec![], &Hooks::default(), &None));
     assert_eq!(b.outbox, None);
     assert_eq!(b.inbox, Some(InboxConfig { folder: "/srv/in".into(), same_name: SameName::KeepBoth }));
@@ -78,7 +81,13 @@ fn every_key_of_the_files_is_read() {
                 priority: 9,
             }),
             inbox: Some(InboxConfig { folder: "/srv/in".into(), same_name: SameName::Newest }),
-            metadata: Metadata { owner: Owner::Number, times: false, modes: false, xattrs: true },
+            metadata: Metadata {
+                owner: Owner::Number,
+                times: false,
+                modes: false,
+                xattrs: true,
+                links: true
+            },
             expect: vec![expected("payroll*.csv", "18:00"), expected("*.pdf", "07:30")],
             hooks: Hooks {
                 delivered: Some("/usr/local/bin/delivered".into()),

@@ -94,7 +94,7 @@ impl Transfer {
         let not_opened = |reason: String| Cut { reason, is_busy: false };
         let stream = streams.open_files(folder).await.map_err(|error| not_opened(error.to_string()))?;
         let files = self.files.iter().map(|(path, file)| (path.clone(), file.size)).collect();
-        let plan = Plan::of_files(self.config.folder.clone(), files);
+        let plan = Plan::of_files(self.config.folder.clone(), files).with_carry(self.config.carry);
         let order = Order {
             plan,
             journal: Arc::clone(&self.journal),
