@@ -9,7 +9,8 @@
 //! Four fences, each for what the others do not hold:
 //!
 //! 1. *No new privileges*: no program that is run could have more rights than we have.
-//! 2. *Capabilities*: none is left, in any set, but `CAP_NET_ADMIN` where the line must move addresses and routes later.
+//! 2. *Capabilities*: none is left, in any set, but `CAP_NET_ADMIN` where the line must move addresses and routes later, and `CAP_CHOWN`
+//!    where files that arrive are to be given to their owners.
 //! 3. *Landlock*: the file system is the folders we were told, the resolver's files and nothing else; TCP only to port 53.
 //!    Best effort: older kernels enforce less of it, and [`Report`] says how much.
 //! 4. *seccomp*: the system calls that such a program makes and no others, see [`syscalls`](self::syscalls#the-list).
@@ -32,6 +33,8 @@ use crate::namespace::thread_count;
 pub struct Confinement {
     /// Keep `CAP_NET_ADMIN`, for addresses and routes that change while the line is up.
     pub keep_net_admin: bool,
+    /// Keep `CAP_CHOWN`, to give files away that this process made.
+    pub keep_chown: bool,
     /// Files and folders, with all below, that may be read.
     pub read: Vec<PathBuf>,
     /// Folders, with all below, that may be read, written to and listened in (unix sockets). They must be there.
@@ -96,7 +99,8 @@ pub fn confine(confinement: &Confinement) -> Result<Report, ConfineError> {
         .map_err(refused("set no-new-privileges"))?;
     let landlock = files.raise().map_err(refused("enforce Landlock rules"))?;
     let bounding_set_empty = capabilities::empty_bounding_set().map_err(refused("empty the bounding set"))?;
-    capabilities::keep(confinement.keep_net_admin).map_err(refused("drop capabilities"))?;
+    capabilities::keep(confinement.keep_net_admin, confinement.keep_chown)
+        .map_err(refused("drop capabilities"))?;
     // Last: the calls above are not in its list.
     let seccomp = filter.raise().map_err(refused("filter system calls"))?;
     Ok(Report {

@@ -366,6 +366,7 @@ fn confine(
     privileges::disable_core_dumps().map_err(system)?;
     let report = privileges::confine(&Confinement {
         keep_net_admin: routes,
+        keep_chown: setup::gives_owners(config),
         write: vec![
             places.config_dir().to_owned(),
             places.runtime_dir().to_owned(),

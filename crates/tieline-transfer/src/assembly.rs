@@ -30,10 +30,10 @@ use crate::content::{ContentHasher, HASH_LEN};
 use crate::delta::Key;
 use crate::disk::PublishedFile;
 use crate::holes::{HOLE_LEN_MAX, hash_zeros};
-use crate::inbox::{Admission, Partial};
+use crate::inbox::{Admission, Inbox, Partial};
 use crate::keeping::{HOLD_PIECES, Hold};
-use crate::metadata::Keep;
 use crate::metadata::attributes::{Attributes, Malformed};
+use crate::metadata::{Names, give};
 use crate::outcome::{EntryKind, EntryReport, Fate, Fault, Progress};
 use crate::path::{PATH_LEN_MAX, RelativePath};
 use crate::protocol::{
@@ -104,6 +104,7 @@ pub(crate) struct Assembly {
     state: State,
     /// What was told of the entry whose offer follows.
     attributes: Option<(u64, Attributes)>,
+    names: Names,
     /// Files that were asked about, until their body comes.
     asked: BTreeMap<u64, Question>,
     /// How many of them are short.
@@ -178,6 +179,7 @@ impl Assembly {
             next_entry: 0,
             state: State::Idle,
             attributes: None,
+            names: Names::default(),
             asked: BTreeMap::new(),
             asked_small: 0,
             sum_key: None,
@@ -391,7 +393,9 @@ impl Assembly {
     fn on_attributes(&mut self, entry: u64, items: &[u8]) -> Result<State, Violation> {
         let wrong = Violation::Attributes(entry);
         let attributes = Attributes::parse(items).map_err(|Malformed| wrong)?;
-        match self.attributes.replace((entry, attributes.kept(self.admission.keep()))) {
+        let (kept, is_unknown) = attributes.kept(self.admission.keep(), &mut self.names);
+        self.admission.count_not_given(is_unknown.into());
+        match self.attributes.replace((entry, kept)) {
             Some((earlier, _)) => Err(Violation::Attributes(earlier)),
             None => Ok(State::Idle),
         }
@@ -502,7 +506,7 @@ impl Assembly {
         let checked = if growing.left > 0 {
             Err(Obstacle::TooShort)
         } else if growing.content.hash() == hash {
-            finish(&growing, self.admission.keep()).map_err(Obstacle::from)
+            finish(&growing, &self.admission).map_err(Obstacle::from)
         } else if growing.old.is_some() {
             Err(Obstacle::OldVersion)
         } else {
@@ -653,7 +657,10 @@ fn hole_len(len: u64) -> Result<u64, Violation> {
 }
 
 /// Gives the whole file what it keeps besides its content.
-fn finish(growing: &Growing, keep: Keep) -> rustix::io::Result<()> {
-    let Offered { mode, modified, .. } = growing.offered;
-    growing.partial.file.set_metadata(keep.file_mode(mode), keep.times.then_some(modified))
+fn finish(growing: &Growing, inbox: &Inbox) -> rustix::io::Result<()> {
+    let Offered { mode, modified, attributes, .. } = &growing.offered;
+    let (file, keep) = (&*growing.partial.file, inbox.keep());
+    file.set_metadata(keep.file_mode(*mode), keep.times.then_some(*modified))?;
+    inbox.count_not_given(give(file, attributes));
+    Ok(())
 }

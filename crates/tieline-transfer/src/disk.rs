@@ -93,7 +93,7 @@ pub trait Disk: Debug + Send + Sync {
 }
 
 /// An open private file. An error in writing it back is told once to each who has it open, and what was lost is not tried again.
-pub trait DiskFile: Debug + Send {
+pub trait DiskFile: Attributed + Debug + Send {
     /// Writes all octets, from `at` on.
     ///
     /// # Errors
@@ -144,6 +144,23 @@ pub trait DiskFile: Debug + Send {
     fn sync(&self) -> Result<()>;
 }
 
+/// An open file or folder, which belongs to somebody and may have extended attributes.
+pub trait Attributed {
+    /// Gives it to these.
+    ///
+    /// # Errors
+    ///
+    /// As `fchown(2)`.
+    fn set_owner(&self, user: Option<u32>, group: Option<u32>) -> Result<()>;
+
+    /// Gives it an extended attribute.
+    ///
+    /// # Errors
+    ///
+    /// As `fsetxattr(2)`.
+    fn set_xattr(&self, name: &[u8], value: &[u8]) -> Result<()>;
+}
+
 /// How large a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
@@ -154,7 +171,7 @@ pub struct Extent {
 }
 
 /// An open public folder. It stays this one whatever becomes of its path.
-pub trait DiskFolder: Debug {
+pub trait DiskFolder: Attributed + Debug {
     /// What tells it from every other folder.
     ///
     /// # Errors

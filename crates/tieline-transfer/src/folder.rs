@@ -14,10 +14,11 @@ use rustix::fs::{
     Timestamps, UTIME_OMIT, fallocate, fchmod, fdatasync, flock, fstat, fstatvfs, fsync, ftruncate, futimens,
     linkat, mkdirat, openat, readlinkat, renameat_with, statat, symlinkat, syncfs, unlinkat, utimensat,
 };
+use rustix::fs::{Gid, Uid, XattrFlags, fchown, fsetxattr};
 use rustix::io::{Errno, Result};
 
 use crate::beneath;
-use crate::disk::{Disk, DiskFile, DiskFolder, Extent, FolderId, PublishedFile};
+use crate::disk::{Attributed, Disk, DiskFile, DiskFolder, Extent, FolderId, PublishedFile};
 use crate::inbox::InboxError;
 use crate::path::{PARTIAL_FOLDER, RelativePath};
 use crate::protocol::FileTime;
@@ -125,6 +126,16 @@ impl Disk for Folder {
     }
 }
 
+impl Attributed for File {
+    fn set_owner(&self, user: Option<u32>, group: Option<u32>) -> Result<()> {
+        fchown(self, user.map(Uid::from_raw), group.map(Gid::from_raw))
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8]) -> Result<()> {
+        fsetxattr(self, name, value, XattrFlags::empty())
+    }
+}
+
 impl DiskFile for File {
     fn write_all_at(&self, octets: &[u8], at: u64) -> Result<()> {
         FileExt::write_all_at(self, octets, at).map_err(errno)
@@ -196,6 +207,16 @@ impl PublishedFile for Published {
 struct HeldFolder<'d> {
     folder: OwnedFd,
     private: BorrowedFd<'d>,
+}
+
+impl Attributed for HeldFolder<'_> {
+    fn set_owner(&self, user: Option<u32>, group: Option<u32>) -> Result<()> {
+        fchown(&self.folder, user.map(Uid::from_raw), group.map(Gid::from_raw))
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8]) -> Result<()> {
+        fsetxattr(&self.folder, name, value, XattrFlags::empty())
+    }
 }
 
 impl DiskFolder for HeldFolder<'_> {

@@ -38,6 +38,8 @@ pub struct Inbox {
     keep: Keep,
     next_partial: AtomicU64,
     running: AtomicU64,
+    /// Owners and attributes that files could not be given since that was last told.
+    not_given: AtomicU64,
     leftovers: u64,
     /// Whether names may have been left that are not durable, and that no group knows any more.
     has_unsynced: Mutex<bool>,
@@ -131,6 +133,7 @@ impl Inbox {
             keep: Keep::default(),
             next_partial,
             running,
+            not_given: AtomicU64::new(0),
             leftovers,
             has_unsynced,
             distrusted: Mutex::default(),
@@ -177,6 +180,11 @@ impl Inbox {
     /// What the system said.
     pub fn free_bytes(&self) -> io::Result<u64> {
         Ok(self.disk.free_bytes()?)
+    }
+
+    /// Counts owners and attributes that a file could not be given.
+    pub(crate) fn count_not_given(&self, count: u64) {
+        self.not_given.fetch_add(count, Ordering::Relaxed);
     }
 
     /// A name in the private folder that nobody has. Names of files that the journal knows are numbers alone.
@@ -240,6 +248,11 @@ impl std::ops::Deref for Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::AcqRel);
+        let not_given = self.0.not_given.swap(0, Ordering::Relaxed);
+        if not_given > 0 {
+            let inbox = self.0.path.display();
+            tracing::info!(%inbox, not_given, "owners or extended attributes are not known here, or may not be given to files");
+        }
     }
 }
 

@@ -5,8 +5,18 @@
 
 pub(crate) mod attributes;
 pub(crate) mod folder_times;
+mod owners;
+pub(crate) mod xattrs;
 
-use rustix::fs::Mode;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{Mode, Stat};
+use rustix::io::Errno;
+
+use self::attributes::Attributes;
+pub use self::owners::Owner;
+pub(crate) use self::owners::{Names, Principal};
+use crate::disk::Attributed;
 
 /// Permission bits that a file keeps; the owner may always read and write it.
 const FILE_MODE: u32 = 0o755;
@@ -22,6 +32,19 @@ const FOLDER_MODE_ALWAYS: u32 = 0o700;
 pub struct Carry {
     /// Symbolic links, as the text that they are.
     pub links: bool,
+    /// Who they belong to.
+    pub owner: Owner,
+    /// Their extended attributes.
+    pub xattrs: bool,
+}
+
+impl Carry {
+    /// What is told of an open file or folder whose status is `stat`.
+    pub(crate) fn told(self, file: BorrowedFd<'_>, stat: &Stat, names: &mut Names) -> Attributes {
+        let [user, group] = names.told(self.owner, stat.st_uid, stat.st_gid);
+        let xattrs = if self.xattrs { xattrs::of(file) } else { Vec::new() };
+        Attributes { user, group, xattrs, ..Attributes::default() }
+    }
 }
 
 /// What files that arrive are given of what is told of them.
@@ -33,12 +56,16 @@ pub struct Keep {
     pub modes: bool,
     /// Whether symbolic links are taken at all.
     pub links: bool,
+    /// Who they belong to, if it is told in this way, is known here, and may be given.
+    pub owner: Owner,
+    /// Their extended attributes; access control lists only with their permissions.
+    pub xattrs: bool,
 }
 
 impl Default for Keep {
     /// What needs no rights and fits every office.
     fn default() -> Self {
-        Self { times: true, modes: true, links: false }
+        Self { times: true, modes: true, links: false, owner: Owner::None, xattrs: false }
     }
 }
 
@@ -54,6 +81,37 @@ impl Keep {
         let mode = if self.modes { mode & FOLDER_MODE } else { FOLDER_MODE };
         Mode::from_raw_mode(mode | FOLDER_MODE_ALWAYS)
     }
+}
+
+/// Gives an open file or folder its extended attributes and then its owner: whoever does not own it any more may not change it. Returns how
+/// many of them it could not be given.
+pub(crate) fn give<T: Attributed + ?Sized>(to: &T, attributes: &Attributes) -> u64 {
+    let mut missing = 0;
+    let mut note = |what: &str, given: rustix::io::Result<()>| {
+        if let Err(error) = given {
+            tracing::debug!(what, %error, "cannot be given to a file");
+            missing += 1;
+        }
+    };
+    for xattr in &attributes.xattrs {
+        note("extended attribute", to.set_xattr(&xattr.name, &xattr.value));
+    }
+    let number = |principal: &Option<Principal>| match principal {
+        Some(Principal::Number(number)) => Some(*number),
+        Some(Principal::Name(_)) | None => None,
+    };
+    let (user, group) = (number(&attributes.user), number(&attributes.group));
+    if user.is_some() || group.is_some() {
+        match to.set_owner(user, group) {
+            // Who may not give files away may still give them to a group of his own.
+            Err(Errno::PERM) if user.is_some() && group.is_some() => {
+                note("user", Err(Errno::PERM));
+                note("group", to.set_owner(None, group));
+            }
+            given => note("owner", given),
+        }
+    }
+    missing
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::journal::accounts::Accounts;
 use crate::journal::incoming::ArrivedFile;
 use crate::links;
 use crate::metadata::attributes::Attributes;
+use crate::metadata::give;
 use crate::path::{COPIES_MAX, RelativePath, copy_name};
 use crate::protocol::{FileTime, HASH_LEN, Verdict};
 use crate::reason::Obstacle;
@@ -85,8 +86,7 @@ pub(crate) fn publish_group(inbox: &Inbox, group: &mut [Ready]) -> Vec<Verdict> 
         .iter_mut()
         .zip(synced)
         .map(|(ready, synced)| {
-            let verdict =
-                synced.map_err(Obstacle::from).and_then(|()| publish(inbox.disk(), ready, &mut changed));
+            let verdict = synced.map_err(Obstacle::from).and_then(|()| publish(inbox, ready, &mut changed));
             verdict.unwrap_or_else(Verdict::Failed)
         })
         .collect();
@@ -192,20 +192,17 @@ fn sync_data(disk: &dyn Disk, group: &[Ready]) -> Vec<Result<(), Errno>> {
         .collect()
 }
 
-fn publish<'d>(
-    disk: &'d dyn Disk,
-    ready: &mut Ready,
-    changed: &mut Changed<'d>,
-) -> Result<Verdict, Obstacle> {
-    let path = &ready.path;
+fn publish<'d>(inbox: &'d Inbox, ready: &mut Ready, changed: &mut Changed<'d>) -> Result<Verdict, Obstacle> {
+    let (disk, path) = (inbox.disk(), &ready.path);
     match &mut ready.content {
-        Content::Folder { mode, .. } => {
+        Content::Folder { mode, attributes } => {
             let mut created = false;
-            disk.make_folder(Some(path), *mode, &mut |folder| {
+            let folder = disk.make_folder(Some(path), *mode, &mut |folder| {
                 created = true;
                 changed.note(folder);
             })?;
             if created {
+                inbox.count_not_given(give(&*folder, attributes));
                 return Ok(Verdict::Delivered { copy: 1 });
             }
             // Whoever made it may not have synced it.

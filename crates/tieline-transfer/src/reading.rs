@@ -10,15 +10,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::fs::fstat;
 use tokio::sync::mpsc;
 
 use self::questions::Question;
+use crate::beneath;
 use crate::blocks::{Block, Blocks, Closed};
 use crate::content::{ContentHasher, HASH_LEN, PIECE_LEN, pieces_within};
 use crate::holes::hash_zeros;
 use crate::ledger::Version;
 use crate::links::Link;
 use crate::metadata::attributes::Attributes;
+use crate::metadata::{Carry, Names};
 use crate::outcome::{Fate, Fault, Turn};
 use crate::path::RelativePath;
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
@@ -57,7 +60,8 @@ pub(crate) fn read_all(
 ) -> Result<(), Closed> {
     let out = Blocks::new(blocks);
     let roots = Roots { plan: &job.plan, open: None };
-    Reading { job, out, roots, answers, settled, asked: BTreeMap::new(), asked_small: 0 }.run()
+    let names = Names::default();
+    Reading { job, out, roots, names, answers, settled, asked: BTreeMap::new(), asked_small: 0 }.run()
 }
 
 /// What is at a path that is to be sent.
@@ -72,6 +76,7 @@ struct Reading<'j> {
     roots: Roots<'j>,
     answers: mpsc::Receiver<Answer>,
     settled: mpsc::Sender<Settled>,
+    names: Names,
     /// Files that were asked about.
     asked: BTreeMap<usize, Question>,
     /// How many of them are short.
@@ -89,7 +94,8 @@ impl<'j> Reading<'j> {
                 PlannedKind::Folder { mode, modified } => {
                     job.ledger.offered(index);
                     job.ledger.ended(index, None);
-                    self.tell(index, &Attributes { modified: Some(modified), ..Attributes::default() })?;
+                    let told = self.told_of_folder(index);
+                    self.tell(index, &Attributes { modified: Some(modified), ..told })?;
                     let folder = FolderOffer { entry: index as u64, mode, path: path.as_bytes() };
                     self.out.put(SenderMessage::Folder(folder))?;
                 }
@@ -128,6 +134,8 @@ impl<'j> Reading<'j> {
             }
             Ok(None) => {
                 self.job.ledger.offered(index);
+                let told = source.told(self.job.plan.carry, &mut self.names);
+                self.tell(index, &told)?;
                 self.out.put(SenderMessage::File(self.offer(index, &source)))?;
                 self.send_data(index, source, ContentHasher::new())
             }
@@ -146,6 +154,23 @@ impl<'j> Reading<'j> {
             return Ok(Found::Link(link));
         }
         Ok(Found::File(self.source(index)?))
+    }
+
+    /// What is told of a folder beyond its offer; nothing of one that cannot be opened any more.
+    fn told_of_folder(&mut self, index: usize) -> Attributes {
+        let (Entry { root, path, .. }, carry) = (&self.job.plan.entries[index], self.job.plan.carry);
+        if carry == Carry::default() {
+            return Attributes::default();
+        }
+        let opened = self.roots.open(*root).and_then(|root| {
+            let folder = beneath::open_folder(root.as_fd(), Some(path))?;
+            let stat = fstat(&folder)?;
+            Ok((folder, stat))
+        });
+        opened.map_or_else(
+            |_| Attributes::default(),
+            |(folder, stat)| carry.told(folder.as_fd(), &stat, &mut self.names),
+        )
     }
 
     fn send_link(&mut self, index: usize, link: &Link) -> Result<(), Closed> {

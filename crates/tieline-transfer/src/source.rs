@@ -15,6 +15,8 @@ use rustix::io::Errno;
 
 use crate::beneath;
 use crate::holes::{HOLE_LEN_MAX, Holes, room_of};
+use crate::metadata::attributes::Attributes;
+use crate::metadata::{Carry, Names};
 use crate::path::RelativePath;
 use crate::protocol::FileTime;
 use crate::stamp::Stamp;
@@ -79,6 +81,7 @@ pub(crate) struct Source<'a> {
     /// Octets that take room, of a file that may have holes.
     pub(crate) room: Option<u64>,
     holes: Holes,
+    stat: Stat,
     left: u64,
 }
 
@@ -103,7 +106,12 @@ impl<'a> Source<'a> {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let (stamp, mode, modified) = (Stamp::of(&stat), stat.st_mode & 0o7777, modified(&stat));
         let (room, holes) = (room_of(&stat), Holes::of(&stat));
-        Ok(Self { root, path, file: fd.into(), stamp, size, mode, modified, room, holes, left: size })
+        Ok(Self { root, path, file: fd.into(), stamp, size, mode, modified, room, holes, stat, left: size })
+    }
+
+    /// What is told of it beyond its offer.
+    pub(crate) fn told(&self, carry: Carry, names: &mut Names) -> Attributes {
+        carry.told(self.file.as_fd(), &self.stat, names)
     }
 
     /// Goes on reading at `from`, which is not beyond the size.

@@ -5,17 +5,21 @@
 mod support;
 
 use std::fs::{self, File, FileTimes};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, statat, utimensat};
-use support::{BUFFER, Offices, noise, order, order_into};
-use tieline_transfer::metadata::{Carry, Keep};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, getxattr, setxattr, statat, utimensat};
+use rustix::io::Errno;
+use support::{BUFFER, Offices, frames, hello, noise, order, order_into};
+use tieline_transfer::metadata::{Carry, Keep, Owner};
+use tieline_transfer::protocol::{FileOffer, FileTime, FolderOffer, SenderMessage, Violation};
 use tieline_transfer::{
-    Fate, Fault, Journal, Obstacle, Outcome, Plan, RelativePath, Skip, Stamp, receive, send,
+    Fate, Fault, Journal, Obstacle, Outcome, Plan, ReceiveError, Received, RelativePath, Skip, Stamp,
+    receive, send,
 };
-use tokio::io::duplex;
+use tokio::io::{AsyncWriteExt, duplex};
 
 /// Two offices of which the receiving one keeps that.
 fn offices(keep: Keep) -> Offices {
@@ -24,7 +28,7 @@ fn offices(keep: Keep) -> Offices {
     Offices { dir, inbox }
 }
 
-fn set_time(path: &std::path::Path, time: SystemTime) {
+fn set_time(path: &Path, time: SystemTime) {
     File::open(path).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
 }
 
@@ -91,7 +95,7 @@ async fn send_all(offices: &Offices, folder: &str, carry: Carry) -> Outcome {
     sent
 }
 
-const LINKS: Carry = Carry { links: true };
+const LINKS: Carry = Carry { links: true, owner: Owner::None, xattrs: false };
 
 fn with_links() -> Keep {
     Keep { links: true, ..Keep::default() }
@@ -167,7 +171,7 @@ async fn links_are_sent_and_taken_only_where_both_ends_say_so() {
         let offices = offices(Keep { links: taken, ..Keep::default() });
         fs::create_dir(offices.out("tree")).unwrap();
         symlink("x", offices.out("tree/link")).unwrap();
-        let outcome = send_all(&offices, "tree", Carry { links: sent }).await;
+        let outcome = send_all(&offices, "tree", Carry { links: sent, ..Carry::default() }).await;
         let expected = if sent { Fate::Refused(Obstacle::LinksRefused) } else { Fate::Skipped(Skip::Link) };
         assert_eq!(outcome.entries[1].fate, expected);
         assert!(offices.inside("tree/link").symlink_metadata().is_err());
@@ -196,4 +200,174 @@ async fn a_link_has_a_receipt_for_its_text_and_files_of_an_outbox_may_be_links()
     );
     let groups = journal.kept_groups(0).unwrap();
     assert!(!groups.is_empty());
+}
+
+fn set_xattr(path: &Path, name: &str, value: &[u8]) -> bool {
+    match setxattr(path, name, value, XattrFlags::empty()) {
+        Err(Errno::OPNOTSUPP) => false, // This file system has none.
+        set => set.map(|()| true).unwrap(),
+    }
+}
+
+fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
+    let mut value = vec![0; 1024];
+    let len = getxattr(path, name, &mut value[..]).ok()?;
+    value.truncate(len);
+    Some(value)
+}
+
+/// An access control list: the owner may read and write, user 1234 too, all others all that is in `others`.
+fn list(others: u8) -> Vec<u8> {
+    const EVERYBODY: [u8; 4] = [0xff; 4];
+    let entry = |tag: u8, rights: u8, number: [u8; 4]| [&[tag, 0, rights, 0][..], &number].concat();
+    [
+        vec![2, 0, 0, 0],
+        entry(1, 6, EVERYBODY),
+        entry(2, 6, 1234_u32.to_le_bytes()),
+        entry(4, 4, EVERYBODY),
+        entry(0x10, 6, EVERYBODY),
+        entry(0x20, others, EVERYBODY),
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn case_30_extended_attributes_and_lists_arrive_where_both_ends_say_so() {
+    for (sent, taken, modes) in
+        [(true, true, true), (true, true, false), (true, false, true), (false, true, true)]
+    {
+        let offices = offices(Keep { xattrs: taken, modes, ..Keep::default() });
+        for (name, size) in [("tree/small", 10), ("tree/large", 2_000_000)] {
+            let path = offices.write(name, noise(1, size));
+            if !set_xattr(&path, "user.note", b"octets \xff\0") {
+                return;
+            }
+            set_xattr(&path, "user.empty", b"");
+            set_xattr(&path, "system.posix_acl_access", &list(7));
+        }
+        set_xattr(&offices.out("tree"), "user.of-folder", b"x");
+        let outcome = send_all(&offices, "tree", Carry { xattrs: sent, ..Carry::default() }).await;
+        assert!(outcome.is_complete());
+        let both = sent && taken;
+        for name in ["tree/small", "tree/large"] {
+            let path = offices.inside(name);
+            assert_eq!(xattr(&path, "user.note"), both.then(|| b"octets \xff\0".to_vec()), "{name}");
+            assert_eq!(xattr(&path, "user.empty"), both.then(Vec::new), "{name}");
+            let expected = (both && modes).then(|| list(5));
+            assert_eq!(xattr(&path, "system.posix_acl_access"), expected, "{name}");
+        }
+        assert_eq!(xattr(&offices.inside("tree"), "user.of-folder"), both.then(|| b"x".to_vec()));
+    }
+}
+
+#[tokio::test]
+async fn case_30_owners_arrive_by_number_and_by_name_as_far_as_they_may_be_given() {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    // Who is not root can give his files to nobody but himself.
+    let (given_user, given_group) =
+        if user.is_root() { (54_321, 12_345) } else { (user.as_raw(), group.as_raw()) };
+    let name_of = |number| nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(number)).unwrap();
+    for owner in [Owner::Number, Owner::Name, Owner::None] {
+        let offices = offices(Keep { owner, ..Keep::default() });
+        for (name, size) in [("tree/small", 10), ("tree/large", 2_000_000)] {
+            let path = offices.write(name, noise(1, size));
+            chown(path, Some(given_user), Some(given_group)).unwrap();
+        }
+        let outcome = send_all(&offices, "tree", Carry { owner, ..Carry::default() }).await;
+        assert!(outcome.is_complete());
+        // Nobody has these numbers, so they have no names.
+        let is_given = owner == Owner::Number || (owner == Owner::Name && name_of(given_user).is_some());
+        for name in ["tree/small", "tree/large"] {
+            let meta = fs::metadata(offices.inside(name)).unwrap();
+            let expected = if is_given { given_user } else { user.as_raw() };
+            assert_eq!(meta.uid(), expected, "{owner:?} {name}");
+            if owner == Owner::Number {
+                assert_eq!(meta.gid(), given_group);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_owner_that_is_unknown_or_may_not_be_given_is_no_reason_not_to_deliver() {
+    for (items, owner) in [
+        (&b"\x05\0\x0cno such user\x06\0\x0dno such group"[..], Owner::Name),
+        (b"\x03\0\x04\0\0\0\x09", Owner::Name),
+        (b"\x05\0\x04root", Owner::Number),
+        (b"\x05\0\x04root", Owner::None),
+        (b"\x03\0\x04\xff\xff\xff\xfe\x04\0\x04\xff\xff\xff\xfe", Owner::Number),
+    ] {
+        let offices = offices(Keep { owner, ..Keep::default() });
+        let received = attack(&offices, with_items(items)).await.unwrap();
+        assert!(received.is_complete(), "{received:?}");
+        assert_eq!(fs::read(offices.inside("f")).unwrap(), b"x");
+    }
+}
+
+#[tokio::test]
+async fn case_25_bits_and_attributes_that_give_rights_do_not_arrive() {
+    let offices = offices(Keep { xattrs: true, ..Keep::default() });
+    let capability = [&b"\x01\0\0\x02\xff\xff\xff\xff"[..], &[0; 12]].concat();
+    let mut items = Vec::new();
+    for (name, value) in [
+        (&b"security.capability"[..], &capability[..]),
+        (b"security.selinux", b"x"),
+        (b"trusted.x", b"x"),
+        (b"user.fine", b"yes"),
+    ] {
+        let len = u16::try_from(1 + name.len() + value.len()).unwrap();
+        items.push(7);
+        items.extend(len.to_be_bytes());
+        items.push(u8::try_from(name.len()).unwrap());
+        items.extend_from_slice(name);
+        items.extend_from_slice(value);
+    }
+    let received = attack(&offices, with_items(&items)).await.unwrap();
+    assert!(received.is_complete(), "{received:?}");
+    let path = offices.inside("f");
+    for name in ["security.capability", "security.selinux", "trusted.x"] {
+        assert_eq!(xattr(&path, name), None, "{name}");
+    }
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o755, "offered as 7777");
+    if set_xattr(&path, "user.other", b"") {
+        assert_eq!(xattr(&path, "user.fine"), Some(b"yes".to_vec()));
+    }
+}
+
+#[tokio::test]
+async fn attributes_that_are_none_or_without_their_offer_are_a_violation() {
+    let violation = Violation::Attributes(0);
+    let attributes = |entry, items| SenderMessage::Attributes { entry, items };
+    for messages in [
+        with_items(b"\x05"),
+        with_items(b"\x03\0\x04\xff\xff\xff\xff"),
+        vec![attributes(0, b""), attributes(0, b"")],
+        vec![attributes(0, b""), SenderMessage::Folder(FolderOffer { entry: 1, mode: 0o755, path: b"a" })],
+    ] {
+        let offices = offices(Keep::default());
+        let received = attack(&offices, messages).await.unwrap();
+        let found = received.interruption.unwrap();
+        assert!(matches!(found, ReceiveError::Violation(found) if found == violation), "{found:?}");
+        assert_eq!(offices.arrived().len(), 0);
+    }
+}
+
+/// A small file of which that is told.
+fn with_items(items: &[u8]) -> Vec<SenderMessage<'_>> {
+    let (stamp, modified) = (Stamp::from_bytes([7; 16]), FileTime { seconds: 0, nanoseconds: 0 });
+    vec![
+        SenderMessage::Attributes { entry: 0, items },
+        SenderMessage::File(FileOffer { entry: 0, stamp, size: 1, mode: 0o7777, modified, path: b"f" }),
+        SenderMessage::Data(b"x"),
+        SenderMessage::FileEnd { hash: *blake3::hash(b"x").as_bytes() },
+        SenderMessage::End,
+    ]
+}
+
+/// Sends whatever it is told to, and returns what the receiver made of it.
+async fn attack(offices: &Offices, messages: Vec<SenderMessage<'_>>) -> Result<Received, ReceiveError> {
+    let (mut near, far) = duplex(16 * 1024 * 1024);
+    near.write_all(&frames(std::iter::once(hello(10, 0)).chain(messages))).await.unwrap();
+    near.shutdown().await.unwrap();
+    receive(far, &offices.inbox, None, Arc::new(())).await
 }

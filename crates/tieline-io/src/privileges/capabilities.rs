@@ -38,11 +38,13 @@ pub fn may_administer_network() -> bool {
     thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN))
 }
 
-/// Drops all capabilities of this thread from all sets, except that `CAP_NET_ADMIN` stays usable if `net_admin` is set and
-/// it was there. A program that is run inherits none.
-pub(super) fn keep(net_admin: bool) -> io::Result<()> {
+/// Drops all capabilities of this thread from all sets, except that `CAP_NET_ADMIN` and `CAP_CHOWN` stay usable if they are wanted and
+/// were there. A program that is run inherits none.
+pub(super) fn keep(net_admin: bool, chown: bool) -> io::Result<()> {
     let had = thread::capabilities(None)?.permitted;
-    let wanted = if net_admin { CapabilitySet::NET_ADMIN } else { CapabilitySet::empty() };
+    let mut wanted = CapabilitySet::empty();
+    wanted.set(CapabilitySet::NET_ADMIN, net_admin);
+    wanted.set(CapabilitySet::CHOWN, chown);
     let kept = had.intersection(wanted);
     thread::clear_ambient_capability_set()?;
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };

@@ -11,7 +11,7 @@
 //! What the list leaves out, and an intruder would miss most: running programs (`execve`, `fork`), looking into other
 //! processes (`ptrace`, `process_vm_readv`, `pidfd_getfd`), other namespaces (`setns`, `unshare`, `mount`), the kernel
 //! itself (`bpf`, `io_uring_setup`, modules, `kexec_load`, `keyctl`, `perf_event_open`, `userfaultfd`), other users
-//! (`setuid`, `chown`), signals to others (`kill`).
+//! (`setuid`), signals to others (`kill`).
 //!
 //! Some calls are allowed only with certain arguments: `clone` makes threads, not processes; `socket` makes IP, unix and
 //! netlink sockets, not packet sockets; no memory can be written and run at once, and none that was written can be made to run
@@ -43,11 +43,15 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_fallocate,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
+    // Gives nothing away without a right that is kept only where that is wanted.
+    libc::SYS_fchown,
     libc::SYS_fcntl,
     libc::SYS_fdatasync,
     libc::SYS_fgetxattr,
+    libc::SYS_flistxattr,
     libc::SYS_flock,
     libc::SYS_fstat,
+    libc::SYS_fsetxattr,
     libc::SYS_fstatfs,
     libc::SYS_fsync,
     libc::SYS_ftruncate,

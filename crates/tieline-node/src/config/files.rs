@@ -15,7 +15,7 @@
 //! | `priority` | `5` | 1 to 9 | files of an outbox with a greater one go first; 10 is what is sent with `--first` |
 //! | `links` | `"skip"` | `"text"`, `"skip"` | symbolic links, sent as the text that they are or not at all |
 //! | `same-name` | `"keep-both"` | `"keep-both"`, `"newest"`, `"refuse"` | what happens to a file whose name is taken in the inbox |
-//! | `owner` | `"none"` | `"none"`, `"name"`, `"number"` | whether files keep their owner, and how it is told |
+//! | `owner` | `"none"` | `"none"`, `"name"`, `"number"` | whether files keep their owner, and how it is told; at both ends |
 //! | `times`, `modes`, `xattrs` | `true`, `true`, `false` | | whether files keep their times, permissions, extended attributes |
 //! | `expect` | `[]` | at most 32 of `{ name = PATTERN, by = "HH:MM" }` | an alarm if no such file has arrived by then |
 //! | `on-delivered`, `on-failed`, `on-waiting` | none | a command of at most 4096 octets | run when it happens |
@@ -38,6 +38,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use tieline_transfer::metadata::Owner;
 use tieline_transfer::outbox::{NamePattern, Rules, after::After};
 use tieline_transfer::schedule::{Rate, Schedule, TimeOfDay};
 
@@ -121,17 +122,6 @@ pub struct Metadata {
     pub xattrs: bool,
     /// Whether symbolic links are sent, and taken, as the text that they are.
     pub links: bool,
-}
-
-/// How the owner of a file is told to the far end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// Not at all: it belongs to whoever runs the line.
-    None,
-    /// By name, where both ends know it.
-    Name,
-    /// By number.
-    Number,
 }
 
 /// A file that somebody waits for.

@@ -73,11 +73,12 @@ pub(crate) fn open_inboxes(
 }
 
 fn carry(metadata: &Metadata) -> Carry {
-    Carry { links: metadata.links }
+    Carry { links: metadata.links, owner: metadata.owner, xattrs: metadata.xattrs }
 }
 
 fn keep(metadata: &Metadata) -> Keep {
-    Keep { times: metadata.times, modes: metadata.modes, links: metadata.links }
+    let Metadata { owner, times, modes, xattrs, links } = *metadata;
+    Keep { times, modes, links, owner, xattrs }
 }
 
 /// The folders of all pairs: what the process has to reach besides the line's own.
@@ -89,17 +90,20 @@ pub(crate) fn pair_folders(config: &LineConfig) -> impl Iterator<Item = PathBuf>
     })
 }
 
+/// Whether files that arrive are given to their owners, which not everybody may.
+pub(crate) fn gives_owners(config: &LineConfig) -> bool {
+    config.files.iter().any(|pair| pair.inbox.is_some() && pair.metadata.owner != Owner::None)
+}
+
 /// The first pair, with its key, that asks for what is not built yet and would be without effect.
 pub(crate) fn not_yet(config: &LineConfig) -> Option<(String, &'static str)> {
     config.files.iter().find_map(|pair| Some((pair.name.to_string(), key_not_yet(pair)?)))
 }
 
 fn key_not_yet(pair: &FilesConfig) -> Option<&'static str> {
-    let (metadata, hooks) = (&pair.metadata, &pair.hooks);
+    let hooks = &pair.hooks;
     let wanted = [
         ("same-name", pair.inbox.as_ref().is_some_and(|inbox| inbox.same_name != SameName::KeepBoth)),
-        ("owner", metadata.owner != Owner::None),
-        ("xattrs", metadata.xattrs),
         ("expect", !pair.expect.is_empty()),
         ("on-delivered", hooks.delivered.is_some()),
         ("on-failed", hooks.failed.is_some()),
@@ -137,10 +141,8 @@ mod tests {
     fn what_is_not_built_yet_is_named_and_nothing_else() {
         assert_eq!(key_not_yet(&pair()), None);
         type Change = fn(&mut FilesConfig);
-        let changes: [(&str, Change); 8] = [
+        let changes: [(&str, Change); 6] = [
             ("same-name", |pair| pair.inbox.as_mut().unwrap().same_name = SameName::Newest),
-            ("owner", |pair| pair.metadata.owner = Owner::Name),
-            ("xattrs", |pair| pair.metadata.xattrs = true),
             ("expect", |pair| {
                 pair.expect.push(Expected { name: "*".parse().unwrap(), by: "18:00".parse().unwrap() });
             }),

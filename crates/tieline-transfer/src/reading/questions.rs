@@ -87,7 +87,8 @@ impl<'j> Reading<'j> {
         }
         self.job.ledger.asked(index, source.size);
         self.remember(index, Question { stamp: source.stamp, is_small, compared: None });
-        self.tell(index, &Attributes { room: source.room, ..Attributes::default() })?;
+        let told = source.told(self.job.plan.carry, &mut self.names);
+        self.tell(index, &Attributes { room: source.room, ..told })?;
         self.out.put(message(self.offer(index, source)))
     }
 

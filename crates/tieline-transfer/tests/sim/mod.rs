@@ -24,7 +24,7 @@ use rustix::fs::Mode;
 use rustix::io::{Errno, Result};
 use state::{Call, NameChange, Names, Node, Octets, PRIVATE, PowerCut, State, TOP};
 use tieline_transfer::RelativePath;
-use tieline_transfer::disk::{Disk, DiskFile, DiskFolder, Extent, FolderId, PublishedFile};
+use tieline_transfer::disk::{Attributed, Disk, DiskFile, DiskFolder, Extent, FolderId, PublishedFile};
 use tieline_transfer::protocol::FileTime;
 
 use crate::support::Tree;
@@ -301,6 +301,16 @@ struct SimFile {
     seen: AtomicU64,
 }
 
+impl Attributed for SimFile {
+    fn set_owner(&self, _user: Option<u32>, _group: Option<u32>) -> Result<()> {
+        self.disk.state().call(Call::Change)
+    }
+
+    fn set_xattr(&self, _name: &[u8], _value: &[u8]) -> Result<()> {
+        self.disk.state().call(Call::Change)
+    }
+}
+
 impl DiskFile for SimFile {
     fn write_all_at(&self, octets: &[u8], at: u64) -> Result<()> {
         let mut state = self.disk.state();
@@ -349,6 +359,16 @@ impl DiskFile for SimFile {
 struct SimFolder {
     disk: SimDisk,
     id: u64,
+}
+
+impl Attributed for SimFolder {
+    fn set_owner(&self, _user: Option<u32>, _group: Option<u32>) -> Result<()> {
+        self.disk.state().call(Call::Change)
+    }
+
+    fn set_xattr(&self, _name: &[u8], _value: &[u8]) -> Result<()> {
+        self.disk.state().call(Call::Change)
+    }
 }
 
 impl DiskFolder for SimFolder {
