@@ -11,6 +11,8 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 cargo xtask verify                  what CI runs, without installing anything
 cargo xtask simulate [--seeds N]    N random lives of a line on virtual time (default 100000)
+cargo xtask simulate files [--seeds N]
+                                    N random lives of two offices that send files (default 10000)
 cargo xtask soak [FILTER]           the long tests of the system, released program, one at a time (about three quarters of an hour)
 cargo xtask fuzz [--seconds N] [--inputs N] [TARGET]...
                                     runs the fuzz targets, each for so long or so many inputs (default 60 s)
@@ -22,8 +24,10 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments.as_slice() {
         ["verify"] => run(Command::new(root().join(".ci/run")).arg("--no-install")),
-        ["simulate"] => simulate("100000"),
-        ["simulate", "--seeds", runs] => simulate(runs),
+        ["simulate"] => simulate_lines("100000"),
+        ["simulate", "--seeds", runs] => simulate_lines(runs),
+        ["simulate", "files"] => simulate_files("10000"),
+        ["simulate", "files", "--seeds", runs] => simulate_files(runs),
         ["soak"] => soak::soak("soak_"),
         ["soak", filter] => soak::soak(filter),
         ["fuzz", options @ ..] => fuzz::Options::parse(options).and_then(|options| fuzz::run(&options)),
@@ -40,9 +44,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn simulate(runs: &str) -> Result<(), String> {
+fn simulate_lines(runs: &str) -> Result<(), String> {
     run(Command::new("cargo")
         .args(["test", "--release", "--package", "tieline-sim", "--test", "ends_random", "--", "--nocapture"])
+        .env("TIELINE_RUNS", runs))
+}
+
+/// Not with the released program: these lives wait for clocks most of the time.
+fn simulate_files(runs: &str) -> Result<(), String> {
+    run(Command::new("cargo")
+        .args(["test", "--package", "tieline-transfer", "--test", "random", "--", "--nocapture"])
         .env("TIELINE_RUNS", runs))
 }
 

@@ -11,16 +11,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use support::kept::{groups, log, proof_of, receipts};
 use support::{BUFFER, Offices, TRANSFER, frames, noise, order, order_into, receiver_keys, sender_keys};
 use tieline_transfer::audit::{Direction, Entry, Event, Link, Mark, verify};
 use tieline_transfer::moment::Moment;
-use tieline_transfer::proof::{Broken, Proof, Sound};
 use tieline_transfer::protocol::{
     FRAME_LEN_MAX, KeyFault, PREFIX_LEN, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation,
     frame_len,
 };
 use tieline_transfer::receipt::{
-    Arrival, Group, KeyChanged, LineKeys, Receipt, Record, SigningKey, TransferId, VerifyError,
+    Arrival, KeyChanged, LineKeys, Receipt, Record, SigningKey, TransferId, VerifyError,
 };
 use tieline_transfer::{
     Inbox, Journal, Outcome, Plan, ReceiveError, Received, SendError, StopReason, receive, send,
@@ -222,25 +222,6 @@ async fn what_both_ends_keep_is_proved_and_any_row_that_was_meddled_with_is_foun
         let broken = proof_of(&Journal::open(&copied).unwrap()).unwrap_err().to_string();
         assert!(broken.contains(found), "{statement}: {broken}");
     }
-}
-
-fn proof_of(journal: &Journal) -> Result<Sound, Broken> {
-    let mut proof = Proof::new(journal.known_keys().unwrap(), journal.extent().unwrap().log_start);
-    let mut last = 0;
-    loop {
-        let page = journal.kept_groups(last).unwrap();
-        let Some(newest) = page.last() else { break };
-        last = newest.last;
-        page.iter().try_for_each(|group| proof.check_group(group))?;
-    }
-    let mut last = 0;
-    loop {
-        let page = journal.kept_links(last).unwrap();
-        let Some(newest) = page.last() else { break };
-        last = newest.number;
-        page.iter().try_for_each(|link| proof.check_link(link))?;
-    }
-    proof.finish()
 }
 
 // ---- keys ----
@@ -478,37 +459,6 @@ impl Office {
 
 fn text(octets: &[u8]) -> String {
     String::from_utf8(octets.to_vec()).unwrap()
-}
-
-fn groups(journal: &Journal) -> Vec<Group> {
-    let mut groups = Vec::new();
-    let mut after = 0;
-    loop {
-        let page = journal.kept_groups(after).unwrap();
-        let Some(last) = page.last() else { return groups };
-        after = last.last;
-        for kept in page {
-            let group = Group::parse(&kept.octets).unwrap();
-            group.verify(&receiver_keys().own()).unwrap();
-            assert_eq!(kept.digest, group.digest());
-            groups.push(group);
-        }
-    }
-}
-
-fn receipts(journal: &Journal) -> Vec<Receipt> {
-    groups(journal).into_iter().flat_map(Group::into_receipts).collect()
-}
-
-fn log(journal: &Journal) -> Vec<Link> {
-    let mut links: Vec<Link> = Vec::new();
-    loop {
-        let page = journal.kept_links(links.last().map_or(0, |link| link.number)).unwrap();
-        if page.is_empty() {
-            return links;
-        }
-        links.extend(page.iter().map(|kept| kept.link().unwrap()));
-    }
 }
 
 /// What both ends must say of an entry in the same way.

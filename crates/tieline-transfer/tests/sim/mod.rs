@@ -13,6 +13,8 @@
 //! The power goes between two calls. The thread that makes the next one ends there, as a panic that nobody hears: what it would have done
 //! afterwards never happens. Others go on to their next call, which is as if it had gone a moment later for all of them.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 mod state;
 
 use std::any::Any;
@@ -115,6 +117,12 @@ impl SimDisk {
     /// Cuts the power, if it is on, and brings it back: what was not durable is as chance has it.
     pub(crate) fn power_cycle(&self) {
         self.state().power_cycle();
+    }
+
+    /// Leaves room for so many more octets; none: for as many as there may be.
+    pub(crate) fn leave_room(&self, octets: Option<u64>) {
+        let mut state = self.state();
+        state.room = octets.map(|octets| state.used().saturating_add(octets));
     }
 
     /// Starts again after a kill: what was not durable is there still, and still not durable.
@@ -278,8 +286,9 @@ impl Disk for SimDisk {
     }
 
     fn free_bytes(&self) -> Result<u64> {
-        self.state().call(Call::Look)?;
-        Ok(1 << 40)
+        let mut state = self.state();
+        state.call(Call::Look)?;
+        Ok(state.room.map_or(1 << 40, |room| room.saturating_sub(state.used())))
     }
 }
 
@@ -315,6 +324,7 @@ impl DiskFile for SimFile {
     fn write_all_at(&self, octets: &[u8], at: u64) -> Result<()> {
         let mut state = self.disk.state();
         state.call(Call::Change)?;
+        state.need_room(self.id, at + octets.len() as u64)?;
         state.files.get_mut(&self.id).unwrap().write(octets, usize::try_from(at).unwrap());
         Ok(())
     }
@@ -322,6 +332,7 @@ impl DiskFile for SimFile {
     fn reserve(&self, size: u64) -> Result<()> {
         let mut state = self.disk.state();
         state.call(Call::Change)?;
+        state.need_room(self.id, size)?;
         state.files.get_mut(&self.id).unwrap().reserved = size;
         Ok(())
     }
@@ -330,8 +341,7 @@ impl DiskFile for SimFile {
         let mut state = self.disk.state();
         state.call(Call::Look)?;
         let file = &state.files[&self.id];
-        let size = file.now.len() as u64;
-        Ok(Extent { size, allocated: size.max(file.reserved) })
+        Ok(Extent { size: file.now.len() as u64, allocated: file.allocated() })
     }
 
     fn make_hole(&self, at: u64, len: u64) -> Result<()> {

@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) pending: Vec<Vec<NameChange>>,
     pub(super) calls: u64,
     pub(super) troubles: Vec<(u64, Trouble)>,
+    /// Octets that all files may have together, if not as many as they like.
+    pub(super) room: Option<u64>,
     pub(super) is_off: bool,
     pub(super) careless: Careless,
     pub(super) random: Random,
@@ -84,6 +86,7 @@ impl State {
             pending: Vec::new(),
             calls: 0,
             troubles: Vec::new(),
+            room: None,
             is_off: false,
             careless,
             random: Random::new(seed),
@@ -117,6 +120,26 @@ impl State {
         let (_, trouble) = self.troubles.remove(due);
         self.is_off = trouble == Trouble::PowerCut;
         Err(trouble)
+    }
+
+    /// Octets of all files that have a name.
+    pub(super) fn used(&self) -> u64 {
+        let nodes = self.folders.values().flat_map(|folder| folder.now.values());
+        nodes
+            .map(|node| match node {
+                Node::File(id) => self.files[id].allocated(),
+                Node::Folder(_) => 0,
+            })
+            .sum()
+    }
+
+    /// Fails if there is no room for that file to have so many octets.
+    pub(super) fn need_room(&self, id: u64, octets: u64) -> Result<()> {
+        let more = octets.saturating_sub(self.files[&id].allocated());
+        match self.room {
+            Some(room) if self.used().saturating_add(more) > room => Err(Errno::NOSPC),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn number(&mut self) -> u64 {
@@ -211,6 +234,11 @@ impl NameChange {
 }
 
 impl Octets {
+    /// Octets of room that it takes.
+    pub(super) fn allocated(&self) -> u64 {
+        self.reserved.max(self.now.len() as u64)
+    }
+
     /// The errors that somebody who opens it now is not told.
     pub(super) fn told(&self) -> u64 {
         if self.is_told { self.errors } else { self.errors.saturating_sub(1) }
