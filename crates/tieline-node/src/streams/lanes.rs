@@ -28,8 +28,11 @@ use super::Circuit;
 
 /// Streams of one transfer: with a MiB each, 8 MiB may be on the way, at a round trip of 300 ms enough for 200 Mbit/s.
 pub const LANES: u8 = 8;
-/// Octets of a block.
+/// Octets of a block that the far end may send.
 pub const BLOCK_LEN_MAX: usize = 64 << 10;
+/// Octets of a block that we send. QUIC gives each lane a packet in turn, so what is read in order lags behind what arrives by a block of
+/// each lane: an eighth of a MiB, which is a second on a line of 1 Mbit/s.
+pub(super) const BLOCK_LEN: usize = 16 << 10;
 /// Octets of the head of a lane.
 const HEAD_LEN: usize = 9;
 /// Octets before a block.
@@ -96,10 +99,10 @@ impl SendingLanes {
 
 impl AsyncWrite for SendingLanes {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.written.is_some() || self.block.len() == PREFIX_LEN + BLOCK_LEN_MAX {
+        if self.written.is_some() || self.block.len() == PREFIX_LEN + BLOCK_LEN {
             ready!(self.poll_block(cx))?;
         }
-        let room = PREFIX_LEN + BLOCK_LEN_MAX - self.block.len();
+        let room = PREFIX_LEN + BLOCK_LEN - self.block.len();
         let len = room.min(buf.len());
         self.block.extend_from_slice(&buf[..len]);
         Poll::Ready(Ok(len))
@@ -281,7 +284,7 @@ impl Arrivals {
 }
 
 fn new_block() -> Vec<u8> {
-    let mut block = Vec::with_capacity(PREFIX_LEN + BLOCK_LEN_MAX);
+    let mut block = Vec::with_capacity(PREFIX_LEN + BLOCK_LEN);
     block.resize(PREFIX_LEN, 0);
     block
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tieline_sim::path::{Bottleneck, PathModel};
 
 use super::{Limits, Policy, Rate};
+use crate::streams::lanes::LANES;
 use world::{Congestion, World};
 
 /// Of the octets on the wire, what heads of all layers leave.
@@ -69,6 +70,25 @@ fn loss_at_random_does_not_slow_a_policy_that_is_made_for_it() {
             assert!(rate >= share, "{policy:?}, {loss} lost, seed {seed}: {rate:.3} of the line");
         }
     }
+}
+
+#[test]
+fn every_lane_is_read_in_its_turn_at_full_rate_where_a_tenth_is_lost() {
+    let limits = Limits::default();
+    limits.set_policy(fixed(100));
+    let mut world = World::new(&line(100, 0.1), ROUND_TRIP / 2, 1);
+    world.add_with_lanes(Congestion::Ours(limits), LANES);
+    world.run(seconds(3));
+    let rate = world.measure(0, seconds(10)) / (100.0 * PAYLOAD * 0.9);
+    assert!(rate >= 0.94, "{rate:.3} of what the line can deliver");
+}
+
+#[test]
+fn lanes_keep_little_back_on_a_slow_line() {
+    let mut world = World::new(&line(1, 0.0), ROUND_TRIP / 2, 1);
+    world.add_with_lanes(Congestion::Ours(Limits::default()), LANES);
+    let rate = world.measure(0, seconds(5)) / PAYLOAD;
+    assert!(rate >= 0.6, "{rate:.3} of the line in the first five seconds");
 }
 
 #[test]

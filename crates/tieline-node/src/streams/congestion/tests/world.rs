@@ -16,6 +16,7 @@ use super::super::Limits;
 use crate::streams::{
     channel::{far_address, local_address},
     identity::Identity,
+    lanes::BLOCK_LEN,
     transport_config,
 };
 
@@ -72,14 +73,17 @@ impl Carried for Parcel {
 struct Flow {
     sender: Party,
     receiver: Party,
-    stream: Option<StreamId>,
-    /// The stream, at the receiver.
-    came: Option<StreamId>,
+    lane_count: u8,
+    /// The streams, and what QUIC took for them.
+    lanes: Vec<StreamId>,
+    written: usize,
+    /// The streams at the receiver, and what was read of them.
+    came: Vec<StreamId>,
+    read: usize,
     sends: bool,
     reads: bool,
-    read: u64,
     /// Read before the measurement.
-    read_before: u64,
+    read_before: usize,
 }
 
 struct Party {
@@ -110,8 +114,13 @@ impl World {
         self.there.set_model(PathModel { overhead: WIRE_OVERHEAD, ..model.clone() });
     }
 
-    /// A connection more, which sends as much as it may.
+    /// A connection more, which sends as much as it may over one stream.
     pub(super) fn add(&mut self, congestion: Congestion) -> usize {
+        self.add_with_lanes(congestion, 1)
+    }
+
+    /// The same over so many lanes, as a transfer of files has them.
+    pub(super) fn add_with_lanes(&mut self, congestion: Congestion, lane_count: u8) -> usize {
         let seed = self.flows.len() as u8;
         let limits =
             if let Congestion::Ours(limits) = &congestion { limits.clone() } else { Limits::default() };
@@ -136,11 +145,13 @@ impl World {
         self.flows.push(Flow {
             sender: Party { endpoint: sender, connection: Some(connection) },
             receiver: Party { endpoint: receiver, connection: None },
-            stream: None,
-            came: None,
+            lane_count,
+            lanes: Vec::new(),
+            written: 0,
+            came: Vec::new(),
+            read: 0,
             sends: true,
             reads: true,
-            read: 0,
             read_before: 0,
         });
         self.flows.len() - 1
@@ -270,37 +281,55 @@ impl Flow {
         for event in self.sender.events() {
             if let Event::Connected = event {
                 let (_, connection) = self.sender.connection.as_mut().unwrap();
-                self.stream = connection.streams().open(Dir::Bi);
-                // QUIC tells of a stream when there is something in it.
-                self.write(&[0]);
+                self.lanes =
+                    (0..self.lane_count).map(|_| connection.streams().open(Dir::Uni).unwrap()).collect();
             }
         }
         while self.sends && self.write(&[0; 16 << 10]) > 0 {}
         for event in self.receiver.events() {
             if let Event::Stream(StreamEvent::Opened { dir }) = event {
                 let (_, connection) = self.receiver.connection.as_mut().unwrap();
-                self.came = connection.streams().accept(dir);
+                self.came.extend(std::iter::from_fn(|| connection.streams().accept(dir)));
             }
         }
-        let (true, Some(stream), Some((_, connection))) =
-            (self.reads, self.came, &mut self.receiver.connection)
-        else {
-            return;
-        };
-        let mut stream = connection.recv_stream(stream);
-        let mut chunks = stream.read(true).unwrap();
-        while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
-            self.read += chunk.bytes.len() as u64;
-        }
-        let _ = chunks.finalize();
+        while self.reads && self.read() > 0 {}
     }
 
     /// Octets that QUIC took.
     fn write(&mut self, octets: &[u8]) -> usize {
-        let (Some((_, connection)), Some(stream)) = (&mut self.sender.connection, self.stream) else {
+        let (lane, left) = self.turn(self.written);
+        let (Some((_, connection)), Some(lane)) = (&mut self.sender.connection, self.lanes.get(lane)) else {
             return 0;
         };
-        connection.send_stream(stream).write(octets).unwrap_or(0)
+        let octets = &octets[..left.min(octets.len())];
+        let written = connection.send_stream(*lane).write(octets).unwrap_or(0);
+        self.written += written;
+        written
+    }
+
+    /// Octets that QUIC gave.
+    fn read(&mut self) -> usize {
+        let (lane, mut left) = self.turn(self.read);
+        let (Some((_, connection)), Some(lane)) = (&mut self.receiver.connection, self.came.get(lane)) else {
+            return 0;
+        };
+        let before = self.read;
+        let mut lane = connection.recv_stream(*lane);
+        let mut chunks = lane.read(true).unwrap();
+        while let Ok(Some(chunk)) = chunks.next(left) {
+            self.read += chunk.bytes.len();
+            left -= chunk.bytes.len();
+            if left == 0 {
+                break;
+            }
+        }
+        let _ = chunks.finalize();
+        self.read - before
+    }
+
+    /// The lane whose turn it is after so many octets, and how many go there.
+    fn turn(&self, octets: usize) -> (usize, usize) {
+        (octets / BLOCK_LEN % usize::from(self.lane_count), BLOCK_LEN - octets % BLOCK_LEN)
     }
 }
 
