@@ -128,7 +128,7 @@ impl State {
         nodes
             .map(|node| match node {
                 Node::File(id) => self.files[id].allocated(),
-                Node::Folder(_) => 0,
+                Node::Folder(_) | Node::Link(_) => 0,
             })
             .sum()
     }
