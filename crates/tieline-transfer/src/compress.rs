@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_refused_and_leaves_nothing() {
+    fn case_26_a_bomb_is_refused_and_leaves_nothing() {
         let zeros = vec![0; COMPRESS_BLOCK_LEN_MAX];
         let bomb = pack(&[&zeros[..]; 64]).concat();
         assert!(bomb.len() < 10_000);

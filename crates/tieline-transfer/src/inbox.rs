@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inbox_is_made_private_inside_and_has_one_owner() {
+    fn case_4_an_inbox_is_made_private_inside_and_has_one_owner() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/inbox");
         let inbox = open(&path).unwrap();
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_planted_private_folder_is_not_followed() {
+    fn case_24_a_planted_private_folder_is_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
         symlink(elsewhere.path(), dir.path().join(PARTIAL_FOLDER)).unwrap();

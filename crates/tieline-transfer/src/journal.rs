@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_owner_is_refused() {
+    fn case_4_a_second_owner_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let _first = Journal::open(&path).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_of_another_layout_is_not_touched() {
+    fn case_3_a_journal_of_another_layout_is_not_touched() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let database = Connection::open(&path).unwrap();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_database_is_left_as_it_is() {
+    fn case_10_a_file_that_is_no_database_is_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         fs::write(&path, "not a database, but long enough to be read as the head of one".repeat(99)).unwrap();

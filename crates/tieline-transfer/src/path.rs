@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn every_harmful_path_is_refused_with_its_reason() {
+    fn case_23_every_harmful_path_is_refused_with_its_reason() {
         let deep = vec!["d"; DEPTH_MAX + 1].join("/");
         let cases: [(&[u8], NameFault); 18] = [
             (b"", NameFault::Empty),

@@ -20,7 +20,7 @@ use tokio::io::{AsyncWriteExt, duplex};
 const STAMP: Stamp = Stamp::from_bytes([7; 16]);
 
 #[tokio::test]
-async fn no_name_leads_out_of_the_inbox_or_into_the_private_folder() {
+async fn case_23_no_name_leads_out_of_the_inbox_or_into_the_private_folder() {
     let offices = Offices::new();
     let long = [b'x'; 256];
     let endless = [b'y'; 60_000];
@@ -66,7 +66,7 @@ async fn a_refused_name_costs_the_others_nothing() {
 }
 
 #[tokio::test]
-async fn links_planted_in_the_inbox_are_not_written_through() {
+async fn case_24_links_planted_in_the_inbox_are_not_written_through() {
     let offices = Offices::new();
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("target"), "untouched").unwrap();
@@ -90,7 +90,7 @@ async fn links_planted_in_the_inbox_are_not_written_through() {
 }
 
 #[tokio::test]
-async fn a_folder_swapped_for_a_link_in_the_middle_is_not_written_through() {
+async fn case_24_a_folder_swapped_for_a_link_in_the_middle_is_not_written_through() {
     let offices = Offices::new();
     let outside = tempfile::tempdir().unwrap();
     let (mut near, far) = duplex(BUFFER);
@@ -122,7 +122,7 @@ async fn a_folder_swapped_for_a_link_in_the_middle_is_not_written_through() {
 
 /// Somebody who may write in the inbox swaps a folder for a link and back as fast as possible, all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_that_flickers_between_folder_and_link_is_never_written_through() {
+async fn case_24_a_folder_that_flickers_between_folder_and_link_is_never_written_through() {
     let offices = Offices::new();
     let outside = tempfile::tempdir().unwrap();
     fs::create_dir(offices.inside("a")).unwrap();
@@ -154,7 +154,7 @@ async fn a_folder_that_flickers_between_folder_and_link_is_never_written_through
 }
 
 #[tokio::test]
-async fn a_hard_link_in_the_inbox_is_not_written_to() {
+async fn case_24_a_hard_link_in_the_inbox_is_not_written_to() {
     let offices = Offices::new();
     let precious = offices.write("precious", "precious");
     fs::hard_link(&precious, offices.inside("name")).unwrap();
@@ -165,7 +165,7 @@ async fn a_hard_link_in_the_inbox_is_not_written_to() {
 }
 
 #[tokio::test]
-async fn a_wrong_hash_or_too_little_data_publishes_nothing() {
+async fn case_26_a_wrong_hash_or_too_little_data_publishes_nothing() {
     let offices = Offices::new();
     let offer = |entry, path, size| SenderMessage::File(FileOffer { entry, size, ..an_offer(path) });
     let hash = |data: &[u8]| SenderMessage::FileEnd { hash: *blake3::hash(data).as_bytes() };
@@ -205,7 +205,7 @@ async fn a_wrong_hash_or_too_little_data_publishes_nothing() {
 }
 
 #[tokio::test]
-async fn whatever_breaks_the_protocol_ends_the_transfer_and_only_whole_files_stay() {
+async fn case_26_whatever_breaks_the_protocol_ends_the_transfer_and_only_whole_files_stay() {
     let offer = |entry, size| SenderMessage::File(FileOffer { entry, size, ..an_offer(b"file") });
     let end = SenderMessage::FileEnd { hash: [0; 32] };
     let abandon = SenderMessage::Abandon { code: 1 };
@@ -292,7 +292,7 @@ async fn a_sender_that_can_no_longer_be_told_is_no_longer_listened_to() {
 }
 
 #[tokio::test]
-async fn data_of_a_refused_file_is_not_endless_either() {
+async fn case_26_data_of_a_refused_file_is_not_endless_either() {
     let offices = Offices::new();
     let offer = SenderMessage::File(FileOffer { size: 4, ..an_offer(b"../x") });
     let messages = vec![hello(1, 0), offer, SenderMessage::Data(b"1234"), SenderMessage::Data(b"5")];
@@ -302,7 +302,7 @@ async fn data_of_a_refused_file_is_not_endless_either() {
 }
 
 #[tokio::test]
-async fn messages_of_a_later_version_are_passed_over_anywhere() {
+async fn case_3_messages_of_a_later_version_are_passed_over_anywhere() {
     let offices = Offices::new();
     let later = SenderMessage::Unknown(0x99);
     let messages = file(0, b"file", b"x").into_iter().flat_map(|message| [later, message, later]);
@@ -313,7 +313,7 @@ async fn messages_of_a_later_version_are_passed_over_anywhere() {
 }
 
 #[tokio::test]
-async fn sizes_and_counts_that_cannot_be_are_refused_at_once_with_what_is_missing() {
+async fn case_26_sizes_and_counts_that_cannot_be_are_refused_at_once_with_what_is_missing() {
     let offices = Offices::new();
     let (answers, received) = attack(&offices, vec![hello(1, 1 << 63)]).await;
     let Some(ReceiverMessage::Stop(StopReason::NoSpace { missing_bytes })) = answers.first() else {
@@ -359,7 +359,7 @@ async fn a_stream_that_is_no_transfer_is_refused() {
 }
 
 #[tokio::test]
-async fn versions_are_negotiated_or_refused() {
+async fn case_3_versions_are_negotiated_or_refused() {
     let offices = Offices::new();
     let hello = |oldest, newest| SenderMessage::Hello(Hello { oldest, newest, entries: 0, bytes: 0 });
     let (answers, received) = attack(&offices, vec![hello(1, 9), SenderMessage::End]).await;
@@ -372,7 +372,7 @@ async fn versions_are_negotiated_or_refused() {
 }
 
 #[tokio::test]
-async fn a_sender_that_never_listens_holds_nothing_once_the_caller_gives_up() {
+async fn case_27_a_sender_that_never_listens_holds_nothing_once_the_caller_gives_up() {
     let offices = Offices::new();
     let (near, far) = duplex(64);
     let (mut near_reader, mut near_writer) = tokio::io::split(near);
@@ -395,7 +395,7 @@ async fn a_sender_that_never_listens_holds_nothing_once_the_caller_gives_up() {
 }
 
 #[tokio::test]
-async fn a_silent_sender_leaves_nothing_when_it_is_dropped() {
+async fn case_27_a_silent_sender_leaves_nothing_when_it_is_dropped() {
     let offices = Offices::new();
     let half = noise(1, DATA_LEN_MAX);
     let offer = SenderMessage::File(FileOffer { size: 1 << 20, ..an_offer(b"half") });

@@ -102,7 +102,7 @@ fn an_outbox_that_is_gone_is_reported_and_not_taken_for_an_empty_one() {
 }
 
 #[test]
-fn a_marker_counts_if_it_is_no_older_than_the_file() {
+fn case_18_a_marker_counts_if_it_is_no_older_than_the_file() {
     let outbox = Folder::new();
     outbox.write("a.csv");
     outbox.write("a.csv.done");
@@ -147,7 +147,7 @@ fn a_tree_deeper_than_a_path_may_be_is_reported_at_its_end() {
 }
 
 #[test]
-fn a_file_that_is_written_to_settles_and_is_due_once() {
+fn case_18_a_file_that_is_written_to_settles_and_is_due_once() {
     let folder = Folder::new();
     let start = Instant::now();
     let mut outbox = Outbox::new(Rules::default(), start);
@@ -180,7 +180,7 @@ fn a_file_that_is_written_to_settles_and_is_due_once() {
 }
 
 #[test]
-fn a_flat_folder_of_a_hundred_thousand_files_is_walked() {
+fn case_29_a_flat_folder_of_a_hundred_thousand_files_is_walked() {
     let folder = Folder::new();
     for number in 0..100_000 {
         fs::File::create(folder.dir.path().join(format!("{number}"))).unwrap();

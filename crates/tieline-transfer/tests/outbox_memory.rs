@@ -11,7 +11,7 @@ use tieline_transfer::outbox::{FILES_MAX, FileKind, Found, Outbox, Rules, Verdic
 use tieline_transfer::stamp::{STAMP_LEN, Stamp};
 
 #[test]
-fn a_file_that_is_kept_track_of_takes_less_than_a_hundred_octets() {
+fn case_29_a_file_that_is_kept_track_of_takes_less_than_a_hundred_octets() {
     let now = Instant::now();
     let mut outbox = Outbox::new(Rules::default(), now);
     let before = resident();

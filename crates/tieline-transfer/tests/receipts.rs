@@ -94,7 +94,7 @@ async fn more_files_than_one_frame_has_room_for_are_receipted_in_several_groups(
 }
 
 #[tokio::test]
-async fn both_logs_agree_and_every_file_ends_once() {
+async fn case_35_both_logs_agree_and_every_file_ends_once() {
     let office = Office::new();
     for number in 0..300 {
         office.write(&format!("{number}"), &noise(number, 1000));
@@ -123,7 +123,7 @@ async fn both_logs_agree_and_every_file_ends_once() {
 }
 
 #[tokio::test]
-async fn both_logs_agree_after_transfers_that_were_cut_anywhere() {
+async fn case_35_both_logs_agree_after_transfers_that_were_cut_anywhere() {
     let office = Office::new();
     for number in 0..20 {
         office.write(&format!("{number:02}"), &noise(number, 40_000));

@@ -217,7 +217,7 @@ async fn either_end_may_be_started_anew_in_between() {
 }
 
 #[tokio::test]
-async fn a_sender_that_forgot_everything_reads_the_first_part_again_and_sends_the_rest() {
+async fn case_10_a_sender_that_forgot_everything_reads_the_first_part_again_and_sends_the_rest() {
     let mut line = Line::new();
     let content = noise(4, 12 * PIECE + 1);
     let path = line.write("large", &content);
@@ -229,7 +229,7 @@ async fn a_sender_that_forgot_everything_reads_the_first_part_again_and_sends_th
 }
 
 #[tokio::test]
-async fn a_receiver_that_forgot_everything_begins_anew_and_removes_the_rest() {
+async fn case_10_a_receiver_that_forgot_everything_begins_anew_and_removes_the_rest() {
     let mut line = Line::new();
     let content = noise(5, 6 * PIECE);
     let path = line.write("large", &content);
@@ -309,7 +309,7 @@ async fn a_large_file_that_somebody_had_brought_already_leaves_nothing_unfinishe
 }
 
 #[tokio::test]
-async fn a_part_that_is_not_what_it_was_is_found_out_and_sent_anew() {
+async fn case_10_a_part_that_is_not_what_it_was_is_found_out_and_sent_anew() {
     let line = Line::new();
     let content = noise(9, 8 * PIECE);
     let path = line.write("large", &content);
@@ -362,7 +362,7 @@ async fn attack(
 }
 
 #[tokio::test]
-async fn questions_and_bodies_that_do_not_fit_end_the_transfer() {
+async fn case_26_questions_and_bodies_that_do_not_fit_end_the_transfer() {
     let body = |entry, from| SenderMessage::Body { entry, from };
     let large = 3 * PIECE_LEN;
     let answer = |entry, from| Violation::Answer { entry, from };
@@ -419,7 +419,7 @@ async fn a_question_about_what_cannot_be_is_answered_by_a_verdict() {
 }
 
 #[tokio::test]
-async fn a_claim_needs_the_content_and_not_only_the_stamp() {
+async fn case_26_a_claim_needs_the_content_and_not_only_the_stamp() {
     let line = Line::new();
     let content = noise(10, 2 * PIECE);
     let (size, hash) = (content.len() as u64, *blake3::hash(&content).as_bytes());

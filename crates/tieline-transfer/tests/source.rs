@@ -103,7 +103,7 @@ fn paths_without_a_name_of_their_own_get_the_one_they_really_have() {
 }
 
 #[tokio::test]
-async fn a_tree_deeper_than_the_bound_is_sent_down_to_it_and_the_rest_is_named() {
+async fn case_29_a_tree_deeper_than_the_bound_is_sent_down_to_it_and_the_rest_is_named() {
     let offices = Offices::new();
     let mut path = offices.out("0");
     for depth in 1..300 {
@@ -141,7 +141,7 @@ fn the_order_of_a_plan_does_not_depend_on_the_file_system() {
 }
 
 #[test]
-fn unreadable_files_and_folders_are_reported_and_the_rest_arrives() {
+fn case_12_unreadable_files_and_folders_are_reported_and_the_rest_arrives() {
     without_root_rights();
     let offices = Offices::new();
     for name in ["tree/a", "tree/locked", "tree/shut/inside", "tree/z"] {
@@ -210,7 +210,7 @@ async fn assert_noticed(what: &str, change: impl Fn(&Path) + Send + Sync + 'stat
 }
 
 #[tokio::test]
-async fn a_source_that_changes_while_it_is_read_is_reported_and_never_published() {
+async fn case_17_a_source_that_changes_while_it_is_read_is_reported_and_never_published() {
     let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path).unwrap();
     assert_noticed("grows", move |path| {
         let mut file = open(path);
@@ -264,7 +264,7 @@ async fn a_source_that_changes_while_it_is_read_is_reported_and_never_published(
 }
 
 #[tokio::test]
-async fn what_became_something_else_between_the_passes_is_not_followed_and_not_waited_for() {
+async fn case_17_what_became_something_else_between_the_passes_is_not_followed_and_not_waited_for() {
     let offices = Offices::new();
     let secret = offices.write("secret/file", "secret");
     for name in ["tree/deleted", "tree/folder/file", "tree/link", "tree/pipe"] {

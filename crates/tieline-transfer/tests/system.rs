@@ -53,18 +53,18 @@ fn main() -> ExitCode {
     let mounting = |name: &str, test: fn()| trial(name, test).with_ignored_flag(!inside);
     let traced = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok();
     let trials = vec![
-        anywhere("a_killed_receiver_leaves_whole_files_and_the_next_one_goes_on", killed_receiver),
-        anywhere("a_killed_sender_leaves_whole_files_and_nothing_unfinished", killed_sender),
+        anywhere("case_1_a_killed_receiver_leaves_whole_files_and_the_next_one_goes_on", killed_receiver),
+        anywhere("case_1_a_killed_sender_leaves_whole_files_and_nothing_unfinished", killed_sender),
         trial(
-            "nothing_is_called_delivered_before_its_data_its_name_and_its_folder_are_synced",
+            "case_5_nothing_is_called_delivered_before_its_data_its_name_and_its_folder_are_synced",
             order_of_durability,
         )
         .with_ignored_flag(!traced),
-        mounting("what_does_not_fit_is_refused_before_it_is_sent", does_not_fit),
-        mounting("a_disk_that_fills_up_in_the_middle_fails_one_file_and_takes_the_next", fills_up),
-        mounting("a_disk_that_was_filled_meanwhile_takes_what_still_fits", filled_before),
-        mounting("a_disk_without_inodes_says_that_it_is_full", no_inodes),
-        mounting("a_disk_that_became_read_only_says_so", read_only),
+        mounting("case_11_what_does_not_fit_is_refused_before_it_is_sent", does_not_fit),
+        mounting("case_11_a_disk_that_fills_up_in_the_middle_fails_one_file_and_takes_the_next", fills_up),
+        mounting("case_11_a_disk_that_was_filled_meanwhile_takes_what_still_fits", filled_before),
+        mounting("case_13_a_disk_without_inodes_says_that_it_is_full", no_inodes),
+        mounting("case_12_a_disk_that_became_read_only_says_so", read_only),
         mounting("another_disk_inside_the_inbox_says_so", other_file_system),
     ];
     if !traced {

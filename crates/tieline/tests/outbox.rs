@@ -49,7 +49,7 @@ fn what_is_sent_arrives_and_leaves_the_outbox_and_a_line_that_is_down_takes_it_a
 }
 
 #[test]
-fn either_end_killed_in_the_middle_of_a_large_file_goes_on_where_it_was() {
+fn case_1_either_end_killed_in_the_middle_of_a_large_file_goes_on_where_it_was() {
     let (mut near, mut far) = line(slow, slow);
     let folder = tempfile::tempdir().expect("a folder");
     let content = noise(LARGE);

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_takes_the_place_of_another_is_taken_up_instead() {
+    async fn case_20_a_folder_that_takes_the_place_of_another_is_taken_up_instead() {
         let (dir, mut watch) = watched(NEVER).await;
         fs::create_dir(dir.path().join("other")).unwrap();
         fs::write(dir.path().join("other/inside"), "content").unwrap();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_of_it_is_to_be_looked_at_regularly() {
+    async fn case_20_all_of_it_is_to_be_looked_at_regularly() {
         let (_dir, mut watch) = watched(Duration::from_millis(30)).await;
         for _ in 0..3 {
             assert_eq!(hints(&mut watch).await, [Hint::Everything]);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_thousand_files_at_once_are_few_hints_or_one_scan() {
+    async fn case_20_a_thousand_files_at_once_are_few_hints_or_one_scan() {
         let (dir, mut watch) = watched(NEVER).await;
         for number in 0..2 * HINTS_MAX {
             fs::write(dir.path().join(format!("out/{number}")), "content").unwrap();

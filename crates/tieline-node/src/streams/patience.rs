@@ -141,7 +141,7 @@ mod tests {
     const A_LITTLE: Duration = Duration::from_secs(20);
 
     #[tokio::test(start_paused = true)]
-    async fn far_end_that_is_heard_and_sends_nothing_is_given_up() {
+    async fn case_27_far_end_that_is_heard_and_sends_nothing_is_given_up() {
         let (near, _far) = tokio::io::duplex(8);
         let heard = watch::Sender::new(true);
         let mut patient = Patient::new(near, &heard);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn far_end_that_is_heard_and_takes_nothing_is_given_up() {
+    async fn case_27_far_end_that_is_heard_and_takes_nothing_is_given_up() {
         let (near, _far) = tokio::io::duplex(8);
         let heard = watch::Sender::new(true);
         let error = Patient::new(near, &heard).write_all(&[0; 9]).await.unwrap_err();
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn line_that_is_cut_is_waited_for_as_long_as_it_takes() {
+    async fn case_33_line_that_is_cut_is_waited_for_as_long_as_it_takes() {
         let (near, mut far) = tokio::io::duplex(8);
         let heard = watch::Sender::new(true);
         let mut patient = Patient::new(near, &heard);

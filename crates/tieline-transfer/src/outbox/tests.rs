@@ -32,7 +32,7 @@ fn a_file_settles_when_it_has_stayed_the_same() {
 }
 
 #[test]
-fn a_change_without_a_hint_is_seen_at_the_next_look() {
+fn case_20_a_change_without_a_hint_is_seen_at_the_next_look() {
     let mut world = World::new();
     world.write("log", 1);
     world.run(SECOND);
@@ -42,7 +42,7 @@ fn a_change_without_a_hint_is_seen_at_the_next_look() {
 }
 
 #[test]
-fn what_is_renamed_in_is_due_at_once_and_what_is_written_again_settles_again() {
+fn case_18_what_is_renamed_in_is_due_at_once_and_what_is_written_again_settles_again() {
     let mut world = World::new();
     world.run(10 * SECOND);
     world.write("a", 1);
@@ -137,7 +137,7 @@ fn a_file_that_goes_on_changing_for_a_day_is_reported() {
 }
 
 #[test]
-fn a_new_folder_is_looked_at_once_more_after_the_settle_time() {
+fn case_20_a_new_folder_is_looked_at_once_more_after_the_settle_time() {
     let mut world = World::new();
     world.run(10 * SECOND);
     world.hint(Hint::Folder(path("new")));
@@ -157,7 +157,7 @@ fn names_that_are_ignored_are_not_even_looked_at() {
 }
 
 #[test]
-fn more_looks_than_are_kept_become_one_scan_and_nothing_is_lost() {
+fn case_20_more_looks_than_are_kept_become_one_scan_and_nothing_is_lost() {
     let mut world = World::new();
     world.run(10 * SECOND);
     for number in 0..3 * LOOKS_MAX {
