@@ -246,6 +246,7 @@ mod tests {
             rescan: Duration::from_mins(1),
             after: After::Keep,
             priority: PRIORITY_DEFAULT,
+            carry: tieline_transfer::metadata::Carry::default(),
         };
         let place = Turns::places(1).next().unwrap();
         let waiting = Waiting { stamp: STAMP, size: 10, priority: PRIORITY_DEFAULT };
