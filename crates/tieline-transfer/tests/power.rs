@@ -11,23 +11,27 @@ mod support;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, symlink};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 use sim::{Careless, Random, SimDisk, Trouble, is_power_cut};
 use support::{BUFFER, Tree, Watcher, noise, order_into, receiver_keys};
 use tempfile::TempDir;
 use tieline_transfer::content::PIECE_LEN;
+use tieline_transfer::metadata::{Carry, Keep, Owner};
 use tieline_transfer::path::DEPTH_MAX;
 use tieline_transfer::{EntryKind, EntryReport, Inbox, Journal, Plan, RelativePath, receive, send};
 use tokio::io::duplex;
 use tokio::runtime::Runtime;
 
 const PIECE: usize = PIECE_LEN as usize;
+const WITH_LINKS: Keep = Keep { times: true, modes: true, links: true, owner: Owner::None, xattrs: false };
 const CUTS: u64 = 1000;
 /// Cuts of one life, at most.
 const CUTS_IN_A_LIFE: u64 = 3;
@@ -209,6 +213,7 @@ impl Source {
         let mut sources: Vec<Self> =
             [small(), large, small(), small(), small()].into_iter().map(Self::new).collect();
         sources.push(Self::held());
+        sources.push(Self::holes_and_links());
         sources
     }
 
@@ -217,14 +222,38 @@ impl Source {
         Self::new(vec![("tree/held".into(), noise(4, 13 * PIECE + 1))])
     }
 
+    /// A file with holes that is held in parts, and links.
+    fn holes_and_links() -> Self {
+        let (start, middle) = (noise(5, 100_000), noise(6, 5000));
+        let gaps = [vec![0; 6 * PIECE], vec![0; 4 * PIECE + 7]];
+        let holes = [start, gaps[0].clone(), middle, gaps[1].clone()].concat();
+        let links = [("tree/dangling", "nowhere"), ("tree/up", "../../x")];
+        Self::with_links(vec![("tree/holes".into(), holes)], &links)
+    }
+
     fn new(contents: Vec<(String, Vec<u8>)>) -> Self {
+        Self::with_links(contents, &[])
+    }
+
+    /// Pieces of zeros are holes.
+    fn with_links(contents: Vec<(String, Vec<u8>)>, links: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for (name, content) in contents {
             let path = dir.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
+            let file = File::create(path).unwrap();
+            for (number, piece) in content.chunks(PIECE).enumerate() {
+                if piece.iter().any(|octet| *octet != 0) {
+                    file.write_all_at(piece, (number * PIECE) as u64).unwrap();
+                }
+            }
+            file.set_len(content.len() as u64).unwrap();
         }
-        let files = support::tree(dir.path());
+        let mut files = support::tree(dir.path());
+        for (name, target) in links {
+            symlink(target, dir.path().join(name)).unwrap();
+            files.insert(name.as_bytes().into(), Some(target.as_bytes().into()));
+        }
         let mut source = Self { dir, files, calls: 0 };
         let mut life = Life::new(&source, 0, Careless::Nothing);
         assert!(life.attempt());
@@ -264,14 +293,15 @@ impl<'s> Life<'s> {
         let disk = Box::new(self.disk.clone());
         let open = || Inbox::on(disk, Path::new("simulated"), "in", Arc::clone(&self.received));
         let inbox = match catch_unwind(AssertUnwindSafe(open)) {
-            Ok(Ok(inbox)) => Arc::new(inbox.with_keys(receiver_keys())),
+            Ok(Ok(inbox)) => Arc::new(inbox.with_keys(receiver_keys()).with_keep(WITH_LINKS)),
             Ok(Err(_)) => return false,
             Err(panic) => {
                 expect_power_cut(panic);
                 return false;
             }
         };
-        let plan = Plan::scan(&[self.source.dir.path().join("tree")], &()).unwrap();
+        let carry = Carry { links: true, ..Carry::default() };
+        let plan = Plan::scan_with(&[self.source.dir.path().join("tree")], carry, &()).unwrap();
         let order = order_into(plan, Arc::clone(&self.sent));
         let (near, far) = duplex(BUFFER);
         let watcher = Arc::new(Watcher::default());

@@ -289,9 +289,10 @@ impl Octets {
         (self.errors, self.is_told) = (0, false);
     }
 
-    /// Writes a page as far as the durable size has room for it.
+    /// Writes a page as far as there is of it, and as the durable size has room for it.
     pub(super) fn write_page(&mut self, page: usize) {
-        let range = page * PAGE..((page + 1) * PAGE).min(self.durable.len());
+        let end = ((page + 1) * PAGE).min(self.durable.len()).min(self.now.len());
+        let range = page * PAGE..end;
         if !range.is_empty() {
             self.durable[range.clone()].copy_from_slice(&self.now[range]);
         }
