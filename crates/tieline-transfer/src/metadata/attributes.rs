@@ -179,6 +179,8 @@ fn item(out: &mut Vec<u8>, tag: u8, octets: impl FnOnce(&mut Vec<u8>)) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MODIFIED_ITEM: &[u8] = b"\x01\0\x0c\xff\xff\xff\xff\xff\xff\xff\xff\x3b\x9a\xc9\xff";
@@ -234,6 +236,23 @@ mod tests {
             &[&b"\x07\x80\x01\x01a"[..], &vec![0; XATTRS_LEN_MAX]].concat(),
         ] {
             assert_eq!(Attributes::parse(wrong), Err(Malformed), "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_octets_are_parsed_are_bounded_and_come_out_again(
+            mut octets in prop::collection::vec(any::<u8>(), 0..200),
+            tag in MODIFIED..=XATTR,
+        ) {
+            if let [first, high, low, rest @ ..] = &mut octets[..] {
+                // An item of some length; few random octets are one.
+                (*first, *high, *low) = (tag, 0, u8::try_from(rest.len()).unwrap());
+            }
+            if let Ok(attributes) = Attributes::parse(&octets) {
+                prop_assert!(attributes.xattrs.len() <= XATTRS_MAX);
+                prop_assert_eq!(Attributes::parse(&attributes.emit()), Ok(attributes));
+            }
         }
     }
 
