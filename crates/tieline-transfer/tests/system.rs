@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::{env, fs};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::{BUFFER, Mark, Offices, Tree, noise, open_inbox, order, tree};
+use support::{BUFFER, Mark, Offices, Tree, noise, open_inbox, order, order_into, tree};
 use tempfile::TempDir;
 use tieline_transfer::path::PARTIAL_FOLDER;
 use tieline_transfer::{
@@ -54,6 +55,10 @@ fn main() -> ExitCode {
     let traced = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok();
     let trials = vec![
         anywhere("case_1_a_killed_receiver_leaves_whole_files_and_the_next_one_goes_on", killed_receiver),
+        anywhere(
+            "case_2_a_receiver_that_is_killed_five_times_a_second_comes_to_its_end",
+            killed_again_and_again,
+        ),
         anywhere("case_1_a_killed_sender_leaves_whole_files_and_nothing_unfinished", killed_sender),
         trial(
             "case_5_nothing_is_called_delivered_before_its_data_its_name_and_its_folder_are_synced",
@@ -93,6 +98,10 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 // ---- killed processes ----
+
+const KILL_EVERY: Duration = Duration::from_millis(200);
+/// More than enough, also where a process needs most of its life to start.
+const KILLS_MAX: u32 = 300;
 
 async fn receive_here(inbox: PathBuf) -> ExitCode {
     let journal = Arc::new(Journal::open(&inbox.with_file_name("journal")).unwrap());
@@ -184,6 +193,37 @@ fn killed_receiver() {
         assert!(offices.arrived() == files, "killed at {at}");
     }
     assert!(leftovers > 0, "no kill hit an unfinished file");
+}
+
+/// Every life brings something, so the last one comes.
+fn killed_again_and_again() {
+    let (Offices { dir, inbox }, path, _) = office_with_files();
+    let inside = inbox.path().to_path_buf();
+    drop(inbox);
+    fs::write(path.join("big"), noise(98, 96 << 20)).unwrap();
+    let files = tree(&dir.path().join("out"));
+    let journal = Arc::new(Journal::in_memory().unwrap());
+    let mut kills = 0;
+    let is_complete = run(async {
+        while kills < KILLS_MAX {
+            let mut receiver = child("--receive-into", &inside);
+            let stream = join(receiver.stdout.take().unwrap(), receiver.stdin.take().unwrap());
+            let plan = Plan::scan(std::slice::from_ref(&path), &()).unwrap();
+            let order = order_into(plan, Arc::clone(&journal));
+            let mut sending = std::pin::pin!(send(stream, order, Arc::new(())));
+            match tokio::time::timeout(KILL_EVERY, &mut sending).await {
+                Ok(outcome) => return outcome.unwrap().is_complete(),
+                Err(_elapsed) => kills += 1,
+            }
+            // In the middle, with its stream still there.
+            receiver.kill().await.unwrap();
+        }
+        false
+    });
+    assert!(is_complete, "not after {kills} kills");
+    assert!(kills > 0, "nobody was killed");
+    let offices = Offices { dir, inbox: Arc::new(open_inbox(&inside).unwrap()) };
+    assert!(offices.arrived() == files, "after {kills} kills");
 }
 
 fn killed_sender() {

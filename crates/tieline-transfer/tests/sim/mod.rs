@@ -125,6 +125,12 @@ impl SimDisk {
         state.room = octets.map(|octets| state.used().saturating_add(octets));
     }
 
+    /// Is a file system that takes names and files of so many octets at most.
+    pub(crate) fn limit(&self, name_len_max: usize, file_len_max: u64) {
+        let mut state = self.state();
+        (state.name_len_max, state.file_len_max) = (name_len_max, file_len_max);
+    }
+
     /// Starts again after a kill: what was not durable is there still, and still not durable.
     pub(crate) fn restart(&self) {
         let mut state = self.state();
@@ -256,6 +262,7 @@ impl Disk for SimDisk {
                 Some(Node::File(_)) => return Err(Errno::NOTDIR),
                 Some(Node::Link(_)) => return Err(Errno::LOOP),
                 None => {
+                    state.check_name(component)?;
                     let id = state.number();
                     state.folders.insert(id, Names::default());
                     let (name, to) = (component.into(), Some(Node::Folder(id)));
@@ -389,6 +396,7 @@ impl DiskFolder for SimFolder {
     fn publish(&self, private: &str, name: &[u8]) -> Result<()> {
         let mut state = self.disk.state();
         state.call(Call::Change)?;
+        state.check_name(name)?;
         let node = state.look(PRIVATE, private.as_bytes()).ok_or(Errno::NOENT)?;
         if state.look(self.id, name).is_some() {
             return Err(Errno::EXIST);

@@ -70,6 +70,8 @@ pub(super) struct State {
     pub(super) troubles: Vec<(u64, Trouble)>,
     /// Octets that all files may have together, if not as many as they like.
     pub(super) room: Option<u64>,
+    pub(super) name_len_max: usize,
+    pub(super) file_len_max: u64,
     pub(super) is_off: bool,
     pub(super) careless: Careless,
     pub(super) random: Random,
@@ -87,6 +89,8 @@ impl State {
             calls: 0,
             troubles: Vec::new(),
             room: None,
+            name_len_max: 255,
+            file_len_max: u64::MAX,
             is_off: false,
             careless,
             random: Random::new(seed),
@@ -133,8 +137,16 @@ impl State {
             .sum()
     }
 
-    /// Fails if there is no room for that file to have so many octets.
+    /// Fails if a name is longer than they may be here.
+    pub(super) fn check_name(&self, name: &[u8]) -> Result<()> {
+        if name.len() > self.name_len_max { Err(Errno::NAMETOOLONG) } else { Ok(()) }
+    }
+
+    /// Fails if that file may not have so many octets, or if there is no room for them.
     pub(super) fn need_room(&self, id: u64, octets: u64) -> Result<()> {
+        if octets > self.file_len_max {
+            return Err(Errno::FBIG);
+        }
         let more = octets.saturating_sub(self.files[&id].allocated());
         match self.room {
             Some(room) if self.used().saturating_add(more) > room => Err(Errno::NOSPC),
