@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         ["simulate", "--seeds", runs] => simulate_lines(runs),
         ["simulate", "files"] => simulate_files("10000"),
         ["simulate", "files", "--seeds", runs] => simulate_files(runs),
-        ["soak"] => soak::soak("soak_"),
+        ["soak"] => soak::soak("soak_").and_then(|()| soak::many_files()),
         ["soak", filter] => soak::soak(filter),
         ["fuzz", options @ ..] => fuzz::Options::parse(options).and_then(|options| fuzz::run(&options)),
         ["bench", "micro", options @ ..] => bench::micro(options),

@@ -15,3 +15,14 @@ pub(crate) fn soak(filter: &str) -> Result<(), String> {
         .args(["--nocapture", "--test-threads=1", filter])
         .env("TIELINE_SOAK", "1"))
 }
+
+/// Runs the test of a folder with very many files at its full size.
+///
+/// # Errors
+///
+/// As [`soak`].
+pub(crate) fn many_files() -> Result<(), String> {
+    run(Command::new("cargo")
+        .args(["test", "--release", "--package", "tieline-transfer", "--test", "cases", "case_29"])
+        .env("TIELINE_SOAK", "1"))
+}

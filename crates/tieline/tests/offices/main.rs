@@ -12,6 +12,7 @@ mod circuit;
 mod configuration;
 mod content;
 mod end;
+mod files;
 mod full_speed;
 mod idle;
 mod key_twice;
@@ -60,6 +61,7 @@ fn main() {
         full_speed::TESTS,
         rekey::TESTS,
         batch::TESTS,
+        files::TESTS,
         threads::TESTS,
     ];
     let soak = std::env::var_os("TIELINE_SOAK").is_some();
