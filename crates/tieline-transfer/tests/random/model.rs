@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,6 +49,8 @@ pub(crate) enum Act {
     Bring(Name, Content),
     /// Writes more at its end.
     Append(Name, Content),
+    /// Writes something else into its middle.
+    Edit(Name, u64, Content),
     /// Cuts it off, or makes it longer without writing.
     Resize(Name, usize),
     Rename(Name, Name),
@@ -58,7 +61,7 @@ pub(crate) enum Act {
 impl Act {
     pub(crate) fn any(random: &mut Random, model: &Model) -> Self {
         let name = any_name(random, model);
-        match random.below(14) {
+        match random.below(15) {
             0..5 => Self::Put(name, any_content(random, model)),
             5..8 => Self::Bring(name, any_content(random, model)),
             8 => Self::Append(name, any_content(random, model)),
@@ -68,6 +71,7 @@ impl Act {
                 let [from, to] = [(); 2].map(|()| pick(random, &FOLDERS));
                 Self::RenameFolder(from.into(), to.into())
             }
+            13 => Self::Edit(name, random.below(1 << 40), Content::new(noise(random.below(1 << 40), 300))),
             _ => Self::Remove(name),
         }
     }
@@ -135,6 +139,7 @@ impl Model {
             Act::Put(name, content) => self.put(name, content),
             Act::Bring(name, content) => self.bring(name, content),
             Act::Append(name, more) => self.append(name, &more.0),
+            Act::Edit(name, at, new) => self.edit(name, *at, &new.0),
             Act::Resize(name, len) => self.resize(name, *len),
             Act::Rename(from, to) => self.rename(from, to),
             Act::RenameFolder(from, to) => self.rename_folder(from, to),
@@ -166,10 +171,23 @@ impl Model {
     }
 
     fn append(&mut self, name: &Name, more: &[u8]) -> Done {
-        let mut file = self.open(name)?;
-        file.write_all(more)?;
+        let file = self.open(name)?;
+        file.write_all_at(more, file.metadata()?.len())?;
         let before = self.contents[&self.present[name]].0.to_vec();
         self.has(name, &Content::new([&before, more].concat()));
+        Ok((name.clone(), Hint::Changed))
+    }
+
+    /// `at` counts round the file.
+    fn edit(&mut self, name: &Name, at: u64, new: &[u8]) -> Done {
+        let file = self.open(name)?;
+        let mut content = self.contents[&self.present[name]].0.to_vec();
+        let at = at % (content.len() as u64 + 1);
+        file.write_all_at(new, at)?;
+        let at = usize::try_from(at).unwrap();
+        content.resize(content.len().max(at + new.len()), 0);
+        content[at..at + new.len()].copy_from_slice(new);
+        self.has(name, &Content::new(content));
         Ok((name.clone(), Hint::Changed))
     }
 
@@ -226,9 +244,9 @@ impl Model {
         Ok((name.clone(), Hint::Changed))
     }
 
-    /// Opens a file to be written at its end.
+    /// Opens a file to be written to as it is.
     fn open(&mut self, name: &Name) -> io::Result<File> {
-        let opened = OpenOptions::new().append(true).open(self.folder.join(name));
+        let opened = OpenOptions::new().write(true).open(self.folder.join(name));
         if let Err(error) = &opened {
             self.is_taken_if_missing(name, error);
         }
