@@ -1,8 +1,12 @@
 //! Frames of the sender, gathered into blocks for the stream, and packed where a sample of the file shows that it pays.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use tokio::sync::mpsc;
 
 use crate::compress::{self, COMPRESS_OVERHEAD_MAX, Compressor};
+use crate::outcome::{Progress, Work};
 use crate::protocol::{DATA_LEN_MAX, SenderMessage};
 use crate::source::{Source, SourceFault};
 
@@ -28,6 +32,7 @@ pub(crate) struct Closed;
 
 /// Gathers frames, so that ten thousand small files are not thirty thousand writes.
 pub(crate) struct Blocks {
+    progress: Arc<dyn Progress>,
     blocks: mpsc::Sender<Block>,
     block: Block,
     /// What was read last, and what it was packed to.
@@ -48,8 +53,9 @@ enum Packing {
 }
 
 impl Blocks {
-    pub(crate) fn new(blocks: mpsc::Sender<Block>) -> Self {
+    pub(crate) fn new(blocks: mpsc::Sender<Block>, progress: Arc<dyn Progress>) -> Self {
         Self {
+            progress,
             blocks,
             block: Block::default(),
             data: Vec::new(),
@@ -84,10 +90,13 @@ impl Blocks {
         see: impl FnOnce(&[u8]),
     ) -> Result<Result<usize, SourceFault>, Closed> {
         self.data.clear();
+        let start = Instant::now();
         let len = match source.read(len_max.min(READ_LEN), &mut self.data) {
             Ok(len) => len,
             Err(fault) => return Ok(Err(fault)),
         };
+        let read = Instant::now();
+        self.progress.spent(Work::Disk, read - start);
         see(&self.data);
         if self.until_sample == 0 {
             self.is_worth_packing = compress::worth_it(&self.data);
@@ -98,6 +107,7 @@ impl Blocks {
             SenderMessage::Data(&self.data).emit(&mut self.block.frames);
         }
         self.block.file_bytes += len as u64;
+        self.progress.spent(Work::Processor, read.elapsed());
         self.flush_if_long().map(|()| Ok(len))
     }
 

@@ -75,7 +75,7 @@ mod summing;
 
 pub use inbox::{Inbox, InboxError};
 pub use journal::{Journal, JournalError};
-pub use outcome::{EntryKind, EntryReport, Fate, Fault, Progress, Skip, Totals, Turn};
+pub use outcome::{EntryKind, EntryReport, Fate, Fault, Progress, Skip, Totals, Turn, Work};
 pub use path::{Escaped, NameFault, RelativePath};
 pub use plan::{Plan, PlanError};
 pub use reason::{Obstacle, StopReason};

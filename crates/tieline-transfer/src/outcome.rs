@@ -1,6 +1,7 @@
 //! What became of every file and folder, for people and for the exit status.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -265,6 +266,24 @@ pub enum Turn {
     Never,
 }
 
+/// Where the time of the sending end goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Reading files.
+    Disk,
+    /// Hashing and packing them.
+    Processor,
+    /// Waiting for the stream to take more.
+    Stream,
+    /// Waiting for the receiver's answers, with nothing else to send.
+    Answer,
+}
+
+impl Work {
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 4] = [Self::Disk, Self::Processor, Self::Stream, Self::Answer];
+}
+
 /// Whatever may be watched of a transfer, and steered; every method may be called from any thread and should return at once.
 pub trait Progress: Send + Sync {
     /// So much was found by the first pass so far.
@@ -281,6 +300,8 @@ pub trait Progress: Send + Sync {
     fn held(&self, _bytes: u64) {}
     /// So many more octets of files went into the stream, or came out of it.
     fn moved(&self, _bytes: u64) {}
+    /// So much time went there, and is over.
+    fn spent(&self, _on: Work, _time: Duration) {}
     /// This is settled, at the sender by the receiver's word.
     fn settled(&self, _entry: &EntryReport) {}
 }

@@ -22,7 +22,7 @@ use crate::ledger::Version;
 use crate::links::Link;
 use crate::metadata::attributes::Attributes;
 use crate::metadata::{Carry, Names};
-use crate::outcome::{Fate, Fault, Turn};
+use crate::outcome::{Fate, Fault, Turn, Work};
 use crate::path::RelativePath;
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
 use crate::protocol::{DATA_LEN_MAX, FileOffer, FolderOffer, LinkOffer, SenderMessage};
@@ -58,7 +58,7 @@ pub(crate) fn read_all(
     answers: mpsc::Receiver<Answer>,
     settled: mpsc::Sender<Settled>,
 ) -> Result<(), Closed> {
-    let out = Blocks::new(blocks);
+    let out = Blocks::new(blocks, Arc::clone(&job.progress));
     let roots = Roots { plan: &job.plan, open: None };
     let names = Names::default();
     Reading { job, out, roots, names, answers, settled, asked: BTreeMap::new(), asked_small: 0 }.run()
@@ -191,7 +191,9 @@ impl<'j> Reading<'j> {
     }
 
     fn wait_for_answer(&mut self) -> Result<(), Closed> {
+        let start = Instant::now();
         let answer = self.answers.blocking_recv().ok_or(Closed)?;
+        self.job.progress.spent(Work::Answer, start.elapsed());
         self.on_answer(answer)
     }
 

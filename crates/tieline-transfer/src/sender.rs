@@ -14,7 +14,7 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
@@ -31,7 +31,7 @@ use crate::journal::accounts::Accounts;
 use crate::journal::outgoing::DeliveredFile;
 use crate::ledger::{Ledger, News, Version};
 use crate::moment::Moment;
-use crate::outcome::{EntryKind, EntryReport, Fate, Progress, Totals};
+use crate::outcome::{EntryKind, EntryReport, Fate, Progress, Totals, Work};
 use crate::plan::{Entry, Plan, PlannedKind};
 use crate::protocol::{
     ASKED_MAX, ASKED_SMALL_MAX, HASH_LEN, Hello, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation,
@@ -274,10 +274,12 @@ async fn write_blocks<W: AsyncWrite + Unpin>(
     progress: &dyn Progress,
 ) -> io::Result<()> {
     while let Some(Block { frames, file_bytes }) = blocks.recv().await {
+        let start = Instant::now();
         writer.write_all(&frames).await?;
         if blocks.is_empty() {
             writer.flush().await?;
         }
+        progress.spent(Work::Stream, start.elapsed());
         if file_bytes > 0 {
             progress.moved(file_bytes);
         }
