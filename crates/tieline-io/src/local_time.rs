@@ -3,9 +3,11 @@
 use std::mem::MaybeUninit;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A minute of a week, in the time zone of this machine.
+/// A minute of a day, in the time zone of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalTime {
+    /// A number of the day: greater than those of all days before it, and never 0.
+    pub day: u32,
     /// From 0 for Monday to 6.
     pub weekday: u8,
     /// Of the day, below 1,440.
@@ -32,7 +34,14 @@ impl LocalTime {
         // The C library begins with Sunday.
         let weekday = (number(tm.tm_wday)? + 6) % 7;
         let minute = number(tm.tm_hour)? * 60 + number(tm.tm_min)?;
-        Some(Self { weekday: weekday.try_into().ok()?, minute, second: number(tm.tm_sec)?.try_into().ok()? })
+        // Days of a year are counted from 0, years from 1900.
+        let day = u32::from(number(tm.tm_year)?) * 366 + u32::from(number(tm.tm_yday)?) + 1;
+        Some(Self {
+            day,
+            weekday: weekday.try_into().ok()?,
+            minute,
+            second: number(tm.tm_sec)?.try_into().ok()?,
+        })
     }
 }
 
@@ -46,12 +55,15 @@ mod tests {
     #[test]
     fn it_is_what_the_system_says() {
         for seconds in [0, 951_782_400, 1_795_862_124, 1_806_500_000] {
-            let said =
-                Command::new("date").args(["-d", &format!("@{seconds}"), "+%u %H %M %S"]).output().unwrap();
+            let said = Command::new("date")
+                .args(["-d", &format!("@{seconds}"), "+%u %H %M %S %Y %j"])
+                .output()
+                .unwrap();
             let said = String::from_utf8(said.stdout).unwrap();
             let fields: Vec<u16> = said.split_whitespace().map(|field| field.parse().unwrap()).collect();
             let local = LocalTime::at(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
             let expected = LocalTime {
+                day: u32::from(fields[4] - 1900) * 366 + u32::from(fields[5]),
                 weekday: u8::try_from(fields[0] - 1).unwrap(),
                 minute: fields[1] * 60 + fields[2],
                 second: u8::try_from(fields[3]).unwrap(),

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`abandoned`] | what is not sent any more |
 //! | [`accounts`] | receipts, the audit log, the signing keys |
+//! | [`expected`] | when what is expected has come |
 //! | [`incoming`] | files that are partly here, files that arrived |
 //! | [`outgoing`] | what is to be sent, what was delivered |
 //!
@@ -15,6 +16,7 @@
 
 pub mod abandoned;
 pub mod accounts;
+pub mod expected;
 pub mod incoming;
 pub mod outgoing;
 
@@ -27,13 +29,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// The layout of the tables; a later one is not touched.
-const LAYOUT: i64 = 4;
+const LAYOUT: i64 = 5;
 /// The tables that each layout has more than the one before.
 const TABLES: [&[&str]; LAYOUT as usize] = [
     &[incoming::TABLES, outgoing::TABLES],
     &[accounts::TABLES],
     &[outgoing::SIZE_INDEX],
     &[abandoned::TABLES],
+    &[expected::TABLES],
 ];
 
 /// The journal of one line.

@@ -45,7 +45,7 @@ fn set(limits: &Limits, policy: Policy, rate: Option<Rate>) {
 /// The limit at this moment, and how long it lasts; none is for ever.
 fn now_and_next(config: &TransferConfig) -> (Limit, Option<Duration>) {
     let Some(schedule) = &config.schedule else { return (Limit::Full, None) };
-    let Some(LocalTime { weekday, minute, second }) = LocalTime::at(SystemTime::now()) else {
+    let Some(LocalTime { weekday, minute, second, .. }) = LocalTime::at(SystemTime::now()) else {
         return (Limit::Full, Some(LOOK_EVERY));
     };
     let (day, time) = (Weekday::of_number(weekday.into()), TimeOfDay::of_minute(minute));
