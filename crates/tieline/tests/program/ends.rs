@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -30,6 +30,12 @@ impl End {
         self.process = Some(self.office.start_quiet(&["up", "line", "--foreground"]));
     }
 
+    /// Starts it by way of another program, which is made to run the program that it is given.
+    pub fn start_as(&mut self, wrap: impl FnOnce(&str) -> Command) {
+        let wrapped = self.office.wrapped(wrap, &["up", "line", "--foreground"]);
+        self.process = Some(wrapped);
+    }
+
     /// As by `kill -9`.
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
@@ -52,6 +58,12 @@ impl End {
     /// A figure of its own outbox; none while its process does not answer.
     pub fn figure(&self, key: &str) -> Option<u64> {
         self.outbox("")?[key].as_u64()
+    }
+
+    /// What `status` says, whether the far end is there or not.
+    pub fn status(&self) -> Value {
+        let told = self.office.run(&["status", "line", "--json"]);
+        serde_json::from_str(&told.out).expect("JSON")
     }
 
     pub fn wait_until_up(&self) {

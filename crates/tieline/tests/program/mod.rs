@@ -64,6 +64,15 @@ impl Office {
         command.spawn().expect("the program runs")
     }
 
+    /// Starts a command by way of another program.
+    pub fn wrapped(&self, wrap: impl FnOnce(&str) -> Command, arguments: &[&str]) -> Child {
+        let mut command = wrap(PROGRAM);
+        command.args(arguments).env_remove("TIELINE_LOG");
+        command.env("TIELINE_CONFIG_DIR", self.config());
+        command.env("TIELINE_RUNTIME_DIR", self.folder.path().join("runtime"));
+        command.spawn().expect("the program runs")
+    }
+
     /// Runs a command that must succeed and report JSON.
     pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let told = self.run(arguments);
