@@ -30,7 +30,7 @@ use crate::{
     api,
     config::{Line, LineConfig, Problems},
     engine::{Command, Engine, Inputs, PacketPathEnded, Parts},
-    files::{Files, setup},
+    files::{Files, notices, setup},
     network::{Network, NetworkError},
     offers,
     packet_path::{HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl, intake::QUEUES},
@@ -200,7 +200,12 @@ impl Node {
         places.make_data_dir(name)?;
         let journal = Arc::new(Journal::open(&files.journal)?);
         let keys = signing::keys_of_line(&line.secrets.private_key, line.peer_public_key(), &journal)?;
-        let inboxes = setup::open_inboxes(&config, &journal, &keys)?;
+        let helper = setup::start_helper(&config).map_err(|source| {
+            let what = "start the helper that runs hooks";
+            StartError::System { what, source }
+        })?;
+        let tellers = notices::tellers(&config.name, &config.files, helper);
+        let inboxes = setup::open_inboxes(&config, &journal, &keys, &tellers)?;
         for outbox in config.files.iter().filter_map(|pair| pair.outbox.as_ref()) {
             places.make_outbox(&outbox.folder)?;
         }
@@ -242,7 +247,7 @@ impl Node {
             Setup {
                 identity,
                 own_key: own,
-                inboxes: Some(inboxes),
+                inboxes: Some(inboxes.clone()),
                 hello: hello.clone(),
                 packet_len_max: config.mtu - LabelStackEntry::LEN as u16,
                 reports: far_end_sender,
@@ -252,7 +257,8 @@ impl Node {
         if let Some(peer) = peer {
             streams.set_peer(peer);
         }
-        let sends = Files::start(setup::outboxes(&files, &config), &streams, &journal, &keys);
+        let outboxes = setup::outboxes(&files, &config, &tellers);
+        let sends = Files::start(outboxes, inboxes, &streams, &journal, &keys);
         tokio::spawn(sends.clone().follow(config.transfer.clone(), streams.clone()));
         let drops = control.session().drops().clone();
         let to_control = ToControl { reports: report_sender, handshakes: handshake_sender };
@@ -376,6 +382,7 @@ fn confine(
         .into_iter()
         .chain(setup::pair_folders(config))
         .collect(),
+        connect: setup::webhook_ports(config).collect(),
         ..Confinement::default()
     })?;
     Ok(status::Confinement {

@@ -20,7 +20,7 @@ mod services;
 
 use std::{io, sync::Arc, time::Duration};
 
-use noq::{Connection, Endpoint, EndpointConfig, TransportConfig, VarInt};
+use noq::{Connection, Endpoint, EndpointConfig, PathId, TransportConfig, VarInt};
 use tieline_line::{Event, greeting::FarEnd, liveness::Reachability};
 use tieline_seal::PublicKey;
 use tieline_transfer::inbox::TRANSFERS_MAX;
@@ -75,6 +75,17 @@ pub enum FromFarEnd {
         /// Files and folders that were not.
         failed: u64,
     },
+}
+
+/// How a connection goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// Octets of its packets that were sent, those that were sent again among them.
+    pub sent_octets: u64,
+    /// Round trip as its controller measures it.
+    pub round_trip: Duration,
+    /// Octets that its controller would have on the way.
+    pub window_octets: u64,
 }
 
 /// What the streams need to know of this end.
@@ -212,6 +223,15 @@ impl Streams {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// How the connection goes at this moment, if there is one.
+    #[must_use]
+    pub fn flow(&self) -> Option<Flow> {
+        let connection = self.0.connection.borrow().clone()?;
+        let path = connection.path_stats(PathId::ZERO)?;
+        let (round_trip, window_octets) = (path.rtt, path.cwnd);
+        Some(Flow { sent_octets: connection.stats().udp_tx.bytes, round_trip, window_octets })
     }
 
     /// Whether the connection is up.

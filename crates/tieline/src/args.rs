@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use tieline_node::files::notices::helper::SUBCOMMAND;
 use tieline_node::places::PlacesChoice;
 
 use crate::commands::cancel::CancelArgs;
@@ -127,6 +128,9 @@ pub(crate) enum Command {
     Import(ImportArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
+    /// What the process of a line starts to run hooks
+    #[command(name = SUBCOMMAND, hide = true)]
+    RunHooks,
 }
 
 impl Command {
@@ -145,7 +149,7 @@ impl Command {
             Self::Cancel(args) => args.reporting.json,
             Self::Transfers(args) => args.reporting.json,
             Self::Down(_) | Self::Pause(_) | Self::Resume(_) | Self::Pipe(_) | Self::Demo(_) => false,
-            Self::Key(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Key(_) | Self::Completions(_) | Self::Man(_) | Self::RunHooks => false,
         }
     }
 }

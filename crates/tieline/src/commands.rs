@@ -16,6 +16,7 @@ pub(crate) mod ping;
 pub(crate) mod pipe;
 mod ports;
 pub(crate) mod receipts;
+mod run_hooks;
 pub(crate) mod send;
 pub(crate) mod status;
 pub(crate) mod transfers;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Pause(args) => transfers::pause(&places(&cli.global)?, args),
         Command::Resume(args) => transfers::resume(&places(&cli.global)?, args),
         Command::Cancel(args) => cancel::run(&places(&cli.global)?, args),
+        Command::RunHooks => Ok(run_hooks::run()?),
         Command::Pipe(args) => pipe::run(&places(&cli.global)?, args),
         Command::Doctor(args) => doctor::run(&places(&cli.global)?, args),
         Command::Demo(args) => demo::run(args),

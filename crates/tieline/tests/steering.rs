@@ -91,7 +91,7 @@ fn a_file_that_is_cancelled_on_its_way_leaves_nothing_at_either_end() {
 
 #[test]
 fn what_has_a_greater_priority_goes_before_what_waits_already() {
-    const FILES: usize = 40;
+    const FILES: usize = 60;
     let pair = |folder: &Path, name: &str, priority: u8| {
         let outbox = folder.join(name).display().to_string();
         format!(
@@ -112,6 +112,7 @@ fn what_has_a_greater_priority_goes_before_what_waits_already() {
     }
     let arrived = || far.log().into_iter().map(|(_, path)| path).collect::<Vec<_>>();
     wait_for("some have arrived", || arrived().len() >= 5);
+    wait_for("the limit is named", || near.outbox("low").is_some_and(|outbox| outbox["limit"] == "cap"));
     put("high/urgent", 1 << 20);
     let urgent = folders.path().join("first");
     fs::write(&urgent, "before all others").expect("written");

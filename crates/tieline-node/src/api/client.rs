@@ -23,6 +23,7 @@ use tieline_transfer::journal::accounts::{KeptGroup, KeptLink};
 
 use super::accounts::{AccountsStart, OtherAccounts};
 use super::{ApiError, CancelRequest, UPGRADE};
+use crate::files::incoming::IncomingStatus;
 use crate::files::outgoing::{OutgoingStatus, cancel::Cancelled};
 use crate::status::{Pong, Status};
 
@@ -118,6 +119,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn transfers(&self) -> Result<Vec<OutgoingStatus>, ClientError> {
         self.json(Method::GET, "/v1/transfers").await
+    }
+
+    /// What is going on in each inbox.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn inboxes(&self) -> Result<Vec<IncomingStatus>, ClientError> {
+        self.json(Method::GET, "/v1/inboxes").await
     }
 
     /// Stops an outbox, or lets it go on; the line's own has no name.

@@ -57,6 +57,7 @@ pub async fn serve(
         .route("/v1/down", post(down))
         .route("/v1/files", post(self::files))
         .route("/v1/transfers", get(transfers))
+        .route("/v1/inboxes", get(inboxes))
         .route("/v1/transfers/pause", post(pause))
         .route("/v1/transfers/resume", post(resume))
         .route("/v1/transfers/cancel", post(cancel))
@@ -71,7 +72,9 @@ pub async fn serve(
 }
 
 async fn status(State(shared): State<Shared>) -> Response {
-    ask(&shared, Command::Status).await
+    let Some(mut status) = answer(&shared, Command::Status).await else { return going_down() };
+    status.alarms.extend(shared.files.alarms());
+    Json(status).into_response()
 }
 
 #[derive(Deserialize)]
@@ -114,6 +117,10 @@ async fn files(State(shared): State<Shared>, Query(query): Query<FilesQuery>, re
 
 async fn transfers(State(shared): State<Shared>) -> Response {
     Json(shared.files.status()).into_response()
+}
+
+async fn inboxes(State(shared): State<Shared>) -> Response {
+    Json(shared.files.inboxes()).into_response()
 }
 
 #[derive(Deserialize)]

@@ -18,7 +18,7 @@
 //! | `owner` | `"none"` | `"none"`, `"name"`, `"number"` | whether files keep their owner, and how it is told; at both ends |
 //! | `times`, `modes`, `xattrs` | `true`, `true`, `false` | | whether files keep their times, permissions, extended attributes |
 //! | `expect` | `[]` | at most 32 of `{ name = PATTERN, by = "HH:MM" }` | an alarm if no such file has arrived by then |
-//! | `on-delivered`, `on-failed`, `on-waiting` | none | a command of at most 4096 octets | run when it happens |
+//! | `on-delivered`, `on-failed`, `on-waiting` | none | a program with arguments, of at most 4096 octets | run when it happens, without a shell |
 //! | `webhook` | none | `"http://…"` | told when it happens |
 //!
 //! | key of `[transfer]` | default | range | why it is there |
@@ -30,6 +30,7 @@
 //! [of programs and editors]: tieline_transfer::outbox::rules::IGNORE_DEFAULT
 
 pub(super) mod typed;
+mod words;
 pub(super) mod written;
 
 use std::fmt;
@@ -38,6 +39,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::http::Uri;
 pub use tieline_transfer::metadata::Owner;
 use tieline_transfer::outbox::{NamePattern, Rules, after::After};
 use tieline_transfer::schedule::{Rate, Schedule, TimeOfDay};
@@ -71,7 +73,7 @@ pub struct FilesConfig {
     /// What is run when something happens.
     pub hooks: Hooks,
     /// Where to tell it by HTTP.
-    pub webhook: Option<String>,
+    pub webhook: Option<Uri>,
 }
 
 /// A folder whose files are sent.
@@ -137,11 +139,11 @@ pub struct Expected {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hooks {
     /// A file was delivered.
-    pub delivered: Option<String>,
+    pub delivered: Option<Vec<String>>,
     /// A file was given up or refused.
-    pub failed: Option<String>,
+    pub failed: Option<Vec<String>>,
     /// A file has to wait.
-    pub waiting: Option<String>,
+    pub waiting: Option<Vec<String>>,
 }
 
 /// How much of the line files may take.

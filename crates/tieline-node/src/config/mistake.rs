@@ -209,7 +209,9 @@ pub enum Mistake {
         other: PathBuf,
     },
     /// Not a command.
-    #[error("cannot be a command; write one of at most {max} octets, without a NUL")]
+    #[error(
+        "cannot be a command; write a program and its arguments, with every quote closed, in at most {max} octets without a NUL"
+    )]
     Command {
         /// The longest command.
         max: usize,
@@ -220,7 +222,9 @@ pub enum Mistake {
     )]
     ShareOfNothing,
     /// Not the address of a webhook.
-    #[error("{0:?} is not an address to be told at; write it as http://host/path")]
+    #[error(
+        "{0:?} is not an address to be told at; write it as http://host/path (https is not known: tell a program on this machine, which passes it on)"
+    )]
     Webhook(String),
 
     /// Not a key in base64.

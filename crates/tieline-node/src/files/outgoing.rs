@@ -11,6 +11,7 @@
 pub mod cancel;
 mod handle;
 mod looking;
+mod patience;
 pub mod queue;
 mod transfer;
 
@@ -32,8 +33,10 @@ use tracing::warn;
 
 use self::cancel::{CancelError, CancelOrder, ORDERS_MAX, cancel};
 pub use self::handle::{Handle, NextFile, OutgoingStatus};
+use self::patience::Patience;
 use self::queue::{PRIORITY_FIRST, Priority, Queue};
 use self::transfer::{Course, Cut, Ended, RETRY_SOON, Transfer};
+use super::notices::{Event, Notice, Teller, Way};
 use super::turns::Place;
 use super::watch::{News, Watch};
 use crate::streams::Streams;
@@ -62,6 +65,8 @@ pub struct OutgoingConfig {
     pub priority: Priority,
     /// What is sent of its files beyond their content.
     pub carry: Carry,
+    /// Who is told what becomes of its files.
+    pub teller: Teller,
 }
 
 /// Begins to empty an outbox; it ends with the runtime, or when the task is aborted.
@@ -90,6 +95,7 @@ pub fn start(
         transfers: JoinSet::new(),
         sending: BTreeMap::new(),
         rest: None,
+        patience: Patience::default(),
     };
     (handle, tokio::spawn(outgoing.run(orders_out)))
 }
@@ -111,6 +117,7 @@ struct Outgoing {
     /// Their priorities.
     sending: BTreeMap<Id, Priority>,
     rest: Option<Rest>,
+    patience: Patience,
 }
 
 /// No transfer begins for a while.
@@ -133,6 +140,7 @@ impl Outgoing {
             claims.mark_unchanged();
             self.begin_transfers(is_stopped);
             self.show();
+            self.be_patient(is_stopped);
             let wake_at = self.wake_at();
             tokio::select! {
                 news = watch.next() => self.on_news(news),
@@ -152,7 +160,12 @@ impl Outgoing {
 
     fn wake_at(&self) -> Option<Instant> {
         let again = self.again.keys().next().copied();
-        self.next_look().into_iter().chain(again).chain(self.rest.as_ref().map(|rest| rest.until)).min()
+        self.next_look()
+            .into_iter()
+            .chain(again)
+            .chain(self.rest.as_ref().map(|rest| rest.until))
+            .chain(self.patience.next())
+            .min()
     }
 
     fn on_news(&mut self, news: News) {
@@ -205,8 +218,8 @@ impl Outgoing {
         for (path, after) in again {
             self.again.entry(now + after).or_default().push(path);
         }
-        if let Some(Cut { reason, is_busy }) = cut {
-            self.rest = Some(Rest { until: now + RETRY_SOON, is_busy });
+        if let Some(Cut { reason, rest, is_busy }) = cut {
+            self.rest = Some(Rest { until: now + rest, is_busy });
             self.handle.update(|status| status.trouble = Some(reason));
         }
     }
@@ -277,6 +290,32 @@ impl Outgoing {
     fn has_slot(&self, priority: Priority) -> bool {
         let goes_before = self.sending.values().all(|sending| priority > *sending);
         self.transfers.len() < TRANSFERS_MAX + usize::from(goes_before)
+    }
+
+    /// Tells when files have waited for long: once, not each time they are tried.
+    fn be_patient(&mut self, is_stopped: bool) {
+        let OutgoingStatus { waiting_files, moved_bytes, delivered_files, trouble, .. } =
+            self.handle.status();
+        let files = waiting_files.max(self.again.values().map(|paths| paths.len() as u64).sum());
+        let is_waiting = !is_stopped && files > 0;
+        if !self.patience.look(Instant::now(), (moved_bytes, delivered_files), is_waiting) {
+            return;
+        }
+        let (first, on_the_way) = (self.due.next(1).next().map(|(path, _)| path), self.handle.on_the_way());
+        let again = self.again.values().flatten();
+        let path = first.or(on_the_way.keys().next()).into_iter().chain(again).next();
+        let reason = trouble.unwrap_or_else(|| "nothing moves".to_owned());
+        warn!(outbox = self.config.name, files, reason, "files have waited for long");
+        self.config.teller.tell(&Notice {
+            event: Event::Waiting,
+            direction: Way::Sent,
+            path: path.map(ToString::to_string).unwrap_or_default(),
+            file: None,
+            size: None,
+            blake3: None,
+            reason: Some(reason),
+            files: Some(files),
+        });
     }
 
     fn show(&self) {

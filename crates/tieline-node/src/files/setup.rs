@@ -1,5 +1,6 @@
 //! From the configuration to outboxes and inboxes.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,10 +10,12 @@ use tieline_transfer::receipt::LineKeys;
 use tieline_transfer::{Inbox, InboxError, Journal};
 
 use super::inboxes::Inboxes;
+use super::incoming::Incoming;
+use super::notices::{self, Teller, helper::Helper};
 use super::outgoing::OutgoingConfig;
 use super::outgoing::queue::PRIORITY_DEFAULT;
 use super::watch::RESCAN_DEFAULT;
-use crate::config::files::{Metadata, Owner, SameName};
+use crate::config::files::{Expected, Metadata, Owner, SameName};
 use crate::config::{FilesConfig, LineConfig};
 use crate::places::LineFiles;
 
@@ -22,7 +25,7 @@ const INBOX_NAME: &str = "inbox";
 const PAIR_INBOX_PREFIX: &str = "pair:";
 
 /// The outbox that every line has, from which what is delivered is removed, as from a mailbox; and those of pairs.
-pub(crate) fn outboxes(files: &LineFiles, config: &LineConfig) -> Vec<OutgoingConfig> {
+pub(crate) fn outboxes(files: &LineFiles, config: &LineConfig, tellers: &[Teller]) -> Vec<OutgoingConfig> {
     let own = OutgoingConfig {
         name: String::new(),
         folder: files.outbox.clone(),
@@ -31,8 +34,9 @@ pub(crate) fn outboxes(files: &LineFiles, config: &LineConfig) -> Vec<OutgoingCo
         after: After::Remove,
         priority: PRIORITY_DEFAULT,
         carry: Carry::default(),
+        teller: Teller::default(),
     };
-    let of_pair = |pair: &FilesConfig| {
+    let of_pair = |(pair, teller): (&FilesConfig, &Teller)| {
         let outbox = pair.outbox.clone()?;
         let (name, rules) = (pair.name.to_string(), outbox.rules);
         Some(OutgoingConfig {
@@ -43,9 +47,10 @@ pub(crate) fn outboxes(files: &LineFiles, config: &LineConfig) -> Vec<OutgoingCo
             after: outbox.after,
             priority: outbox.priority,
             carry: carry(&pair.metadata),
+            teller: teller.clone(),
         })
     };
-    std::iter::once(own).chain(config.files.iter().filter_map(of_pair)).collect()
+    std::iter::once(own).chain(config.files.iter().zip(tellers).filter_map(of_pair)).collect()
 }
 
 /// Opens the line's own inbox and those of its pairs.
@@ -57,17 +62,19 @@ pub(crate) fn open_inboxes(
     config: &LineConfig,
     journal: &Arc<Journal>,
     keys: &LineKeys,
+    tellers: &[Teller],
 ) -> Result<Inboxes, InboxError> {
-    let open = |folder, name: &str, keep| {
-        let inbox = Inbox::open(folder, name, Arc::clone(journal))?;
-        Ok::<_, InboxError>(Arc::new(inbox.with_keys(keys.clone()).with_keep(keep)))
+    let open = |folder, name: &str, key: &str, keep, expected: &[Expected], teller: Teller| {
+        let inbox = Inbox::open(folder, key, Arc::clone(journal))?;
+        let inbox = Arc::new(inbox.with_keys(keys.clone()).with_keep(keep));
+        Ok::<_, InboxError>(Incoming::new(name, inbox, Arc::clone(journal), expected, teller))
     };
-    let own = open(&config.inbox, INBOX_NAME, Keep::default())?;
-    let pairs = config.files.iter().filter_map(|pair| Some((pair, pair.inbox.as_ref()?)));
-    let pairs = pairs.map(|(pair, inbox)| {
-        let name = pair.name.to_string();
-        let opened = open(&inbox.folder, &format!("{PAIR_INBOX_PREFIX}{name}"), keep(&pair.metadata))?;
-        Ok((name, opened))
+    let own = open(&config.inbox, "", INBOX_NAME, Keep::default(), &[], Teller::default())?;
+    let pairs = config.files.iter().zip(tellers).filter_map(|(pair, teller)| {
+        let (name, folder) = (pair.name.to_string(), &pair.inbox.as_ref()?.folder);
+        let key = format!("{PAIR_INBOX_PREFIX}{name}");
+        let opened = open(folder, &name, &key, keep(&pair.metadata), &pair.expect, teller.clone());
+        Some(opened.map(|inbox| (name, inbox)))
     });
     Ok(Inboxes::new(own, pairs.collect::<Result<_, InboxError>>()?))
 }
@@ -79,6 +86,21 @@ fn carry(metadata: &Metadata) -> Carry {
 fn keep(metadata: &Metadata) -> Keep {
     let Metadata { owner, times, modes, xattrs, links } = *metadata;
     Keep { times, modes, links, owner, xattrs }
+}
+
+/// Starts the helper that runs the hooks of a line, if it has any.
+///
+/// # Errors
+///
+/// What the system said.
+pub(crate) fn start_helper(config: &LineConfig) -> io::Result<Option<Helper>> {
+    let commands = notices::commands(&config.files);
+    (!commands.is_empty()).then(|| Helper::start(&commands)).transpose()
+}
+
+/// The TCP ports that webhooks are told at.
+pub(crate) fn webhook_ports(config: &LineConfig) -> impl Iterator<Item = u16> {
+    config.files.iter().filter_map(|pair| pair.webhook.as_ref()).map(notices::port)
 }
 
 /// The folders of all pairs: what the process has to reach besides the line's own.
@@ -101,22 +123,15 @@ pub(crate) fn not_yet(config: &LineConfig) -> Option<(String, &'static str)> {
 }
 
 fn key_not_yet(pair: &FilesConfig) -> Option<&'static str> {
-    let hooks = &pair.hooks;
-    let wanted = [
-        ("same-name", pair.inbox.as_ref().is_some_and(|inbox| inbox.same_name != SameName::KeepBoth)),
-        ("expect", !pair.expect.is_empty()),
-        ("on-delivered", hooks.delivered.is_some()),
-        ("on-failed", hooks.failed.is_some()),
-        ("on-waiting", hooks.waiting.is_some()),
-        ("webhook", pair.webhook.is_some()),
-    ];
+    let wanted =
+        [("same-name", pair.inbox.as_ref().is_some_and(|inbox| inbox.same_name != SameName::KeepBoth))];
     wanted.into_iter().find(|(_, is_wanted)| *is_wanted).map(|(key, _)| key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::files::{Expected, Hooks, InboxConfig, OutboxConfig};
+    use crate::config::files::{Hooks, InboxConfig, Metadata, OutboxConfig};
 
     fn pair() -> FilesConfig {
         let outbox = OutboxConfig {
@@ -141,16 +156,8 @@ mod tests {
     fn what_is_not_built_yet_is_named_and_nothing_else() {
         assert_eq!(key_not_yet(&pair()), None);
         type Change = fn(&mut FilesConfig);
-        let changes: [(&str, Change); 6] = [
-            ("same-name", |pair| pair.inbox.as_mut().unwrap().same_name = SameName::Newest),
-            ("expect", |pair| {
-                pair.expect.push(Expected { name: "*".parse().unwrap(), by: "18:00".parse().unwrap() });
-            }),
-            ("on-delivered", |pair| pair.hooks.delivered = Some("true".into())),
-            ("on-failed", |pair| pair.hooks.failed = Some("true".into())),
-            ("on-waiting", |pair| pair.hooks.waiting = Some("true".into())),
-            ("webhook", |pair| pair.webhook = Some("http://host/".into())),
-        ];
+        let changes: [(&str, Change); 1] =
+            [("same-name", |pair| pair.inbox.as_mut().unwrap().same_name = SameName::Newest)];
         for (key, change) in changes {
             let mut pair = pair();
             change(&mut pair);

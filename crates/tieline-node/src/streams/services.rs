@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use noq::{Connection, VarInt};
-use tieline_transfer::{Inbox, Received};
+use tieline_transfer::Received;
 use tieline_wire::control::{StreamAnswer, StreamRequest};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::lanes::Arrivals;
 use super::{Circuit, FromFarEnd, Inner, control, frame, patience::Patient};
+use crate::files::incoming::Incoming;
 
 /// How long the far end may take to say what a stream is for.
 const REQUEST_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -57,8 +58,8 @@ async fn handle(inner: &Inner, arrivals: &Arrivals, mut stream: Circuit) {
     match request {
         StreamRequest::Files { folder } => match &inner.setup.inboxes {
             Some(inboxes) => {
-                let (inbox, folder) = inboxes.choose(folder.as_deref());
-                receive_files(inner, arrivals, inbox, folder, stream).await;
+                let (incoming, folder) = inboxes.choose(folder.as_deref());
+                receive_files(inner, arrivals, incoming, folder, stream).await;
             }
             None => refuse(stream, "this end takes no files: it has no inbox").await,
         },
@@ -85,7 +86,7 @@ async fn refuse(mut stream: Circuit, reason: &str) {
 async fn receive_files(
     inner: &Inner,
     arrivals: &Arrivals,
-    inbox: &Arc<Inbox>,
+    incoming: &Arc<Incoming>,
     folder: Option<&str>,
     mut stream: Circuit,
 ) {
@@ -98,10 +99,14 @@ async fn receive_files(
     };
     // A transfer holds one of few places, so a sender may not be silent in it for ever.
     let patient = Patient::new(lanes, &inner.heard);
+    let progress = incoming.receiving(folder);
     let folder = folder.map(str::as_bytes);
-    let received = match tieline_transfer::receive(patient, inbox, folder, Arc::new(())).await {
+    let received = match tieline_transfer::receive(patient, incoming.inbox(), folder, progress).await {
         Ok(received) => received,
-        Err(error) => return tracing::info!(%error, "files were not received"),
+        Err(error) => {
+            incoming.on_refused(&error);
+            return tracing::info!(%error, "files were not received");
+        }
     };
     if let Some(error) = &received.interruption {
         tracing::info!(%error, "a transfer ended before its end");

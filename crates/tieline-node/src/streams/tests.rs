@@ -37,7 +37,7 @@ use super::{
     patience::QUIET_MAX,
     transport_config,
 };
-use crate::files::inboxes::Inboxes;
+use crate::files::{inboxes::Inboxes, incoming::Incoming, notices::Teller};
 
 const PACKET_LEN_MAX: u16 = 1416;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -325,10 +325,11 @@ impl Pair {
         let (client, server) = (Identity::generate().unwrap(), Identity::generate().unwrap());
         let (client_is, server_is) = (client.fingerprint(), server.fingerprint());
         let folder = tempfile::tempdir().unwrap();
-        let inbox = Inbox::open(folder.path(), "inbox", Arc::new(Journal::in_memory().unwrap())).unwrap();
+        let journal = Arc::new(Journal::in_memory().unwrap());
+        let inbox = Arc::new(Inbox::open(folder.path(), "inbox", Arc::clone(&journal)).unwrap());
+        let incoming = Incoming::new("", inbox, journal, &[], Teller::default());
         let connecting = End::new(near, smaller, client);
-        let accepting =
-            End::with_inbox(far, larger, server, Some(Inboxes::new(Arc::new(inbox), BTreeMap::new())));
+        let accepting = End::with_inbox(far, larger, server, Some(Inboxes::new(incoming, BTreeMap::new())));
         connecting.streams.set_peer(larger);
         accepting.streams.set_peer(smaller);
         accepting.streams.set_far_end(client_is).await.unwrap();

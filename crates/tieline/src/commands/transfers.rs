@@ -5,7 +5,8 @@ use std::{fmt, io::IsTerminal, time::Duration};
 use clap::Args;
 use serde::Serialize;
 use tieline_node::{
-    api::client::Client,
+    api::client::{Client, ClientError},
+    files::incoming::IncomingStatus,
     files::outgoing::{NextFile, OutgoingStatus, queue::PRIORITY_DEFAULT},
     places::{LineName, Places},
 };
@@ -22,7 +23,7 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// Show what waits to be sent
 ///
 /// One paragraph for each outbox: what waits, what is on its way and how fast, what was delivered since the line came up, and what is
-/// in the way.
+/// in the way. And one for each inbox: what arrived, what is in the way, and what was expected and has not come.
 #[derive(Debug, Args)]
 pub(crate) struct TransfersArgs {
     /// The line
@@ -66,6 +67,7 @@ struct Which {
 #[derive(Debug, Serialize)]
 struct Transfers {
     outboxes: Vec<OutgoingStatus>,
+    inboxes: Vec<IncomingStatus>,
     /// Octets of files in a second since the last look, for each of them.
     #[serde(skip)]
     rates: Vec<Option<f64>>,
@@ -87,7 +89,12 @@ pub(crate) fn run(places: &Places, args: &TransfersArgs) -> Result<(), Failure> 
                 let moved = outbox.moved_bytes.checked_sub(before.get(index)?.moved_bytes)?;
                 Some(moved as f64 / (now - *then).as_secs_f64())
             });
-            let transfers = Transfers { rates: rates.collect(), outboxes };
+            let inboxes = match client.inboxes().await {
+                // The process of the line is older than this program.
+                Err(ClientError::Refused(_)) => Vec::new(),
+                inboxes => inboxes?,
+            };
+            let transfers = Transfers { rates: rates.collect(), outboxes, inboxes };
             if args.follow && !args.reporting.json && std::io::stdout().is_terminal() {
                 output::text("\x1b[H\x1b[J")?;
             }
@@ -141,7 +148,9 @@ impl fmt::Display for Transfers {
             writeln!(f, "  waiting    {} files, {waiting}{paused}", outbox.waiting_files)?;
             if let Some(current) = &outbox.current {
                 let rate = rate.map(|rate| pace(outbox.waiting_bytes, rate)).unwrap_or_default();
-                writeln!(f, "  sending    {current}{rate}")?;
+                let limit =
+                    outbox.limit.map(|limit| format!(", limit: {}", limit.words())).unwrap_or_default();
+                writeln!(f, "  sending    {current}{rate}{limit}")?;
             }
             for NextFile { name, size, is_first } in &outbox.next {
                 let first = if *is_first { ", before all others" } else { "" };
@@ -156,8 +165,22 @@ impl fmt::Display for Transfers {
                 writeln!(f, "  refused    {refused}")?;
             }
         }
-        Ok(())
+        self.inboxes.iter().try_for_each(|inbox| write_inbox(f, inbox))
     }
+}
+
+fn write_inbox(f: &mut fmt::Formatter<'_>, inbox: &IncomingStatus) -> fmt::Result {
+    let name = if inbox.name.is_empty() { "own" } else { &inbox.name };
+    writeln!(f, "{name}, inbox: {}", inbox.folder.display())?;
+    if let Some(current) = &inbox.current {
+        writeln!(f, "  receiving  {current}")?;
+    }
+    let received = octets(inbox.received_bytes);
+    writeln!(f, "  received   {} files, {received} since the line came up", inbox.received_files)?;
+    if let Some(trouble) = &inbox.trouble {
+        writeln!(f, "  trouble    {trouble}")?;
+    }
+    inbox.late.iter().try_for_each(|late| writeln!(f, "  late       {late}"))
 }
 
 /// How fast it goes, and how long all of it takes at that pace.
@@ -176,6 +199,8 @@ fn pace(waiting_bytes: u64, rate: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tieline_node::files::{expected::Late, limit::Limit};
+
     use super::*;
 
     #[test]
@@ -199,6 +224,7 @@ mod tests {
             current: Some("a".into()),
             trouble: Some("the far end's disk is full".into()),
             refused: vec!["b: refused".into()],
+            limit: Some(Limit::FarEnd),
             is_paused: true,
             priority: 7,
             next: vec![
@@ -207,13 +233,25 @@ mod tests {
             ],
             ..OutgoingStatus::default()
         };
-        let page = Transfers { outboxes: vec![outbox], rates: vec![Some(1_000_000.0)] }.to_string();
+        let inbox = IncomingStatus {
+            name: "mail".into(),
+            folder: "/srv/in".into(),
+            received_files: 1,
+            received_bytes: 2000,
+            current: Some("e".into()),
+            trouble: Some("its disk is full".into()),
+            late: vec![Late { name: "*.csv".into(), by: "18:00".into() }],
+        };
+        let (rates, inboxes) = (vec![Some(1_000_000.0)], vec![inbox]);
+        let page = Transfers { outboxes: vec![outbox], inboxes, rates }.to_string();
         assert_eq!(
             page,
-            "own: /srv/out\n  priority   7\n  waiting    2 files, 3.0 MB, paused\n  sending    a, 1.0 MB/s, 3 s left\n  \
+            "own: /srv/out\n  priority   7\n  waiting    2 files, 3.0 MB, paused\n  sending    a, 1.0 MB/s, 3 s left, limit: far end\n  \
              next       c, 1.0 kB, before all others\n  next       d, 2.0 kB\n  \
              delivered  0 files, 0 B since the line came up\n  trouble    the far end's disk is full\n  \
-             refused    b: refused\n"
+             refused    b: refused\nmail, inbox: /srv/in\n  receiving  e\n  \
+             received   1 files, 2.0 kB since the line came up\n  trouble    its disk is full\n  \
+             late       `*.csv` was expected by 18:00 and has not come\n"
         );
     }
 }

@@ -13,6 +13,7 @@ use super::super::excerpt::excerpt;
 use super::super::mistake::Mistake;
 use super::super::problems::Collector;
 use super::super::typed::{absolute_path, convert_each, convert_one, convert_or};
+use super::words::words;
 use super::written::{WrittenExpected, WrittenFiles, WrittenTransfer};
 use super::{
     COMMAND_LEN_MAX, Expected, FilesConfig, Hooks, InboxConfig, Metadata, OutboxConfig, Owner, PairName,
@@ -175,16 +176,18 @@ fn choice<T: Copy>(written: Option<At<String>>, words: &[Word<T>], problems: &mu
     })
 }
 
-fn command(text: &str) -> Result<String, Mistake> {
-    let fits = !text.trim().is_empty() && text.len() <= COMMAND_LEN_MAX && !text.contains('\0');
-    if fits { Ok(text.to_owned()) } else { Err(Mistake::Command { max: COMMAND_LEN_MAX }) }
+/// A program and its arguments, quoted as in a shell. What only a shell could do is left to one that is named.
+fn command(text: &str) -> Result<Vec<String>, Mistake> {
+    let fits = text.len() <= COMMAND_LEN_MAX && !text.contains('\0');
+    let words = words(text).filter(|words| fits && words.first().is_some_and(|word| !word.is_empty()));
+    words.ok_or(Mistake::Command { max: COMMAND_LEN_MAX })
 }
 
-fn webhook(text: &str) -> Result<String, Mistake> {
+fn webhook(text: &str) -> Result<Uri, Mistake> {
     let uri = text.parse::<Uri>().ok().filter(|_| text.len() <= WEBHOOK_LEN_MAX);
     let has_host = |uri: &Uri| uri.host().is_some_and(|host| !host.is_empty());
     match uri {
-        Some(uri) if uri.scheme_str() == Some("http") && has_host(&uri) => Ok(text.to_owned()),
+        Some(uri) if uri.scheme_str() == Some("http") && has_host(&uri) => Ok(uri),
         _ => Err(Mistake::Webhook(excerpt(text))),
     }
 }

@@ -52,7 +52,7 @@ fn every_key_of_the_files_is_read() {
         xattrs = true
         expect = [{ name = "payroll*.csv", by = "18:00" }, { name = "*.pdf", by = "7:30" }]
         on-delivered = "/usr/local/bin/delivered"
-        on-failed = "mail -s failed admin"
+        on-failed = "mail -s 'it failed' admin"
         on-waiting = "true"
         webhook = "http://127.0.0.1:8080/tieline?line=berlin"
         [transfer]
@@ -90,11 +90,11 @@ fn every_key_of_the_files_is_read() {
             },
             expect: vec![expected("payroll*.csv", "18:00"), expected("*.pdf", "07:30")],
             hooks: Hooks {
-                delivered: Some("/usr/local/bin/delivered".into()),
-                failed: Some("mail -s failed admin".into()),
-                waiting: Some("true".into()),
+                delivered: Some(vec!["/usr/local/bin/delivered".into()]),
+                failed: Some(["mail", "-s", "it failed", "admin"].map(Into::into).into()),
+                waiting: Some(vec!["true".into()]),
             },
-            webhook: Some("http://127.0.0.1:8080/tieline?line=berlin".into()),
+            webhook: Some("http://127.0.0.1:8080/tieline?line=berlin".parse().expect("an address")),
         }]
     );
     assert_eq!(config.transfer.policy, Policy::Fixed);
@@ -279,6 +279,7 @@ fn every_mistake_in_the_files_is_reported_with_its_place_and_what_to_do() {
         (&outbox(&many_expected), "4:10: files[0].expect:", "too-many", "has 33 entries, and at most 32"),
         (&outbox("on-delivered = \" \""), "4:16: files[0].on-delivered:", "command", "cannot be a command"),
         (&outbox(&long_command), "4:13: files[0].on-failed:", "command", "at most 4096 octets"),
+        (&outbox("on-failed = \"a 'b\""), "4:13: files[0].on-failed:", "command", "every quote closed"),
         (&outbox("on-waiting = \"a\\u0000\""), "4:14: files[0].on-waiting:", "command", "without a NUL"),
         (
             &outbox("webhook = \"https://a/\""),

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use tieline_transfer::RelativePath;
+use tieline_transfer::{RelativePath, Stamp, Work};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::OutgoingConfig;
 use super::cancel::{CancelError, CancelOrder, Cancelled};
 use super::queue::Priority;
+use crate::files::limit::{Effort, Limit};
 
 /// What is going on in an outbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct OutgoingStatus {
     /// The file that is being sent.
     #[serde(default)]
     pub current: Option<String>,
+    /// What holds up what is being sent, if that is known.
+    #[serde(default)]
+    pub limit: Option<Limit>,
     /// Why it does not go on, or what went wrong last, in a sentence.
     #[serde(default)]
     pub trouble: Option<String>,
@@ -69,12 +74,15 @@ pub struct NextFile {
 pub struct Handle {
     status: Mutex<OutgoingStatus>,
     pub(super) moved: AtomicU64,
+    pub(super) effort: Effort,
     /// Files in a transfer, and octets of each that are not sent yet.
     on_the_way: Mutex<BTreeMap<RelativePath, u64>>,
     /// Those among them that nobody wants any more.
     unwanted: Mutex<BTreeSet<RelativePath>>,
     pub(super) stopped: watch::Sender<Stopped>,
     orders: mpsc::Sender<CancelOrder>,
+    /// Which versions of files were told to have failed.
+    failed_told: Mutex<BTreeMap<RelativePath, Stamp>>,
 }
 
 /// Why nothing is sent.
@@ -95,7 +103,9 @@ impl Handle {
         let (name, folder, priority) = (config.name.clone(), config.folder.clone(), config.priority);
         let status = Mutex::new(OutgoingStatus { name, folder, priority, ..OutgoingStatus::default() });
         let (on_the_way, unwanted, stopped) = (Mutex::default(), Mutex::default(), watch::Sender::default());
-        Arc::new(Self { status, moved: AtomicU64::new(0), on_the_way, unwanted, stopped, orders })
+        let (moved, failed_told) = (AtomicU64::new(0), Mutex::default());
+        let effort = Effort::new(Instant::now());
+        Arc::new(Self { status, moved, effort, on_the_way, unwanted, stopped, orders, failed_told })
     }
 
     /// What is going on.
@@ -109,6 +119,19 @@ impl Handle {
         let stopped = *self.stopped.borrow();
         (status.is_paused, status.is_off) = (stopped.by_somebody, stopped.by_schedule);
         status
+    }
+
+    /// What holds up what is on the way; `stream` says why the stream takes no more.
+    pub(in crate::files) fn limit(&self, stream: impl FnOnce() -> Option<Limit>) -> Option<Limit> {
+        if self.on_the_way().is_empty() {
+            return None;
+        }
+        match self.effort.most(Instant::now())? {
+            Work::Disk => Some(Limit::Disk),
+            Work::Processor => Some(Limit::Processor),
+            Work::Answer => Some(Limit::FarEnd),
+            Work::Stream => stream(),
+        }
     }
 
     /// Stops sending, or lets it go on. What is under way is cut, and goes on where it was.
@@ -139,6 +162,10 @@ impl Handle {
 
     pub(super) fn unwanted(&self) -> MutexGuard<'_, BTreeSet<RelativePath>> {
         self.unwanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn failed_told(&self) -> MutexGuard<'_, BTreeMap<RelativePath, Stamp>> {
+        self.failed_told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a file given up that is on the way; false if it is not.

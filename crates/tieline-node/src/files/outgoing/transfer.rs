@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use data_encoding::HEXLOWER;
 use tieline_transfer::audit::{Direction, Entry, Event};
 use tieline_transfer::journal::abandoned::AbandonedFile;
 use tieline_transfer::moment::Moment;
@@ -13,13 +15,14 @@ use tieline_transfer::outbox::after::{After, dispose};
 use tieline_transfer::receipt::{LineKeys, TransferId};
 use tieline_transfer::{
     EntryReport, Fate, Fault, Journal, Obstacle, Order, Plan, Progress, RelativePath, SendError, SourceFault,
-    StopReason, Turn, send,
+    StopReason, Turn, Work, send,
 };
 use tracing::{info, warn};
 
 use super::OutgoingConfig;
 use super::handle::Handle;
 use super::queue::{Priority, Waiting};
+use crate::files::notices::{self, Notice, Way};
 use crate::files::turns::Turns;
 use crate::streams::Streams;
 
@@ -27,6 +30,8 @@ use crate::streams::Streams;
 pub(super) const RETRY_SOON: Duration = Duration::from_secs(1);
 /// After how long something is tried again that the far end could not store, such as on a full disk.
 const RETRY_LATER: Duration = Duration::from_secs(30);
+/// Files of which it is remembered that they were told to have failed; more of them are told again.
+const FAILED_TOLD_MAX: usize = 1024;
 /// Refused files that are remembered by name.
 const REFUSED_SHOWN: usize = 16;
 
@@ -45,6 +50,8 @@ pub(super) struct Ended {
 /// Why a transfer did not begin, or was cut.
 pub(super) struct Cut {
     pub(super) reason: String,
+    /// After how long another one may begin.
+    pub(super) rest: Duration,
     /// The far end has as many transfers as it takes; when one of them ends it takes ours.
     pub(super) is_busy: bool,
 }
@@ -91,7 +98,7 @@ impl Transfer {
 
     async fn send(self: Arc<Self>, streams: &Streams) -> Result<(), Cut> {
         let folder = (!self.config.name.is_empty()).then(|| self.config.name.clone());
-        let not_opened = |reason: String| Cut { reason, is_busy: false };
+        let not_opened = |reason: String| Cut { reason, rest: RETRY_SOON, is_busy: false };
         let stream = streams.open_files(folder).await.map_err(|error| not_opened(error.to_string()))?;
         let files = self.files.iter().map(|(path, file)| (path.clone(), file.size)).collect();
         let plan = Plan::of_files(self.config.folder.clone(), files).with_carry(self.config.carry);
@@ -106,7 +113,9 @@ impl Transfer {
             Ok(None) => Ok(()),
             Ok(Some(error)) | Err(error) => {
                 let is_busy = matches!(error, SendError::Refused(StopReason::Busy { .. }));
-                Err(Cut { reason: error.to_string(), is_busy })
+                let is_full = matches!(error, SendError::Refused(StopReason::NoSpace { .. }));
+                let rest = if is_full { RETRY_LATER } else { RETRY_SOON };
+                Err(Cut { reason: error.to_string(), rest, is_busy })
             }
         }
     }
@@ -117,11 +126,14 @@ impl Transfer {
             status.delivered_bytes += size;
             status.trouble = None;
         });
-        if self.config.after == After::Keep {
+        self.handle.failed_told().remove(path);
+        let teller = &self.config.teller;
+        if self.config.after == After::Keep && !teller.wants(notices::Event::Delivered) {
             return;
         }
-        let delivered = self.journal.delivered(&self.config.name, path);
-        let done = delivered.map_err(|error| error.to_string()).and_then(|file| match file {
+        let delivered = self.journal.delivered(&self.config.name, path).map_err(|error| error.to_string());
+        let hash = delivered.as_ref().ok().copied().flatten().map(|file| HEXLOWER.encode(&file.hash));
+        let done = delivered.and_then(|file| match file {
             Some(file) => dispose(self.root.as_fd(), path, &file.stamp, self.config.after)
                 .map_err(|error| error.to_string()),
             None => Ok(()),
@@ -129,18 +141,55 @@ impl Transfer {
         if let Err(error) = done {
             warn!(%path, error, "a delivered file stays in the outbox");
         }
+        teller.tell(&Notice { blake3: hash, ..self.notice(notices::Event::Delivered, path, size) });
+    }
+
+    fn notice(&self, event: notices::Event, path: &RelativePath, size: u64) -> Notice {
+        let folder = self.config.folder.as_os_str().as_bytes();
+        Notice {
+            event,
+            direction: Way::Sent,
+            path: path.to_string(),
+            file: Some([folder, b"/", path.as_bytes()].concat()),
+            size: Some(size),
+            blake3: None,
+            reason: None,
+            files: None,
+        }
+    }
+
+    /// Tells that a file cannot be delivered, once for each version of it.
+    fn tell_failed(&self, path: &RelativePath, report: &EntryReport) {
+        let stamp = self.files.get(path).map(|file| file.stamp);
+        let mut told = self.handle.failed_told();
+        if told.get(path).copied() == stamp {
+            return;
+        }
+        if let Some(stamp) = stamp {
+            told.insert(path.clone(), stamp);
+        }
+        if told.len() > FAILED_TOLD_MAX {
+            told.pop_first();
+        }
+        drop(told);
+        let notice = self.notice(notices::Event::Failed, path, report.size);
+        self.config.teller.tell(&Notice { reason: report.fate.reason(), ..notice });
     }
 
     fn on_undelivered(&self, path: RelativePath, report: &EntryReport) {
         info!(outbox = self.config.name, "{report}");
         let after = match report.fate {
-            Fate::Refused(Obstacle::NoSpace { .. }) => RETRY_LATER,
+            Fate::Refused(Obstacle::NoSpace { .. })
+            | Fate::Failed(Fault::Receiver(Obstacle::NoSpace { .. })) => RETRY_LATER,
             Fate::Refused(_) | Fate::Skipped(_) => return self.give_up(&path, report),
             // Noted and logged by whoever cancelled it.
             Fate::Failed(Fault::Source(SourceFault::Cancelled)) => return,
-            Fate::Failed(Fault::Source(_)) => RETRY_SOON,
+            Fate::Failed(Fault::Source(SourceFault::Changed)) => RETRY_SOON,
             Fate::Failed(Fault::Receiver(Obstacle::HashMismatch | Obstacle::TooShort)) => RETRY_SOON,
-            Fate::Failed(_) => RETRY_LATER,
+            Fate::Failed(fault) => {
+                self.tell_failed(&path, report);
+                if matches!(fault, Fault::Source(_)) { RETRY_SOON } else { RETRY_LATER }
+            }
             Fate::Unconfirmed | Fate::NotSent | Fate::Delivered { .. } | Fate::AlreadyThere { .. } => {
                 RETRY_SOON
             }
@@ -152,6 +201,7 @@ impl Transfer {
     /// The far end refuses the file for good, and would refuse it each time.
     fn give_up(&self, path: &RelativePath, report: &EntryReport) {
         show_refused(&self.handle, report.to_string());
+        self.tell_failed(path, report);
         let Some(Waiting { stamp, .. }) = self.files.get(path) else { return };
         let number = self.files.range(..path.clone()).count() as u64;
         let now = Moment::from(SystemTime::now());
@@ -201,6 +251,10 @@ impl Progress for Transfer {
         }
     }
 
+    fn spent(&self, on: Work, time: Duration) {
+        self.handle.effort.spent(Instant::now(), on, time);
+    }
+
     fn moved(&self, bytes: u64) {
         self.handle.moved.fetch_add(bytes, Ordering::Relaxed);
         self.held(bytes);
@@ -228,6 +282,7 @@ mod tests {
 
     use super::super::queue::PRIORITY_DEFAULT;
     use super::*;
+    use crate::files::notices::Teller;
     use crate::files::turns::Place;
 
     const STAMP: Stamp = Stamp::from_bytes([7; 16]);
@@ -247,6 +302,7 @@ mod tests {
             after: After::Keep,
             priority: PRIORITY_DEFAULT,
             carry: tieline_transfer::metadata::Carry::default(),
+            teller: Teller::default(),
         };
         let place = Turns::places(1).next().unwrap();
         let waiting = Waiting { stamp: STAMP, size: 10, priority: PRIORITY_DEFAULT };
