@@ -128,6 +128,7 @@ pub struct Engine {
     of_us: Accepted,
     pings: VecDeque<(u32, Instant, oneshot::Sender<Pong>)>,
     files_received: u64,
+    name_twins: u64,
     farewell: Farewell,
     /// When the last message of the associated channel arrived, of which the line's next events come.
     message_arrived: Instant,
@@ -148,6 +149,7 @@ impl Engine {
             of_us: Accepted::default(),
             pings: VecDeque::new(),
             files_received: 0,
+            name_twins: 0,
             farewell: Farewell::default(),
             message_arrived: Instant::now(),
         }
@@ -252,9 +254,10 @@ impl Engine {
                 }
                 self.of_us = accepted;
             }
-            FromFarEnd::FilesReceived { delivered, failed } => {
+            FromFarEnd::FilesReceived { delivered, failed, twins } => {
                 tracing::info!(delivered, failed, "files came in");
                 self.files_received += delivered;
+                self.name_twins += twins;
             }
         }
     }

@@ -112,16 +112,6 @@ pub enum StartError {
     /// The inbox.
     #[error(transparent)]
     Inbox(#[from] InboxError),
-    /// The configuration wants of files what is not built yet.
-    #[error(
-        "files `{pair}`: this version of tieline does not do `{key}` yet; take it out of the configuration"
-    )]
-    NotYet {
-        /// The pair of folders.
-        pair: String,
-        /// The key.
-        key: &'static str,
-    },
     /// What is remembered of files.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -179,9 +169,6 @@ impl Node {
         let state = State::load(&files.state).of_peer(line.peer_public_key());
         let config = line.config.clone();
         let routes = config.routes && !options.without_routes;
-        if let Some((pair, key)) = setup::not_yet(&config) {
-            return Err(StartError::NotYet { pair, key });
-        }
 
         let socket = UdpSocket::bind(config.listen).map_err(|source| StartError::Medium { source })?;
         let device = routes

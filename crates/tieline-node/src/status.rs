@@ -105,6 +105,9 @@ pub struct Here {
     pub inbox: Option<PathBuf>,
     /// Files delivered into the inbox since the start.
     pub files_received: u64,
+    /// Names that appeared in an inbox since the start and differ from another there by case or by Unicode's spellings of one character
+    /// only; none if the process is too old to say.
+    pub name_twins: Option<u64>,
 }
 
 /// What the kernel does for many packets in one go.

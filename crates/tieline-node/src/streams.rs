@@ -74,6 +74,8 @@ pub enum FromFarEnd {
         delivered: u64,
         /// Files and folders that were not.
         failed: u64,
+        /// Names that appeared beside others from which they differ by case or spelling only.
+        twins: u64,
     },
 }
 

@@ -186,6 +186,35 @@ pub trait DiskFolder: Attributed + Debug {
     /// As `rename(2)`: `EXIST` if the name is taken.
     fn publish(&self, private: &str, name: &[u8]) -> Result<()>;
 
+    /// Moves the private file `private` into it in place of the file that has the name. At any moment, a power cut included, the name
+    /// is that of one of the two. Whether what has it may be replaced is for the caller to find out, by [`Self::occupant`], just before.
+    ///
+    /// # Errors
+    ///
+    /// As `rename(2)`: `ISDIR` if the name is that of a folder.
+    fn replace(&self, private: &str, name: &[u8]) -> Result<()>;
+
+    /// What has the name `name`, none if nothing has; a link is not followed.
+    ///
+    /// # Errors
+    ///
+    /// As `stat(2)`.
+    fn occupant(&self, name: &[u8]) -> Result<Option<Occupant>>;
+
+    /// When a name in it appeared or went last.
+    ///
+    /// # Errors
+    ///
+    /// As `fstat(2)`.
+    fn changed(&self) -> Result<FileTime>;
+
+    /// Hands each name in it to `each`, in no order, until that says false.
+    ///
+    /// # Errors
+    ///
+    /// As `readdir(3)`.
+    fn names(&self, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<()>;
+
     /// Opens its regular file `name` to be compared or copied from. None if there is no such file or it cannot be opened.
     ///
     /// # Errors
@@ -213,6 +242,22 @@ pub trait DiskFolder: Attributed + Debug {
     ///
     /// As `fsync(2)`.
     fn sync(&self) -> Result<()>;
+}
+
+/// What has a name in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupant {
+    /// A regular file, its size and when it was modified.
+    File {
+        /// Octets that can be read.
+        size: u64,
+        /// By whichever clock it was set.
+        modified: FileTime,
+    },
+    /// A folder.
+    Folder,
+    /// A link, a pipe, a socket or a device.
+    Other,
 }
 
 /// Device and inode of a folder.

@@ -12,13 +12,14 @@ use std::path::Path;
 use rustix::fs::{
     AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, Timespec,
     Timestamps, UTIME_OMIT, fallocate, fchmod, fdatasync, flock, fstat, fstatvfs, fsync, ftruncate, futimens,
-    linkat, mkdirat, openat, readlinkat, renameat_with, statat, symlinkat, syncfs, unlinkat, utimensat,
+    linkat, mkdirat, openat, readlinkat, renameat, renameat_with, statat, symlinkat, syncfs, unlinkat,
+    utimensat,
 };
 use rustix::fs::{Gid, Uid, XattrFlags, fchown, fsetxattr};
 use rustix::io::{Errno, Result};
 
 use crate::beneath;
-use crate::disk::{Attributed, Disk, DiskFile, DiskFolder, Extent, FolderId, PublishedFile};
+use crate::disk::{Attributed, Disk, DiskFile, DiskFolder, Extent, FolderId, Occupant, PublishedFile};
 use crate::inbox::InboxError;
 use crate::path::{PARTIAL_FOLDER, RelativePath};
 use crate::protocol::FileTime;
@@ -233,6 +234,41 @@ impl DiskFolder for HeldFolder<'_> {
         }
     }
 
+    fn replace(&self, private: &str, name: &[u8]) -> Result<()> {
+        renameat(self.private, private, &self.folder, name)
+    }
+
+    fn occupant(&self, name: &[u8]) -> Result<Option<Occupant>> {
+        let stat = match statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {
+                let size = u64::try_from(stat.st_size).unwrap_or(0);
+                Occupant::File { size, modified: modified(&stat) }
+            }
+            FileType::Directory => Occupant::Folder,
+            _ => Occupant::Other,
+        }))
+    }
+
+    fn changed(&self) -> Result<FileTime> {
+        fstat(&self.folder).map(|stat| modified(&stat))
+    }
+
+    fn names(&self, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<()> {
+        for entry in Dir::read_from(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") && !each(name) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn published(&self, name: &[u8]) -> Result<Option<Box<dyn PublishedFile>>> {
         let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         // Opening what is no file could do something.
@@ -305,6 +341,10 @@ fn remove_others(private: &OwnedFd, names: &[String]) -> Result<u64> {
         }
     }
     Ok(removed)
+}
+
+fn modified(stat: &Stat) -> FileTime {
+    FileTime { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) }
 }
 
 fn errno(error: io::Error) -> Errno {

@@ -18,7 +18,9 @@ use crate::journal::{Journal, JournalError};
 use crate::metadata::Keep;
 use crate::path::{PARTIAL_FOLDER, RelativePath};
 use crate::receipt::LineKeys;
+use crate::same_name::SameName;
 use crate::stamp::Stamp;
+use crate::twins::Twins;
 
 /// Transfers that may arrive at once; bounds threads, open files and memory.
 pub const TRANSFERS_MAX: u64 = 4;
@@ -36,6 +38,8 @@ pub struct Inbox {
     /// With which it signs for what it has.
     keys: Option<LineKeys>,
     keep: Keep,
+    same_name: SameName,
+    twins: Twins,
     next_partial: AtomicU64,
     running: AtomicU64,
     /// Owners and attributes that files could not be given since that was last told.
@@ -124,13 +128,16 @@ impl Inbox {
         let has_unsynced = Mutex::new(disk.sync_all().is_err());
         let (next_partial, running) = (AtomicU64::new(0), AtomicU64::new(0));
         let (path, name) = (path.into(), name.into());
+        let (keys, same_name, twins) = (None, SameName::default(), Twins::default());
         Ok(Self {
             disk,
             path,
             name,
             journal,
-            keys: None,
+            keys,
             keep: Keep::default(),
+            same_name,
+            twins,
             next_partial,
             running,
             not_given: AtomicU64::new(0),
@@ -150,6 +157,26 @@ impl Inbox {
     #[must_use]
     pub fn with_keys(self, keys: LineKeys) -> Self {
         Self { keys: Some(keys), ..self }
+    }
+
+    /// Has it do this with files whose names are taken, and not keep both.
+    #[must_use]
+    pub fn with_same_name(self, same_name: SameName) -> Self {
+        Self { same_name, ..self }
+    }
+
+    pub(crate) fn same_name(&self) -> SameName {
+        self.same_name
+    }
+
+    pub(crate) fn twins(&self) -> &Twins {
+        &self.twins
+    }
+
+    /// How many names appeared since this was asked last that differ from another in their folder by case or by Unicode's several
+    /// spellings of one character only.
+    pub fn take_twins(&self) -> u64 {
+        self.twins.take_found()
     }
 
     pub(crate) fn keys(&self) -> Option<&LineKeys> {

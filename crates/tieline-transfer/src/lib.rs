@@ -6,7 +6,7 @@
 //! What holds whatever the other end, the disk or the power does:
 //!
 //! - A file appears under its final name once, whole and with the content that was read (BLAKE3), or not at all. Nothing
-//!   is overwritten: another file of the name is kept beside it under a number.
+//!   is overwritten: another file of the name is kept beside it under a number, unless the inbox is to keep the newest or to refuse.
 //! - "Delivered" is said of what survives a power cut, and of nothing else; the receiving end signs for it, and both ends keep that.
 //! - A large file that is cut goes on where it was, after a restart of either end too; what was synced is not sent again, nor hashed again.
 //! - A file that changed while it was read is not delivered, and whatever is not delivered is reported by name with its reason.
@@ -24,7 +24,7 @@
 //! | [`outbox`], [`schedule`], [`spool`] | what is to be sent, and when |
 //! | [`plan`], `source`, `links`, `reading`, `blocks`, `comparing`, `ledger`, `checking`, `summing`, [`sender`] | the sending end, from the first pass to the last verdict |
 //! | [`disk`], [`folder`], `beneath` | what the receiving end asks of a disk, and the real one |
-//! | [`inbox`], `assembly`, `basis`, `keeping`, `publish`, `signing`, [`receiver`] | the receiving end, from the frame to the durable name |
+//! | [`inbox`], `assembly`, `basis`, `keeping`, `publish`, `same_name`, `twins`, `signing`, [`receiver`] | the receiving end, from the frame to the durable name |
 //! | [`outbox`] | which files of a watched folder are due to be sent |
 //! | [`schedule`] | how much of the line they may take, by the time of day |
 //! | [`delta`], [`compress`] | what need not be sent |
@@ -65,6 +65,7 @@ mod reading;
 pub mod reason;
 pub mod receipt;
 pub mod receiver;
+mod same_name;
 pub mod schedule;
 pub mod sender;
 mod signing;
@@ -72,6 +73,7 @@ mod source;
 pub mod spool;
 pub mod stamp;
 mod summing;
+mod twins;
 
 pub use inbox::{Inbox, InboxError};
 pub use journal::{Journal, JournalError};
@@ -80,6 +82,7 @@ pub use path::{Escaped, NameFault, RelativePath};
 pub use plan::{Plan, PlanError};
 pub use reason::{Obstacle, StopReason};
 pub use receiver::{ReceiveError, Received, receive};
+pub use same_name::SameName;
 pub use sender::{Order, Outcome, SendError, send};
 pub use source::SourceFault;
 pub use stamp::Stamp;

@@ -254,8 +254,8 @@ pub struct Hello {
     pub bytes: u64,
 }
 
-/// A time of last modification, as Linux has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A time of last modification, as Linux has it; the later is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileTime {
     /// Seconds since 1970; negative before.
     pub seconds: i64,

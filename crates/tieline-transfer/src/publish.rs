@@ -20,7 +20,9 @@ use crate::metadata::give;
 use crate::path::{COPIES_MAX, RelativePath, copy_name};
 use crate::protocol::{FileTime, HASH_LEN, Verdict};
 use crate::reason::Obstacle;
+use crate::same_name::{SameName, Whole, publish_alone};
 use crate::stamp::Stamp;
+use crate::twins::Twins;
 
 /// Files and folders that share their waits for the disk; bounds the files held open.
 pub(crate) const GROUP_MAX: usize = 256;
@@ -227,11 +229,18 @@ fn publish<'d>(inbox: &'d Inbox, ready: &mut Ready, changed: &mut Changed<'d>) -
             changed.note(folder);
             Ok(verdict)
         }
-        Content::File { partial, size, hash, .. } => {
+        Content::File { partial, size, hash, modified, .. } => {
             let (parent, name) = path.split_last();
             let above = Mode::from_raw_mode(0o755);
             let folder = disk.make_folder(parent.as_ref(), above, &mut |folder| changed.note(folder))?;
-            let verdict = publish_file(&*folder, name, partial, *size, hash)?;
+            inbox.twins().prepare(&*folder);
+            let verdict = match inbox.same_name() {
+                SameName::KeepBoth => publish_file(&*folder, name, partial, *size, hash, inbox.twins())?,
+                policy => {
+                    let file = Whole { partial, size: *size, hash, modified: *modified };
+                    publish_alone(&*folder, name, file, policy, inbox.twins())?
+                }
+            };
             changed.note(folder);
             Ok(verdict)
         }
@@ -245,12 +254,14 @@ fn publish_file(
     partial: &mut Partial,
     size: u64,
     hash: &[u8; HASH_LEN],
+    twins: &Twins,
 ) -> Result<Verdict, Obstacle> {
     for copy in 1..=COPIES_MAX {
         let name = copy_name(name, copy);
         match folder.publish(partial.name(), &name) {
             Ok(()) => {
                 partial.renamed();
+                twins.on_created(folder, &name);
                 return Ok(Verdict::Delivered { copy });
             }
             Err(Errno::EXIST) if has_content(folder, &name, size, hash)? => {
@@ -282,7 +293,7 @@ fn find_content(
 }
 
 /// Whether a regular file of that name has that content, which is then durable too.
-fn has_content(
+pub(crate) fn has_content(
     folder: &dyn DiskFolder,
     name: &[u8],
     size: u64,

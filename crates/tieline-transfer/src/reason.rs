@@ -65,6 +65,21 @@ pub enum Obstacle {
         /// Linux error number.
         errno: u64,
     },
+    /// The file there is as new or newer, and only the newest is kept.
+    #[error(
+        "the receiving inbox has a file of this name that is as new or newer, and keeps the newest only; send it under another name if it is wanted"
+    )]
+    NotNewer,
+    /// There is another file of the name, and two are not wanted.
+    #[error(
+        "the receiving inbox has another file of this name and takes no second one; move that away there, or send this one under another name"
+    )]
+    NameTaken,
+    /// What has the name is no file.
+    #[error(
+        "a folder, a link or something else that is no file has this name in the receiving inbox, and is not replaced; move it away there"
+    )]
+    NotAFile,
     /// A code of a later version.
     #[error(
         "the receiving end gave reason {code}, which this version of tieline does not know (detail {detail})"
@@ -97,6 +112,9 @@ impl Obstacle {
             Self::Io { errno } => (13, errno),
             Self::OldVersion => (14, 0),
             Self::LinksRefused => (30, 0),
+            Self::NotNewer => (40, 0),
+            Self::NameTaken => (41, 0),
+            Self::NotAFile => (42, 0),
             Self::Other { code, detail } => (code, detail),
         }
     }
@@ -120,6 +138,9 @@ impl Obstacle {
             13 => Self::Io { errno: detail },
             14 => Self::OldVersion,
             30 => Self::LinksRefused,
+            40 => Self::NotNewer,
+            41 => Self::NameTaken,
+            42 => Self::NotAFile,
             _ => Self::Other { code, detail },
         }
     }
@@ -266,7 +287,8 @@ mod tests {
     #[test]
     fn every_code_keeps_its_meaning_both_ways() {
         for code in 0..=u16::MAX {
-            let detail = if (3..=12).contains(&code) || [14, 30].contains(&code) { 0 } else { 7 };
+            let without = (3..=12).contains(&code) || [14, 30].contains(&code) || (40..=42).contains(&code);
+            let detail = if without { 0 } else { 7 };
             assert_eq!(Obstacle::from_wire(code, detail).to_wire(), (code, detail));
             assert_eq!(StopReason::from_wire(code, 7).to_wire(), (code, 7));
         }
@@ -281,7 +303,7 @@ mod tests {
         assert!(full.contains("4096 octets are missing"), "{full}");
         assert!(Obstacle::Name(NameFault::Dots.code()).to_string().contains("`..`"));
         for detail in [0, 5, u64::MAX] {
-            for code in 0..20 {
+            for code in 0..50 {
                 assert!(!Obstacle::from_wire(code, detail).to_string().is_empty());
                 assert!(!StopReason::from_wire(code, detail).to_string().is_empty());
             }

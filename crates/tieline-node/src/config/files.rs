@@ -40,6 +40,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::Uri;
+use tieline_transfer::SameName;
 pub use tieline_transfer::metadata::Owner;
 use tieline_transfer::outbox::{NamePattern, Rules, after::After};
 use tieline_transfer::schedule::{Rate, Schedule, TimeOfDay};
@@ -98,17 +99,6 @@ pub struct InboxConfig {
     pub folder: PathBuf,
     /// What happens if a name is taken.
     pub same_name: SameName,
-}
-
-/// What happens to a file whose name is taken in the inbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SameName {
-    /// It is kept beside the other under a number.
-    KeepBoth,
-    /// The one that was changed last stays.
-    Newest,
-    /// It is refused.
-    Refuse,
 }
 
 /// What files keep besides their content.

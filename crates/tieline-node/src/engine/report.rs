@@ -82,6 +82,7 @@ impl Engine {
             packet_threads: Some(ports.lanes()),
             inbox: self.parts.takes_files.then(|| config.inbox.clone()),
             files_received: self.files_received,
+            name_twins: Some(self.name_twins),
         }
     }
 

@@ -15,7 +15,7 @@ use super::notices::{self, Teller, helper::Helper};
 use super::outgoing::OutgoingConfig;
 use super::outgoing::queue::PRIORITY_DEFAULT;
 use super::watch::RESCAN_DEFAULT;
-use crate::config::files::{Expected, Metadata, Owner, SameName};
+use crate::config::files::{Expected, InboxConfig, Metadata, Owner};
 use crate::config::{FilesConfig, LineConfig};
 use crate::places::LineFiles;
 
@@ -64,17 +64,19 @@ pub(crate) fn open_inboxes(
     keys: &LineKeys,
     tellers: &[Teller],
 ) -> Result<Inboxes, InboxError> {
-    let open = |folder, name: &str, key: &str, keep, expected: &[Expected], teller: Teller| {
-        let inbox = Inbox::open(folder, key, Arc::clone(journal))?;
-        let inbox = Arc::new(inbox.with_keys(keys.clone()).with_keep(keep));
-        Ok::<_, InboxError>(Incoming::new(name, inbox, Arc::clone(journal), expected, teller))
+    let open = |name: &str, inbox: Inbox, expected: &[Expected], teller: Teller| {
+        let inbox = Arc::new(inbox.with_keys(keys.clone()));
+        Incoming::new(name, inbox, Arc::clone(journal), expected, teller)
     };
-    let own = open(&config.inbox, "", INBOX_NAME, Keep::default(), &[], Teller::default())?;
+    let own = Inbox::open(&config.inbox, INBOX_NAME, Arc::clone(journal))?;
+    let own = open("", own, &[], Teller::default());
     let pairs = config.files.iter().zip(tellers).filter_map(|(pair, teller)| {
-        let (name, folder) = (pair.name.to_string(), &pair.inbox.as_ref()?.folder);
-        let key = format!("{PAIR_INBOX_PREFIX}{name}");
-        let opened = open(folder, &name, &key, keep(&pair.metadata), &pair.expect, teller.clone());
-        Some(opened.map(|inbox| (name, inbox)))
+        let (name, InboxConfig { folder, same_name }) = (pair.name.to_string(), pair.inbox.as_ref()?);
+        let opened = Inbox::open(folder, &format!("{PAIR_INBOX_PREFIX}{name}"), Arc::clone(journal));
+        Some(opened.map(|inbox| {
+            let inbox = inbox.with_keep(keep(&pair.metadata)).with_same_name(*same_name);
+            (name.clone(), open(&name, inbox, &pair.expect, teller.clone()))
+        }))
     });
     Ok(Inboxes::new(own, pairs.collect::<Result<_, InboxError>>()?))
 }
@@ -115,53 +117,4 @@ pub(crate) fn pair_folders(config: &LineConfig) -> impl Iterator<Item = PathBuf>
 /// Whether files that arrive are given to their owners, which not everybody may.
 pub(crate) fn gives_owners(config: &LineConfig) -> bool {
     config.files.iter().any(|pair| pair.inbox.is_some() && pair.metadata.owner != Owner::None)
-}
-
-/// The first pair, with its key, that asks for what is not built yet and would be without effect.
-pub(crate) fn not_yet(config: &LineConfig) -> Option<(String, &'static str)> {
-    config.files.iter().find_map(|pair| Some((pair.name.to_string(), key_not_yet(pair)?)))
-}
-
-fn key_not_yet(pair: &FilesConfig) -> Option<&'static str> {
-    let wanted =
-        [("same-name", pair.inbox.as_ref().is_some_and(|inbox| inbox.same_name != SameName::KeepBoth))];
-    wanted.into_iter().find(|(_, is_wanted)| *is_wanted).map(|(key, _)| key)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::files::{Hooks, InboxConfig, Metadata, OutboxConfig};
-
-    fn pair() -> FilesConfig {
-        let outbox = OutboxConfig {
-            folder: "/out".into(),
-            rules: Rules::default(),
-            rescan: RESCAN_DEFAULT,
-            after: After::Move,
-            priority: PRIORITY_DEFAULT,
-        };
-        FilesConfig {
-            name: "pair".parse().unwrap(),
-            outbox: Some(outbox),
-            inbox: Some(InboxConfig { folder: "/in".into(), same_name: SameName::KeepBoth }),
-            metadata: Metadata { owner: Owner::None, times: true, modes: true, xattrs: false, links: false },
-            expect: Vec::new(),
-            hooks: Hooks { delivered: None, failed: None, waiting: None },
-            webhook: None,
-        }
-    }
-
-    #[test]
-    fn what_is_not_built_yet_is_named_and_nothing_else() {
-        assert_eq!(key_not_yet(&pair()), None);
-        type Change = fn(&mut FilesConfig);
-        let changes: [(&str, Change); 1] =
-            [("same-name", |pair| pair.inbox.as_mut().unwrap().same_name = SameName::Newest)];
-        for (key, change) in changes {
-            let mut pair = pair();
-            change(&mut pair);
-            assert_eq!(key_not_yet(&pair), Some(key));
-        }
-    }
 }

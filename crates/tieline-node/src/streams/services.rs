@@ -111,19 +111,20 @@ async fn receive_files(
     if let Some(error) = &received.interruption {
         tracing::info!(%error, "a transfer ended before its end");
     }
-    let report = report_of(&received);
+    let report = report_of(&received, incoming.inbox().take_twins());
     tracing::info!(?report, "files came in");
     // Control may be busy with its end; then nobody asks any more.
     let _ = inner.setup.reports.send(report).await;
 }
 
-fn report_of(received: &Received) -> FromFarEnd {
+fn report_of(received: &Received, twins: u64) -> FromFarEnd {
     let totals = &received.totals;
     let not_stored =
         [&totals.skipped, &totals.refused, &totals.failed, &totals.unconfirmed, &totals.not_sent];
     FromFarEnd::FilesReceived {
         delivered: totals.delivered.files + totals.already_there.files,
         failed: not_stored.iter().map(|tally| tally.files + tally.folders).sum(),
+        twins,
     }
 }
 

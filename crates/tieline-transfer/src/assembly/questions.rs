@@ -10,6 +10,7 @@ use crate::inbox::{Partial, journal_errno};
 use crate::metadata::attributes::Attributes;
 use crate::outcome::EntryKind;
 use crate::protocol::{ASKED_MAX, ASKED_SMALL_MAX, FileOffer, Verdict, Violation};
+use crate::same_name;
 
 /// Files below this length are sent whole: sums and a round trip cost more.
 const DELTA_LEN_MIN: u64 = 4 * 1024;
@@ -126,6 +127,8 @@ impl Assembly {
         hash: Option<[u8; HASH_LEN]>,
     ) -> Result<Asked, Verdict> {
         let offered = self.offered(offer, attributes)?;
+        same_name::check(&self.admission, &offered.path, offer.size, offer.modified)
+            .map_err(Verdict::Refused)?;
         let failed = |error| Verdict::Failed(journal_errno(error).into());
         let (journal, inbox) = (self.admission.journal(), self.admission.name());
         if let Some(arrived) = journal.arrived(inbox, &offered.path).map_err(failed)? {

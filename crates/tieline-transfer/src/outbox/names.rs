@@ -4,7 +4,8 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::Dir;
 use rustix::io::Result;
-use unicode_normalization::UnicodeNormalization;
+
+use crate::twins::{folded, hash};
 
 /// Names in the order of their octets.
 #[derive(Debug)]
@@ -79,24 +80,6 @@ impl Names {
 
 fn slice(octets: &[u8], (start, len): (u32, u8)) -> &[u8] {
     &octets[start as usize..][..usize::from(len)]
-}
-
-fn hash(name: &[u8]) -> u64 {
-    let hash = blake3::hash(name);
-    u64::from_be_bytes(*hash.as_bytes().first_chunk().expect("a hash is longer"))
-}
-
-/// The name without what case and Unicode's several spellings of one character add: two names with the same are twins.
-///
-/// Large letters are made first, so that `ß` is `ss` and both forms of the small sigma are one, as in Unicode's full case folding.
-fn folded(name: &[u8]) -> Vec<u8> {
-    match std::str::from_utf8(name) {
-        Ok(text) if !text.is_ascii() => {
-            let folded = text.nfd().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-            folded.nfc().collect::<String>().into_bytes()
-        }
-        _ => name.to_ascii_lowercase(),
-    }
 }
 
 #[cfg(test)]

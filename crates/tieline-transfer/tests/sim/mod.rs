@@ -26,7 +26,9 @@ use rustix::fs::Mode;
 use rustix::io::{Errno, Result};
 use state::{Call, NameChange, Names, Node, Octets, PRIVATE, PowerCut, State, TOP};
 use tieline_transfer::RelativePath;
-use tieline_transfer::disk::{Attributed, Disk, DiskFile, DiskFolder, Extent, FolderId, PublishedFile};
+use tieline_transfer::disk::{
+    Attributed, Disk, DiskFile, DiskFolder, Extent, FolderId, Occupant, PublishedFile,
+};
 use tieline_transfer::protocol::FileTime;
 
 use crate::support::Tree;
@@ -359,8 +361,13 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
-    fn set_metadata(&self, _mode: Mode, _modified: Option<FileTime>) -> Result<()> {
-        self.disk.state().call(Call::Change)
+    fn set_metadata(&self, _mode: Mode, modified: Option<FileTime>) -> Result<()> {
+        let mut state = self.disk.state();
+        state.call(Call::Change)?;
+        if let Some(modified) = modified {
+            state.files.get_mut(&self.id).unwrap().modified = (modified.seconds, modified.nanoseconds);
+        }
+        Ok(())
     }
 
     fn sync_data(&self) -> Result<()> {
@@ -403,6 +410,48 @@ impl DiskFolder for SimFolder {
         }
         let to = NameChange { folder: self.id, name: name.into(), to: Some(node) };
         state.change(vec![to, NameChange { folder: PRIVATE, name: private.into(), to: None }]);
+        Ok(())
+    }
+
+    fn replace(&self, private: &str, name: &[u8]) -> Result<()> {
+        let mut state = self.disk.state();
+        state.call(Call::Change)?;
+        let node = state.look(PRIVATE, private.as_bytes()).ok_or(Errno::NOENT)?;
+        if let Some(Node::Folder(_)) = state.look(self.id, name) {
+            return Err(Errno::ISDIR);
+        }
+        let to = NameChange { folder: self.id, name: name.into(), to: Some(node) };
+        state.change(vec![to, NameChange { folder: PRIVATE, name: private.into(), to: None }]);
+        Ok(())
+    }
+
+    fn occupant(&self, name: &[u8]) -> Result<Option<Occupant>> {
+        let mut state = self.disk.state();
+        state.call(Call::Look)?;
+        Ok(state.look(self.id, name).map(|node| match node {
+            Node::File(id) => {
+                let file = &state.files[&id];
+                let (seconds, nanoseconds) = file.modified;
+                let modified = FileTime { seconds, nanoseconds };
+                Occupant::File { size: file.now.len() as u64, modified }
+            }
+            Node::Folder(_) => Occupant::Folder,
+            Node::Link(_) => Occupant::Other,
+        }))
+    }
+
+    fn changed(&self) -> Result<FileTime> {
+        let mut state = self.disk.state();
+        state.call(Call::Look)?;
+        Ok(FileTime { seconds: state.folders[&self.id].changes, nanoseconds: 0 })
+    }
+
+    fn names(&self, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<()> {
+        let mut state = self.disk.state();
+        state.call(Call::Look)?;
+        let names: Vec<Vec<u8>> = state.folders[&self.id].now.keys().cloned().collect();
+        drop(state);
+        names.iter().all(|name| each(name));
         Ok(())
     }
 

@@ -27,6 +27,8 @@ pub(super) enum Node {
 pub(super) struct Names {
     pub(super) now: BTreeMap<Vec<u8>, Node>,
     pub(super) durable: BTreeMap<Vec<u8>, Node>,
+    /// How many names appeared or went.
+    pub(super) changes: i64,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +38,9 @@ pub(super) struct Octets {
     /// Pages of `now` that are not written back.
     pub(super) dirty: BTreeSet<usize>,
     pub(super) reserved: u64,
+    /// When it was modified, as it is now and as it is for certain.
+    pub(super) modified: (i64, u32),
+    pub(super) modified_durable: (i64, u32),
     /// Errors in writing it back, and whether anybody was told of the last.
     pub(super) errors: u64,
     pub(super) is_told: bool,
@@ -165,7 +170,9 @@ impl State {
 
     pub(super) fn change(&mut self, changes: Vec<NameChange>) {
         for change in &changes {
-            change.apply(&mut self.folders.get_mut(&change.folder).unwrap().now);
+            let names = self.folders.get_mut(&change.folder).unwrap();
+            change.apply(&mut names.now);
+            names.changes += 1;
         }
         self.pending.push(changes);
         if self.careless == Careless::NamesFirst {
@@ -274,6 +281,7 @@ impl Octets {
 
     pub(super) fn write_back(&mut self) {
         self.durable.resize(self.now.len(), 0);
+        self.modified_durable = self.modified;
         for page in std::mem::take(&mut self.dirty) {
             self.write_page(page);
         }
@@ -298,6 +306,7 @@ impl Octets {
             }
         }
         self.now.clone_from(&self.durable);
+        self.modified = self.modified_durable;
         (self.errors, self.is_told) = (0, false);
     }
 

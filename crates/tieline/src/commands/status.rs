@@ -142,6 +142,12 @@ pub(crate) fn to_text(status: &Status) -> String {
     if let Some(inbox) = &status.here.inbox {
         page.row("inbox", &format!("{} ({} files received)", inbox.display(), status.here.files_received));
     }
+    if let Some(twins) = status.here.name_twins.filter(|twins| *twins > 0) {
+        page.row(
+            "names",
+            &format!("{twins} differ from another by case or spelling only; the log names them"),
+        );
+    }
     for (reason, count) in &status.drops {
         page.row("dropped", &format!("{count} × {}", drop_in_words(reason)));
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::Uri;
+use tieline_transfer::SameName;
 use tieline_transfer::outbox::{Rules, after::After};
 use tieline_transfer::schedule::{Limit, Schedule};
 
@@ -17,7 +18,7 @@ use super::words::words;
 use super::written::{WrittenExpected, WrittenFiles, WrittenTransfer};
 use super::{
     COMMAND_LEN_MAX, Expected, FilesConfig, Hooks, InboxConfig, Metadata, OutboxConfig, Owner, PairName,
-    Policy, SameName, TransferConfig, WEBHOOK_LEN_MAX,
+    Policy, TransferConfig, WEBHOOK_LEN_MAX,
 };
 use crate::files::outgoing::queue::PRIORITY_DEFAULT;
 use crate::files::watch::RESCAN_DEFAULT;

@@ -1,11 +1,10 @@
 //! `[[files]]` and `[transfer]`: every key, every mistake.
 
+use tieline_transfer::SameName;
 use tieline_transfer::outbox::rules::IGNORE_DEFAULT;
 use tieline_transfer::outbox::{DoneSuffix, NamePattern, Rules, after::After};
 
-use super::super::files::{
-    Expected, Hooks, InboxConfig, Metadata, OutboxConfig, Owner, PAIRS_MAX, Policy, SameName,
-};
+use super::super::files::{Expected, Hooks, InboxConfig, Metadata, OutboxConfig, Owner, PAIRS_MAX, Policy};
 use super::*;
 
 #[test]
