@@ -37,7 +37,8 @@ use crate::metadata::{Names, give};
 use crate::outcome::{EntryKind, EntryReport, Fate, Fault, Progress};
 use crate::path::{PATH_LEN_MAX, RelativePath};
 use crate::protocol::{
-    DATA_LEN_MAX, FileOffer, FileTime, FolderOffer, LinkOffer, SenderMessage, Verdict, Violation,
+    DATA_LEN_MAX, FileOffer, FileTime, FolderOffer, LinkOffer, Removed, SenderMessage, Verdict, Violation,
+    WantedRun,
 };
 use crate::publish::{Content, NewLink, Ready};
 use crate::reason::Obstacle;
@@ -58,6 +59,12 @@ pub(crate) enum Reply {
     Identify(VerifyingKey),
     /// Receipts for entries that follow.
     Receipt(Arc<Group>),
+    /// Entries of a mirror that are wanted.
+    Wanted(WantedRun),
+    /// The others of it are there.
+    Checked,
+    /// What was removed of it.
+    Removed(Removed),
     /// What became of an entry.
     Settled(Settled),
 }
@@ -323,6 +330,15 @@ impl Assembly {
                 | SenderMessage::Link(_)
                 | SenderMessage::Identify { .. }
                 | SenderMessage::End,
+            )
+            // They come before the first entry, and not here.
+            | (
+                State::Idle
+                | State::Growing(_)
+                | State::Claimed(_)
+                | State::Discarding { .. }
+                | State::Wanting { .. },
+                SenderMessage::Mirror { .. } | SenderMessage::Listing { .. } | SenderMessage::Listed,
             ) => return Err(Violation::OutOfPlace(message.kind())),
         };
         Ok(false)

@@ -14,9 +14,9 @@
 //! | then, with bit 0x02: reason code (2), text length, 0 to 1,024 (2), text in UTF-8 |
 //! | then, with bit 0x04: digest of the group of receipts (32) |
 //!
-//! | event | 1 | 2 | 3 | 4 | 5 | 6 | 7 |
-//! |---|---|---|---|---|---|---|---|
-//! | | offered | delivered | already there | refused | given up | failed | cancelled |
+//! | event | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |
+//! |---|---|---|---|---|---|---|---|---|
+//! | | offered | delivered | already there | refused | given up | failed | cancelled | removed |
 //!
 //! The transfer is sixteen octets of zero where there was none: of what was cancelled while it waited.
 //!
@@ -64,6 +64,8 @@ pub enum Event {
     Failed,
     /// Somebody did not want it any more.
     Cancelled,
+    /// It is taken out of a mirror, because it is not at the other end any more. Noted before it is done.
+    Removed,
 }
 
 /// Which way the file goes, seen from the end that keeps the log.
@@ -138,7 +140,7 @@ pub struct Chain {
 }
 
 impl Event {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Offered,
         Self::Delivered,
         Self::AlreadyThere,
@@ -146,6 +148,7 @@ impl Event {
         Self::GivenUp,
         Self::Failed,
         Self::Cancelled,
+        Self::Removed,
     ];
 
     /// Its word in exports and on screens.
@@ -159,6 +162,7 @@ impl Event {
             Self::GivenUp => "given-up",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Removed => "removed",
         }
     }
 }

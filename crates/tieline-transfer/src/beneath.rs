@@ -44,6 +44,20 @@ pub(crate) fn open_folder(root: BorrowedFd<'_>, path: Option<&RelativePath>) -> 
     }
 }
 
+/// Opens the folder `name` in `folder`, on the same mount.
+///
+/// # Errors
+///
+/// `LOOP` or `NOTDIR` for what is no folder, `XDEV` for a mount point. `NOSYS` or `PERM` where the kernel cannot be asked to stay on a
+/// mount: nothing else tells a folder from the same one mounted elsewhere.
+pub(crate) fn open_child(folder: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_MAGICLINKS
+        | ResolveFlags::NO_XDEV;
+    openat2(folder, name, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty(), resolve)
+}
+
 /// Opens the folder `path` below `root` and creates what is missing of it: the last one with `mode`, others with `0755`.
 ///
 /// Each folder in which one was created is handed to `changed`, to be synced.

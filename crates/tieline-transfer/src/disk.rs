@@ -208,6 +208,27 @@ pub trait DiskFolder: Attributed + Debug {
     /// As `fstat(2)`.
     fn changed(&self) -> Result<FileTime>;
 
+    /// Opens the folder `name` in it, without following a link and without leaving the file system that is mounted here.
+    ///
+    /// # Errors
+    ///
+    /// `LOOP` or `NOTDIR` for what is no folder, `XDEV` for a mount point, else as `open(2)`.
+    fn child(&self, name: &[u8]) -> Result<Box<dyn DiskFolder>>;
+
+    /// Removes the name `name`, which is not that of a folder; a link, and not what it leads to.
+    ///
+    /// # Errors
+    ///
+    /// As `unlink(2)`.
+    fn remove_file(&self, name: &[u8]) -> Result<()>;
+
+    /// Removes the empty folder `name`.
+    ///
+    /// # Errors
+    ///
+    /// As `rmdir(2)`.
+    fn remove_folder(&self, name: &[u8]) -> Result<()>;
+
     /// Hands each name in it to `each`, in no order, until that says false.
     ///
     /// # Errors

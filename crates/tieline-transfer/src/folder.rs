@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, Timespec,
@@ -31,7 +32,7 @@ const BLOCK_LEN: u64 = 512;
 #[derive(Debug)]
 pub struct Folder {
     root: OwnedFd,
-    private: OwnedFd,
+    private: Arc<OwnedFd>,
 }
 
 impl Folder {
@@ -58,14 +59,14 @@ impl Folder {
         }
         fchmod(&private, Mode::RWXU).map_err(inside)?;
         match flock(&private, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { root, private }),
+            Ok(()) => Ok(Self { root, private: Arc::new(private) }),
             Err(Errno::WOULDBLOCK) => Err(InboxError::InUse { path: path.into() }),
             Err(errno) => Err(inside(errno)),
         }
     }
 
-    fn held(&self, folder: OwnedFd) -> Box<dyn DiskFolder + '_> {
-        Box::new(HeldFolder { folder, private: self.private.as_fd() })
+    fn held(&self, folder: OwnedFd) -> Box<dyn DiskFolder> {
+        Box::new(HeldFolder { folder, private: Arc::clone(&self.private) })
     }
 }
 
@@ -100,7 +101,7 @@ impl Disk for Folder {
     }
 
     fn sync_names(&self) -> Result<()> {
-        fsync(&self.private)
+        fsync(&*self.private)
     }
 
     fn open_folder<'d>(&'d self, path: Option<&RelativePath>) -> Result<Box<dyn DiskFolder + 'd>> {
@@ -205,12 +206,12 @@ impl PublishedFile for Published {
 }
 
 #[derive(Debug)]
-struct HeldFolder<'d> {
+struct HeldFolder {
     folder: OwnedFd,
-    private: BorrowedFd<'d>,
+    private: Arc<OwnedFd>,
 }
 
-impl Attributed for HeldFolder<'_> {
+impl Attributed for HeldFolder {
     fn set_owner(&self, user: Option<u32>, group: Option<u32>) -> Result<()> {
         fchown(&self.folder, user.map(Uid::from_raw), group.map(Gid::from_raw))
     }
@@ -220,22 +221,22 @@ impl Attributed for HeldFolder<'_> {
     }
 }
 
-impl DiskFolder for HeldFolder<'_> {
+impl DiskFolder for HeldFolder {
     fn id(&self) -> Result<FolderId> {
         fstat(&self.folder).map(|stat| (stat.st_dev, stat.st_ino))
     }
 
     fn publish(&self, private: &str, name: &[u8]) -> Result<()> {
-        match renameat_with(self.private, private, &self.folder, name, RenameFlags::NOREPLACE) {
+        match renameat_with(&self.private, private, &self.folder, name, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS) => {
-                move_by_link(self.private, private, self.folder.as_fd(), name)
+                move_by_link(self.private.as_fd(), private, self.folder.as_fd(), name)
             }
             renamed => renamed,
         }
     }
 
     fn replace(&self, private: &str, name: &[u8]) -> Result<()> {
-        renameat(self.private, private, &self.folder, name)
+        renameat(&self.private, private, &self.folder, name)
     }
 
     fn occupant(&self, name: &[u8]) -> Result<Option<Occupant>> {
@@ -256,6 +257,19 @@ impl DiskFolder for HeldFolder<'_> {
 
     fn changed(&self) -> Result<FileTime> {
         fstat(&self.folder).map(|stat| modified(&stat))
+    }
+
+    fn child(&self, name: &[u8]) -> Result<Box<dyn DiskFolder>> {
+        let folder = beneath::open_child(self.folder.as_fd(), name)?;
+        Ok(Box::new(Self { folder, private: Arc::clone(&self.private) }))
+    }
+
+    fn remove_file(&self, name: &[u8]) -> Result<()> {
+        unlinkat(&self.folder, name, AtFlags::empty())
+    }
+
+    fn remove_folder(&self, name: &[u8]) -> Result<()> {
+        unlinkat(&self.folder, name, AtFlags::REMOVEDIR)
     }
 
     fn names(&self, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<()> {

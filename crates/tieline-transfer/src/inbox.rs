@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
@@ -165,10 +165,6 @@ impl Inbox {
         Self { same_name, ..self }
     }
 
-    pub(crate) fn same_name(&self) -> SameName {
-        self.same_name
-    }
-
     pub(crate) fn twins(&self) -> &Twins {
         &self.twins
     }
@@ -256,28 +252,48 @@ impl Inbox {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| {
                 (running < TRANSFERS_MAX).then_some(running + 1)
             })
-            .map(|_| Admission(Arc::clone(self)))
+            .map(|_| Admission { inbox: Arc::clone(self), is_mirror: AtomicBool::new(false) })
     }
 }
 
 /// The right of one transfer to write into the inbox; holds the lock for as long as any of its threads works.
 #[derive(Debug)]
-pub(crate) struct Admission(Arc<Inbox>);
+pub(crate) struct Admission {
+    inbox: Arc<Inbox>,
+    is_mirror: AtomicBool,
+}
+
+impl Admission {
+    /// The transfer writes into a mirror from now on.
+    pub(crate) fn set_mirror(&self) {
+        self.is_mirror.store(true, Ordering::Release);
+    }
+
+    /// What it does with files whose names are taken.
+    pub(crate) fn same_name(&self) -> SameName {
+        if self.is_mirror.load(Ordering::Acquire) { SameName::Replace } else { self.inbox.same_name }
+    }
+
+    /// The number of the only copy that there may be of a file; none if there may be several.
+    pub(crate) fn only_copy(&self) -> Option<u32> {
+        (self.same_name() != SameName::KeepBoth).then_some(1)
+    }
+}
 
 impl std::ops::Deref for Admission {
     type Target = Inbox;
 
     fn deref(&self) -> &Inbox {
-        &self.0
+        &self.inbox
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
-        let not_given = self.0.not_given.swap(0, Ordering::Relaxed);
+        self.inbox.running.fetch_sub(1, Ordering::AcqRel);
+        let not_given = self.not_given.swap(0, Ordering::Relaxed);
         if not_given > 0 {
-            let inbox = self.0.path.display();
+            let inbox = self.inbox.path.display();
             tracing::info!(%inbox, not_given, "owners or extended attributes are not known here, or may not be given to files");
         }
     }
@@ -334,6 +350,11 @@ impl Partial {
     /// Its number in the journal, if it is known there.
     pub(crate) fn id(&self) -> Option<i64> {
         self.id
+    }
+
+    /// What becomes of it if its name is taken.
+    pub(crate) fn same_name(&self) -> SameName {
+        self.admission.same_name()
     }
 
     /// The private name under which it is to be found until then.

@@ -10,6 +10,7 @@
 //! | [`accounts`] | receipts, the audit log, the signing keys |
 //! | [`expected`] | when what is expected has come |
 //! | [`incoming`] | files that are partly here, files that arrived |
+//! | [`mirrors`] | which folders of an inbox are mirrors |
 //! | [`outgoing`] | what is to be sent, what was delivered |
 //!
 //! Owned by one process at a time; its threads take turns.
@@ -18,6 +19,7 @@ pub mod abandoned;
 pub mod accounts;
 pub mod expected;
 pub mod incoming;
+pub mod mirrors;
 pub mod outgoing;
 
 use std::fs::{File, OpenOptions};
@@ -29,7 +31,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// The layout of the tables; a later one is not touched.
-const LAYOUT: i64 = 5;
+const LAYOUT: i64 = 6;
 /// The tables that each layout has more than the one before.
 const TABLES: [&[&str]; LAYOUT as usize] = [
     &[incoming::TABLES, outgoing::TABLES],
@@ -37,6 +39,7 @@ const TABLES: [&[&str]; LAYOUT as usize] = [
     &[outgoing::SIZE_INDEX],
     &[abandoned::TABLES],
     &[expected::TABLES],
+    &[mirrors::TABLES],
 ];
 
 /// The journal of one line.

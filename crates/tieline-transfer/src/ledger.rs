@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::content::{HASH_LEN, PIECE_LEN};
 use crate::outcome::Fate;
-use crate::protocol::{FileTime, Verdict, Violation};
+use crate::protocol::{FileTime, Verdict, Violation, WantedRun};
 use crate::stamp::Stamp;
 
 #[derive(Debug)]
@@ -18,11 +18,27 @@ struct Book {
     entries: Vec<State>,
     open: u64,
     ended: bool,
+    listing: Listing,
+}
+
+/// How far the listing of a mirror is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    /// Going on, or there is none.
+    Open,
+    Ended,
+    Checked,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum State {
     Waiting,
+    /// Listed as what is to be in a mirror.
+    Listed,
+    /// Listed, and wanted.
+    Wanted {
+        has_old: bool,
+    },
     /// Asked about; the size of the file, and how many octets of sums were asked for, if they were.
     Asked {
         size: u64,
@@ -58,7 +74,70 @@ pub(crate) struct News {
 
 impl Ledger {
     pub(crate) fn new(entries: usize) -> Self {
-        Self(Mutex::new(Book { entries: vec![State::Waiting; entries], open: 0, ended: false }))
+        Self(Mutex::new(Book {
+            entries: vec![State::Waiting; entries],
+            open: 0,
+            ended: false,
+            listing: Listing::Open,
+        }))
+    }
+
+    /// The entry is about to be listed as part of a mirror.
+    pub(crate) fn listed(&self, entry: usize) {
+        self.book().entries[entry] = State::Listed;
+    }
+
+    /// Everything was listed.
+    pub(crate) fn all_listed(&self) {
+        self.book().listing = Listing::Ended;
+    }
+
+    /// Enters which of the listed entries the receiver wants.
+    ///
+    /// # Errors
+    ///
+    /// `Wanted` if one of them was not listed, or is wanted already.
+    pub(crate) fn on_wanted(&self, run: WantedRun) -> Result<(), Violation> {
+        let WantedRun { first, count, has_old } = run;
+        let wrong = Violation::Wanted { first, count };
+        let range = first
+            .checked_add(count)
+            .and_then(|end| Some(usize::try_from(first).ok()?..usize::try_from(end).ok()?));
+        let mut book = self.book();
+        for state in range.and_then(|range| book.entries.get_mut(range)).ok_or(wrong)? {
+            if !matches!(state, State::Listed) {
+                return Err(wrong);
+            }
+            *state = State::Wanted { has_old };
+        }
+        Ok(())
+    }
+
+    /// The receiver has looked at everything that was listed.
+    ///
+    /// # Errors
+    ///
+    /// `Wanted` if it cannot have.
+    pub(crate) fn on_checked(&self) -> Result<(), Violation> {
+        let mut book = self.book();
+        match std::mem::replace(&mut book.listing, Listing::Checked) {
+            Listing::Ended => Ok(()),
+            Listing::Open | Listing::Checked => Err(Violation::Wanted { first: 0, count: 0 }),
+        }
+    }
+
+    /// The entry of a mirror is to be sent, or else it is settled: listed and not wanted means that it is there.
+    pub(crate) fn is_wanted(&self, entry: usize) -> bool {
+        let state = &mut self.book().entries[entry];
+        if matches!(state, State::Listed) {
+            *state = State::Settled { fate: Fate::Unchanged, verdict_may_come: false };
+        }
+        matches!(state, State::Wanted { .. })
+    }
+
+    /// Whether the receiver has said that it has another version of the entry of a mirror.
+    pub(crate) fn has_old(&self, entry: usize) -> bool {
+        matches!(self.book().entries[entry], State::Wanted { has_old: true })
     }
 
     /// The entry's offer is about to leave.
@@ -139,7 +218,7 @@ impl Ledger {
     pub(crate) fn give_up(&self, entry: usize, fate: Fate) -> bool {
         let mut book = self.book();
         let verdict_may_come = match book.entries[entry] {
-            State::Waiting => false,
+            State::Waiting | State::Listed | State::Wanted { .. } => false,
             State::Asked { .. } | State::Offered | State::Ended(_) => true,
             State::Settled { .. } => return false,
         };
@@ -181,7 +260,10 @@ impl Ledger {
             }
             State::Settled { verdict_may_come: true, .. } if fate.is_delivered() => return Err(wrong),
             State::Settled { fate: ours, verdict_may_come: true } => (ours, None),
-            State::Waiting | State::Settled { verdict_may_come: false, .. } => return Err(wrong),
+            State::Waiting
+            | State::Listed
+            | State::Wanted { .. }
+            | State::Settled { verdict_may_come: false, .. } => return Err(wrong),
         };
         *state = State::Settled { fate: settled, verdict_may_come: false };
         book.open -= u64::from(news.is_some());
@@ -201,7 +283,9 @@ impl Ledger {
     /// What became of every entry, now that no more can be heard.
     pub(crate) fn fates(&self) -> Vec<Fate> {
         let fate_of = |state: &State| match *state {
-            State::Waiting | State::Asked { .. } | State::Offered => Fate::NotSent,
+            State::Waiting | State::Listed | State::Wanted { .. } | State::Asked { .. } | State::Offered => {
+                Fate::NotSent
+            }
             State::Ended(_) => Fate::Unconfirmed,
             State::Settled { fate, .. } => fate,
         };

@@ -29,6 +29,7 @@
 //! | [`schedule`] | how much of the line they may take, by the time of day |
 //! | [`delta`], [`compress`] | what need not be sent |
 //! | [`receipt`], [`audit`], [`proof`], [`export`], [`moment`], `fields` | what happened and who signed for it, kept for ever and shown to others |
+//! | [`mirror`] | a folder at the far end kept as one at this end is |
 //! | [`outcome`] | what became of it all |
 
 mod assembly;
@@ -53,6 +54,7 @@ mod keeping;
 mod ledger;
 mod links;
 pub mod metadata;
+pub mod mirror;
 pub mod moment;
 pub mod outbox;
 pub mod outcome;

@@ -24,6 +24,8 @@ pub enum Fate {
         /// See [`copy_name`].
         copy: u32,
     },
+    /// In the mirror as it should be, since an earlier transfer.
+    Unchanged,
     /// Nothing that is sent.
     Skipped(Skip),
     /// The receiving end does not take it.
@@ -92,13 +94,14 @@ impl Fate {
     /// Whether the receiving end has it, durably.
     #[must_use]
     pub fn is_delivered(&self) -> bool {
-        matches!(self, Self::Delivered { .. } | Self::AlreadyThere { .. })
+        matches!(self, Self::Delivered { .. } | Self::AlreadyThere { .. } | Self::Unchanged)
     }
 
     fn word(&self) -> &'static str {
         match self {
             Self::Delivered { .. } => "delivered",
             Self::AlreadyThere { .. } => "already-there",
+            Self::Unchanged => "unchanged",
             Self::Skipped(_) => "skipped",
             Self::Refused(_) => "refused",
             Self::Failed(_) => "failed",
@@ -111,7 +114,7 @@ impl Fate {
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         match self {
-            Self::Delivered { .. } | Self::AlreadyThere { .. } => None,
+            Self::Delivered { .. } | Self::AlreadyThere { .. } | Self::Unchanged => None,
             Self::Skipped(skip) => Some(skip.to_string()),
             Self::Refused(obstacle) => Some(obstacle.to_string()),
             Self::Failed(fault) => Some(fault.to_string()),
@@ -150,7 +153,11 @@ impl EntryReport {
     /// The path below the inbox (or the chosen folder of it) under which the receiving end has it, if it has it.
     #[must_use]
     pub fn final_name(&self) -> Option<Vec<u8>> {
-        let (Fate::Delivered { copy } | Fate::AlreadyThere { copy }) = self.fate else { return None };
+        let copy = match self.fate {
+            Fate::Delivered { copy } | Fate::AlreadyThere { copy } => copy,
+            Fate::Unchanged => 1,
+            _ => return None,
+        };
         Some(match RelativePath::parse(&self.name) {
             Ok(path) => path.copy(copy).as_bytes().to_vec(),
             Err(_) => copy_name(&self.name, copy),
@@ -215,6 +222,8 @@ pub struct Totals {
     pub delivered: Tally,
     /// There before with the same content.
     pub already_there: Tally,
+    /// In the mirror since an earlier transfer.
+    pub unchanged: Tally,
     /// Not sent, by their kind or name.
     pub skipped: Tally,
     /// Not taken.
@@ -233,6 +242,7 @@ impl Totals {
         let tally = match fate {
             Fate::Delivered { .. } => &mut self.delivered,
             Fate::AlreadyThere { .. } => &mut self.already_there,
+            Fate::Unchanged => &mut self.unchanged,
             Fate::Skipped(_) => &mut self.skipped,
             Fate::Refused(_) => &mut self.refused,
             Fate::Failed(_) => &mut self.failed,

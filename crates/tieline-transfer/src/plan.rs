@@ -32,6 +32,8 @@ pub struct Plan {
     pub(crate) set_aside: Vec<EntryReport>,
     /// What is sent of the files beyond their content.
     pub(crate) carry: Carry,
+    /// Whether it is a mirror's, and then whether what it does not have is to be removed there.
+    pub(crate) mirror: Option<bool>,
     files: u64,
     bytes: u64,
 }
@@ -83,6 +85,14 @@ pub enum PlanError {
         /// Why.
         source: io::Error,
     },
+    /// The folder to be mirrored cannot be looked at.
+    #[error("{}: {fault}", path.display())]
+    Folder {
+        /// As it was given.
+        path: PathBuf,
+        /// Why.
+        fault: SourceFault,
+    },
     /// More than one transfer may have.
     #[error("more than {ENTRIES_MAX} files and folders; send them in parts")]
     TooMany,
@@ -116,6 +126,22 @@ impl Plan {
         for Named { path, name, .. } in named {
             plan.scan_root(&path, name, progress)?;
         }
+        progress.scanned(plan.files, plan.bytes);
+        Ok(plan)
+    }
+
+    /// Everything below `folder`, of which the folder of the transfer is to be a mirror; what is in the mirror and not here is removed
+    /// there if `removes`. Else as [`Self::scan`].
+    ///
+    /// # Errors
+    ///
+    /// `Folder`, `TooMany`.
+    pub fn mirror(folder: &Path, removes: bool, progress: &dyn Progress) -> Result<Self, PlanError> {
+        let unreadable = |fault| PlanError::Folder { path: folder.into(), fault };
+        let root = open_root(folder).map_err(unreadable)?;
+        let top = list(root.as_fd(), None).map_err(unreadable)?;
+        let mut plan = Self { roots: vec![folder.into()], mirror: Some(removes), ..Self::default() };
+        plan.walk(root.as_fd(), top, progress)?;
         progress.scanned(plan.files, plan.bytes);
         Ok(plan)
     }
@@ -200,13 +226,18 @@ impl Plan {
         let stat = statat(&root, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).map_err(SourceFault::from);
         self.roots.push(parent.into());
         let stat = stat.map(|stat| Seen::of(&stat));
-        self.walk(root.as_fd(), Found { name: name.as_bytes().into(), stat }, progress)
+        self.walk(root.as_fd(), vec![Found { name: name.as_bytes().into(), stat }], progress)
     }
 
     /// Walks one root in order, without recursion; [`RelativePath`] bounds the depth.
-    fn walk(&mut self, root: BorrowedFd<'_>, top: Found, progress: &dyn Progress) -> Result<(), PlanError> {
+    fn walk(
+        &mut self,
+        root: BorrowedFd<'_>,
+        top: Vec<Found>,
+        progress: &dyn Progress,
+    ) -> Result<(), PlanError> {
         let mut levels: Vec<(Option<RelativePath>, std::vec::IntoIter<Found>)> =
-            vec![(None, vec![top].into_iter())];
+            vec![(None, top.into_iter())];
         while let Some((folder, rest)) = levels.last_mut() {
             let Some(found) = rest.next() else {
                 levels.pop();
@@ -259,7 +290,7 @@ impl Plan {
                 self.add(path, PlannedKind::File { size: seen.size });
                 None
             }
-            FileType::Directory => match list(root, &path) {
+            FileType::Directory => match list(root, Some(&path)) {
                 Ok(below) => {
                     self.add(path.clone(), PlannedKind::Folder { mode: seen.mode, modified: seen.modified });
                     Some((path, below))
@@ -357,8 +388,8 @@ pub(crate) fn open_root(path: &Path) -> Result<OwnedFd, SourceFault> {
 }
 
 /// What is in a folder, in the order of the octets of the names.
-fn list(root: BorrowedFd<'_>, path: &RelativePath) -> Result<Vec<Found>, SourceFault> {
-    let folder = beneath::open_folder(root, Some(path))?;
+fn list(root: BorrowedFd<'_>, path: Option<&RelativePath>) -> Result<Vec<Found>, SourceFault> {
+    let folder = beneath::open_folder(root, path)?;
     let mut names = names_in(folder.as_fd())?;
     names.sort_unstable();
     let stat_of = |name: &[u8]| {

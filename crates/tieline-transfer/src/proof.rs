@@ -206,7 +206,12 @@ fn name_of_entry(group: &[u8; HASH_LEN], entry: &Entry) -> Option<[u8; NAME_LEN]
     let is_new = match entry.event {
         Event::Delivered => true,
         Event::AlreadyThere => false,
-        Event::Offered | Event::Refused | Event::GivenUp | Event::Failed | Event::Cancelled => return None,
+        Event::Offered
+        | Event::Refused
+        | Event::GivenUp
+        | Event::Failed
+        | Event::Cancelled
+        | Event::Removed => return None,
     };
     Some(name(group, is_new, &entry.transfer.0, [entry.entry, entry.size], &entry.hash?, &entry.path))
 }

@@ -23,6 +23,9 @@
 //! | 0x10 | sender | attributes | entry (8), items: what is told of the entry that follows besides its offer |
 //! | 0x11 | sender | hole | length (8): so many zeros of the open file, 1 to [`HOLE_LEN_MAX`](crate::holes::HOLE_LEN_MAX), that take no room |
 //! | 0x12 | sender | link | entry (8), mtime seconds (8, signed), nanoseconds (4), target length (2), target, path length (2), path |
+//! | 0x18 | sender | mirror | flags (1): 1 what is not listed is removed. Before the first entry |
+//! | 0x19 | sender | listing | octets that it becomes (4), records of [`mirror`](crate::mirror), compressed |
+//! | 0x1a | sender | listed | |
 //! | 0x41 | receiver | welcome | version (2) |
 //! | 0x42 | receiver | verdict | entry (8), what (1), code (2), detail (8) |
 //! | 0x43 | receiver | done | |
@@ -31,6 +34,9 @@
 //! | 0x46 | receiver | receipt | the octets of a [`Group`](crate::receipt::Group) |
 //! | 0x47 | receiver | identify | key (32): the answer to the sender's |
 //! | 0x48 | receiver | sums | entry (8), the next octets of sums of an old version; before go |
+//! | 0x4c | receiver | wanted | first entry (8), count (8), flags (1): of what was listed, these are to be sent; 1 other versions of them are there |
+//! | 0x4d | receiver | checked | after the last wanted: everything else that was listed is as it should be |
+//! | 0x4e | receiver | removed | files (8), folders (8), what could not be removed (8): before done, of a mirror that removes |
 //!
 //! Nothing waits for an answer but files of which something may be at the receiving end. The hello comes first; the sender streams
 //! entries, numbered upwards below the announced count, each file followed by its data and its end. It asks first about a large one, a part
@@ -64,6 +70,7 @@
 
 use crate::delta::DeltaViolation;
 use crate::holes::HOLE_LEN_MAX;
+use crate::mirror::ListingFault;
 use crate::reason::{Obstacle, StopReason};
 use crate::receipt::{GroupError, KeyChanged, TransferId, VerifyError, VerifyingKey, WeakKey};
 use crate::stamp::Stamp;
@@ -71,7 +78,7 @@ use crate::stamp::Stamp;
 mod octets;
 
 pub use crate::content::HASH_LEN;
-pub(crate) use octets::is_end;
+pub(crate) use octets::{is_end, is_of_mirror};
 
 /// Octets of the length before each frame.
 pub const PREFIX_LEN: usize = 4;
@@ -194,6 +201,17 @@ pub enum Violation {
     /// Attributes that are none, or that the offer of their entry does not follow.
     #[error("attributes of entry {0} that are none, or without its offer")]
     Attributes(u64),
+    /// A listing that cannot be one.
+    #[error("a listing of a mirror {0}")]
+    Listing(ListingFault),
+    /// The receiver wants entries that were not listed, or wants them twice.
+    #[error("{count} entries from {first} on are wanted, which were not listed or are wanted already")]
+    Wanted {
+        /// The first.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
 }
 
 /// What is wrong with a key that the peer shows.
@@ -237,6 +255,8 @@ impl Violation {
             Self::Delta(_) => 21,
             Self::Sums(_) => 22,
             Self::Copy { .. } => 23,
+            Self::Listing(_) => 40,
+            Self::Wanted { .. } => 41,
         }
     }
 }
@@ -385,6 +405,20 @@ pub enum SenderMessage<'a> {
     },
     /// A symbolic link.
     Link(LinkOffer<'a>),
+    /// The folder of this transfer is a mirror of what is listed next.
+    Mirror {
+        /// Whether what is not listed is to be removed.
+        removes: bool,
+    },
+    /// What is to be in the mirror: records, compressed.
+    Listing {
+        /// Octets of the records.
+        len: u32,
+        /// The next block of the stream that they are compressed in.
+        packed: &'a [u8],
+    },
+    /// That was all.
+    Listed,
     /// An ignorable kind of a later version.
     Unknown(u8),
 }
@@ -408,6 +442,28 @@ pub enum Verdict {
     Failed(Obstacle),
     /// A verdict of a later version: certainly not "delivered".
     Other(u8),
+}
+
+/// Entries of a mirror that are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WantedRun {
+    /// The first.
+    pub first: u64,
+    /// How many follow one another.
+    pub count: u64,
+    /// Whether another version of each is there, so that asking about it pays.
+    pub has_old: bool,
+}
+
+/// How much was removed of a mirror.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Removed {
+    /// Files, links and whatever else is no folder.
+    pub files: u64,
+    /// Folders.
+    pub folders: u64,
+    /// What could not be removed; the receiver's log says why.
+    pub left: u64,
 }
 
 /// A message of the receiving end.
@@ -450,6 +506,12 @@ pub enum ReceiverMessage<'a> {
         /// Not empty.
         octets: &'a [u8],
     },
+    /// Entries that were listed and are not there as they should be.
+    Wanted(WantedRun),
+    /// All others that were listed are.
+    Checked,
+    /// What was not listed was removed.
+    Removed(Removed),
     /// An ignorable kind of a later version.
     Unknown(u8),
 }

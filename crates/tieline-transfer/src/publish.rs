@@ -234,7 +234,7 @@ fn publish<'d>(inbox: &'d Inbox, ready: &mut Ready, changed: &mut Changed<'d>) -
             let above = Mode::from_raw_mode(0o755);
             let folder = disk.make_folder(parent.as_ref(), above, &mut |folder| changed.note(folder))?;
             inbox.twins().prepare(&*folder);
-            let verdict = match inbox.same_name() {
+            let verdict = match partial.same_name() {
                 SameName::KeepBoth => publish_file(&*folder, name, partial, *size, hash, inbox.twins())?,
                 policy => {
                     let file = Whole { partial, size: *size, hash, modified: *modified };

@@ -22,6 +22,7 @@ use crate::ledger::Version;
 use crate::links::Link;
 use crate::metadata::attributes::Attributes;
 use crate::metadata::{Carry, Names};
+use crate::mirror;
 use crate::outcome::{Fate, Fault, Turn, Work};
 use crate::path::RelativePath;
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
@@ -45,6 +46,8 @@ pub(crate) enum Answer {
     Go { index: usize, from: u64, sums: Sums },
     /// It does not want it.
     Settled { index: usize },
+    /// It has said what it wants of a mirror.
+    Checked,
 }
 
 /// Reads everything in the plan, in order.
@@ -61,7 +64,8 @@ pub(crate) fn read_all(
     let out = Blocks::new(blocks, Arc::clone(&job.progress));
     let roots = Roots { plan: &job.plan, open: None };
     let names = Names::default();
-    Reading { job, out, roots, names, answers, settled, asked: BTreeMap::new(), asked_small: 0 }.run()
+    let (asked, asked_small, is_checked) = (BTreeMap::new(), 0, false);
+    Reading { job, out, roots, names, answers, settled, asked, asked_small, is_checked }.run()
 }
 
 /// What is at a path that is to be sent.
@@ -81,14 +85,25 @@ struct Reading<'j> {
     asked: BTreeMap<usize, Question>,
     /// How many of them are short.
     asked_small: usize,
+    /// Whether the receiver has said what it wants of a mirror.
+    is_checked: bool,
 }
 
 impl<'j> Reading<'j> {
     fn run(mut self) -> Result<(), Closed> {
         let job = self.job;
+        if let Some(removes) = job.plan.mirror {
+            self.list(removes)?;
+        }
         for (index, Entry { path, kind, .. }) in job.plan.entries.iter().enumerate() {
             while let Ok(answer) = self.answers.try_recv() {
                 self.on_answer(answer)?;
+            }
+            if job.plan.mirror.is_some() && !job.ledger.is_wanted(index) {
+                if let PlannedKind::File { size, .. } = *kind {
+                    job.progress.held(size);
+                }
+                continue;
             }
             match *kind {
                 PlannedKind::Folder { mode, modified } => {
@@ -110,6 +125,26 @@ impl<'j> Reading<'j> {
         job.ledger.all_ended();
         self.out.put(SenderMessage::End)?;
         self.out.flush()
+    }
+
+    /// Lists what is to be in a mirror, and waits until the receiver has said what it wants of it.
+    fn list(&mut self, removes: bool) -> Result<(), Closed> {
+        let job = self.job;
+        self.out.put(SenderMessage::Mirror { removes })?;
+        let root = self.roots.open(0).map_err(|fault| {
+            tracing::error!(%fault, "the folder that is to be mirrored");
+            Closed
+        })?;
+        for (index, fault) in mirror::list(job, root.as_fd(), &mut self.out)? {
+            self.give_up(index, fault);
+        }
+        job.ledger.all_listed();
+        self.out.put(SenderMessage::Listed)?;
+        self.out.flush()?;
+        while !self.is_checked {
+            self.wait_for_answer()?;
+        }
+        Ok(())
     }
 
     fn on_file(&mut self, index: usize) -> Result<(), Closed> {

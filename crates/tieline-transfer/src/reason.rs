@@ -222,6 +222,19 @@ pub enum StopReason {
         /// See [`crate::protocol::Violation`].
         code: u64,
     },
+    /// The folder named for a mirror exists and is none.
+    #[error(
+        "the folder exists at the receiving end and is no mirror, and what is in it might be lost: sync into another folder, or have that one moved away or emptied there"
+    )]
+    NotAMirror,
+    /// No folder is named for a mirror.
+    #[error("a mirror needs a folder of its own below the receiving inbox; name one")]
+    NoMirrorFolder,
+    /// The folder named for a mirror is inside of one.
+    #[error(
+        "the folder is inside another mirror of the receiving end, whose next sync would remove it; name another"
+    )]
+    InsideMirror,
     /// A code of a later version.
     #[error(
         "the receiving end stopped for reason {code}, which this version of tieline does not know (detail {detail})"
@@ -246,6 +259,9 @@ impl StopReason {
             Self::Folder { errno } => (5, errno),
             Self::Busy { running } => (6, running),
             Self::Violation { code } => (7, code),
+            Self::NotAMirror => (40, 0),
+            Self::NoMirrorFolder => (41, 0),
+            Self::InsideMirror => (42, 0),
             Self::Other { code, detail } => (code, detail),
         }
     }
@@ -261,6 +277,9 @@ impl StopReason {
             5 => Self::Folder { errno: detail },
             6 => Self::Busy { running: detail },
             7 => Self::Violation { code: detail },
+            40 => Self::NotAMirror,
+            41 => Self::NoMirrorFolder,
+            42 => Self::InsideMirror,
             _ => Self::Other { code, detail },
         }
     }
@@ -290,7 +309,8 @@ mod tests {
             let without = (3..=12).contains(&code) || [14, 30].contains(&code) || (40..=42).contains(&code);
             let detail = if without { 0 } else { 7 };
             assert_eq!(Obstacle::from_wire(code, detail).to_wire(), (code, detail));
-            assert_eq!(StopReason::from_wire(code, 7).to_wire(), (code, 7));
+            let detail = if (40..=42).contains(&code) { 0 } else { 7 };
+            assert_eq!(StopReason::from_wire(code, detail).to_wire(), (code, detail));
         }
         assert_eq!(Obstacle::from_wire(13, 5), Obstacle::Io { errno: 5 });
         assert_eq!(Obstacle::from_wire(999, 5), Obstacle::Other { code: 999, detail: 5 });

@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::assembly::{Assembly, Ended, Outputs, Reply, Settled};
 use crate::basis::{SUM_JOBS_MAX, SumsOpen, sum_all};
@@ -27,12 +27,13 @@ use crate::frame::{self, FrameError};
 use crate::inbox::{Admission, Inbox, journal_errno};
 use crate::keeping::{HOLDS_MAX, keep};
 use crate::metadata::folder_times::FolderTimes;
+use crate::mirror::Mirroring;
 use crate::moment::Moment;
 use crate::outcome::{Fate, Progress, Totals};
 use crate::path::RelativePath;
 use crate::protocol::{
     DATA_LEN_MAX, ENTRIES_MAX, Hello, KeyFault, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation,
-    is_end,
+    is_end, is_of_mirror,
 };
 use crate::publish::{GROUP_MAX, note_arrived, publish_folder, publish_group};
 use crate::reason::StopReason;
@@ -136,11 +137,13 @@ where
     let (sums, sums_out) = mpsc::channel(SUM_JOBS_MAX);
     let sums_open = Arc::new(SumsOpen::new());
     let outputs = Outputs { ended, replies: replies.clone(), holds, sums, sums_open: Arc::clone(&sums_open) };
+    let mirror =
+        MirrorPlace { admission: Arc::clone(&admission), folder: folder.clone(), entries: hello.entries };
     let assembly =
         Assembly::new(Arc::clone(&admission), folder, hello.entries, outputs, Arc::clone(&progress));
     let assembling = {
         let (signing, replies) = (Arc::clone(&signing), replies.clone());
-        spawn_blocking(move || assemble(frames_out, assembly, &signing, replies))
+        spawn_blocking(move || assemble(frames_out, assembly, mirror, &signing, replies))
     };
     let keeping = {
         let admission = Arc::clone(&admission);
@@ -152,14 +155,7 @@ where
     };
     let publishing = spawn_blocking(move || publish(&admission, ended_out, &signing, &replies));
     let broken = Notify::new();
-    let publishing = async {
-        let published = publishing.await;
-        if published.is_err() {
-            // What it was to say is lost, and the sender may say nothing more before it hears that.
-            broken.notify_one();
-        }
-        published
-    };
+    let (summing, publishing) = (watched(summing, &broken), watched(publishing, &broken));
     let reading = async {
         tokio::select! {
             read = read_frames(reader, frames) => read,
@@ -178,6 +174,15 @@ where
     let told = answers.finish(last).await;
     let interruption = interruption.or(told.err().map(ReceiveError::Stream));
     Ok(Received { totals: answers.totals, interruption })
+}
+
+/// Waits for a thread whose word the sender may wait for, and has it hang up if that is lost.
+async fn watched(thread: JoinHandle<()>, broken: &Notify) -> Result<(), JoinError> {
+    let ended = thread.await;
+    if ended.is_err() {
+        broken.notify_one();
+    }
+    ended
 }
 
 struct Accepted {
@@ -252,10 +257,11 @@ async fn read_frames<R: AsyncRead + Unpin>(
 fn assemble(
     mut frames: mpsc::Receiver<Vec<u8>>,
     mut assembly: Assembly,
+    place: MirrorPlace,
     signing: &Signing,
     replies: mpsc::Sender<Reply>,
-) -> Result<bool, Violation> {
-    let mut is_first = true;
+) -> Result<bool, ReceiveError> {
+    let (mut is_first, mut mirror, mut has_begun) = (true, None, false);
     while let Some(frame) = frames.blocking_recv() {
         if assembly.is_alone() {
             break;
@@ -264,7 +270,7 @@ fn assemble(
             && let SenderMessage::Identify { transfer, key } = SenderMessage::parse(&frame)?
         {
             if let Some(keys) = signing.keys() {
-                keys.learn(key).map_err(KeyFault::from)?;
+                keys.learn(key).map_err(KeyFault::from).map_err(Violation::from)?;
             }
             if let Some(own) = signing.begin(transfer, key) {
                 // Nobody listens any more when the transfer was cut.
@@ -272,12 +278,60 @@ fn assemble(
             }
             continue;
         }
+        if is_of_mirror(&frame) && !has_begun {
+            let message = SenderMessage::parse(&frame)?;
+            mirror = Some(place.handle(mirror, message, signing, &replies)?);
+            continue;
+        }
+        if mirror.as_ref().is_some_and(|mirror| !mirror.is_listed()) {
+            return Err(Violation::OutOfPlace(SenderMessage::parse(&frame)?.kind()).into());
+        }
+        has_begun = true;
         if assembly.handle_frame(&frame)? {
+            if let Some(removed) = mirror.and_then(|mirror| mirror.finish(signing)) {
+                let _ = replies.blocking_send(Reply::Removed(removed));
+            }
             return Ok(true);
         }
     }
     assembly.finish();
     Ok(false)
+}
+
+/// What a mirror has to be told of its transfer.
+struct MirrorPlace {
+    admission: Arc<Admission>,
+    folder: Option<RelativePath>,
+    entries: u64,
+}
+
+impl MirrorPlace {
+    /// Handles a message about a mirror, which is as it was told so far, or is not begun.
+    fn handle(
+        &self,
+        mirror: Option<Mirroring>,
+        message: SenderMessage<'_>,
+        signing: &Signing,
+        replies: &mpsc::Sender<Reply>,
+    ) -> Result<Mirroring, ReceiveError> {
+        // Nobody listens any more when the transfer was cut.
+        let mut tell = |run| drop(replies.blocking_send(Reply::Wanted(run)));
+        match (message, mirror) {
+            (SenderMessage::Mirror { removes }, None) => {
+                Mirroring::begin(&self.admission, self.folder.as_ref(), self.entries, removes)
+            }
+            (SenderMessage::Listing { len, packed }, Some(mut mirror)) if !mirror.is_listed() => {
+                mirror.on_listing(len, packed, signing, &mut tell)?;
+                Ok(mirror)
+            }
+            (SenderMessage::Listed, Some(mut mirror)) if !mirror.is_listed() => {
+                mirror.on_listed(signing, &mut tell)?;
+                let _ = replies.blocking_send(Reply::Checked);
+                Ok(mirror)
+            }
+            (message, _) => Err(Violation::OutOfPlace(message.kind()).into()),
+        }
+    }
 }
 
 /// Publishes what is ready in groups as large as they gathered, signs for it, and logs it with what gets no name.
@@ -355,6 +409,12 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
                         group.emit(&mut octets);
                         ReceiverMessage::Receipt(&octets).emit(&mut out);
                     }
+                    Reply::Wanted(run) => ReceiverMessage::Wanted(run).emit(&mut out),
+                    Reply::Checked => ReceiverMessage::Checked.emit(&mut out),
+                    Reply::Removed(removed) => {
+                        tracing::info!(?removed, "what is not at the far end any more was removed");
+                        ReceiverMessage::Removed(removed).emit(&mut out);
+                    }
                     Reply::Settled(Settled { entry, verdict, report }) => {
                         self.totals.count(report.kind, report.size, &report.fate);
                         self.progress.settled(&report);
@@ -397,13 +457,13 @@ async fn write_out<W: AsyncWrite + Unpin>(writer: &mut W, out: &[u8]) -> io::Res
 /// What ended the transfer before its end; the cause before its consequences.
 fn interruption(
     read: Result<(), FrameError>,
-    assembled: Result<Result<bool, Violation>, JoinError>,
+    assembled: Result<Result<bool, ReceiveError>, JoinError>,
     published: Result<(), JoinError>,
     answered: io::Result<()>,
 ) -> Option<ReceiveError> {
     let ended = match assembled {
         Ok(Ok(ended)) => ended,
-        Ok(Err(violation)) => return Some(violation.into()),
+        Ok(Err(error)) => return Some(error),
         Err(error) => return Some(thread_gone(error)),
     };
     if let Err(error) = published {

@@ -8,7 +8,7 @@
 //! has. The clocks of the two ends are not asked.
 
 use crate::disk::{DiskFolder, Occupant};
-use crate::inbox::{Inbox, Partial};
+use crate::inbox::{Admission, Partial};
 use crate::path::RelativePath;
 use crate::protocol::{FileTime, HASH_LEN, Verdict};
 use crate::publish::has_content;
@@ -25,6 +25,8 @@ pub enum SameName {
     Newest,
     /// It is refused.
     Refuse,
+    /// It replaces the other: in a mirror, which is the sender's.
+    Replace,
 }
 
 /// A whole file, but for its name.
@@ -75,17 +77,17 @@ pub(crate) fn publish_alone(
 ///
 /// Why it is refused. What cannot be looked at is no reason.
 pub(crate) fn check(
-    inbox: &Inbox,
+    admission: &Admission,
     path: &RelativePath,
     size: u64,
     modified: FileTime,
 ) -> Result<(), Obstacle> {
-    let policy = inbox.same_name();
+    let policy = admission.same_name();
     if policy == SameName::KeepBoth {
         return Ok(());
     }
     let (parent, name) = path.split_last();
-    let Ok(folder) = inbox.disk().open_folder(parent.as_ref()) else { return Ok(()) };
+    let Ok(folder) = admission.disk().open_folder(parent.as_ref()) else { return Ok(()) };
     match folder.occupant(name) {
         // It may be the same.
         Ok(Some(Occupant::File { size: there, .. })) if there == size => Ok(()),
@@ -101,6 +103,7 @@ impl SameName {
             (Self::Newest, Occupant::File { modified: there, .. }) => {
                 (there >= modified).then_some(Obstacle::NotNewer)
             }
+            (Self::Replace, Occupant::File { .. }) => None,
             (Self::KeepBoth | Self::Refuse, Occupant::File { .. }) => Some(Obstacle::NameTaken),
             (_, Occupant::Folder | Occupant::Other) => Some(Obstacle::NotAFile),
         }
@@ -133,7 +136,7 @@ mod tests {
     fn only_files_are_replaced() {
         let newest = FileTime { seconds: i64::MAX, nanoseconds: 0 };
         for occupant in [Occupant::Folder, Occupant::Other] {
-            for policy in [SameName::Newest, SameName::Refuse] {
+            for policy in [SameName::Newest, SameName::Refuse, SameName::Replace] {
                 assert_eq!(policy.obstacle(occupant, newest), Some(Obstacle::NotAFile));
             }
         }

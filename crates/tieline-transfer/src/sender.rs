@@ -13,7 +13,7 @@
 
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
@@ -34,7 +34,8 @@ use crate::moment::Moment;
 use crate::outcome::{EntryKind, EntryReport, Fate, Progress, Totals, Work};
 use crate::plan::{Entry, Plan, PlannedKind};
 use crate::protocol::{
-    ASKED_MAX, ASKED_SMALL_MAX, HASH_LEN, Hello, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation,
+    ASKED_MAX, ASKED_SMALL_MAX, HASH_LEN, Hello, ReceiverMessage, Removed, SenderMessage, VERSION, Verdict,
+    Violation,
 };
 use crate::reading::{Answer, read_all};
 use crate::reason::StopReason;
@@ -55,6 +56,9 @@ pub struct Outcome {
     pub entries: Vec<EntryReport>,
     /// How many of each fate.
     pub totals: Totals,
+    /// What was removed of a mirror, if that was wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Removed>,
     /// Why it ended before its end, if it did.
     #[serde(serialize_with = "as_text")]
     pub interruption: Option<SendError>,
@@ -66,7 +70,7 @@ impl Outcome {
     /// An interruption after the last verdict does not change that.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.totals.is_complete()
+        self.totals.is_complete() && self.removed.is_none_or(|removed| removed.left == 0)
     }
 
     /// What is not at the receiving end.
@@ -144,6 +148,7 @@ where
         journal,
         outbox,
         transfer,
+        removed: OnceLock::new(),
         progress,
     });
     let identity = SenderMessage::Identify { transfer, key: keys.own() };
@@ -191,6 +196,8 @@ pub(crate) struct Job {
     pub(crate) journal: Arc<Journal>,
     pub(crate) outbox: String,
     transfer: TransferId,
+    /// What the receiver says that it removed.
+    removed: OnceLock<Removed>,
     pub(crate) progress: Arc<dyn Progress>,
 }
 
@@ -215,7 +222,7 @@ impl Job {
         for entry in &entries {
             totals.count(entry.kind, entry.size, &entry.fate);
         }
-        Outcome { entries, totals, interruption }
+        Outcome { entries, totals, removed: self.removed.get().copied(), interruption }
     }
 }
 
@@ -261,7 +268,9 @@ async fn write_all<W: AsyncWrite + Unpin>(
     job: &Job,
 ) -> io::Result<()> {
     let mut hello = Vec::new();
-    let (entries, bytes) = (job.plan.entries.len() as u64, job.room);
+    // Of a mirror most may be there.
+    let bytes = if job.plan.mirror.is_some() { 0 } else { job.room };
+    let entries = job.plan.entries.len() as u64;
     SenderMessage::Hello(Hello { oldest: VERSION, newest: VERSION, entries, bytes }).emit(&mut hello);
     identity.emit(&mut hello);
     writer.write_all(&hello).await?;
@@ -340,6 +349,16 @@ impl Listener<'_> {
                     let far_end = far_end.ok_or(Violation::OutOfPlace(message.kind()))?;
                     self.checking.on_receipt(far_end, octets)?;
                 }
+                ReceiverMessage::Wanted(run) if self.is_welcome => self.job.ledger.on_wanted(run)?,
+                ReceiverMessage::Checked if self.is_welcome => {
+                    self.job.ledger.on_checked()?;
+                    self.answer(Answer::Checked).await;
+                }
+                ReceiverMessage::Removed(removed) if self.job.plan.mirror == Some(true) => {
+                    if self.job.removed.set(removed).is_err() {
+                        return Err(Violation::OutOfPlace(message.kind()).into());
+                    }
+                }
                 ReceiverMessage::Done if self.is_welcome => {
                     self.job.ledger.check_done()?;
                     return Ok(self.checking.finish()?);
@@ -350,6 +369,9 @@ impl Listener<'_> {
                 | ReceiverMessage::Sums { .. }
                 | ReceiverMessage::Identify { .. }
                 | ReceiverMessage::Receipt(_)
+                | ReceiverMessage::Wanted(_)
+                | ReceiverMessage::Checked
+                | ReceiverMessage::Removed(_)
                 | ReceiverMessage::Done => return Err(Violation::OutOfPlace(message.kind()).into()),
             }
         }

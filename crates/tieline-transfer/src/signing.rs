@@ -96,8 +96,12 @@ impl Signing {
         hash: Option<[u8; HASH_LEN]>,
         now: Moment,
     ) -> Option<Entry> {
-        let transfer = self.terms.get().map_or(NAMELESS, |terms| terms.transfer);
-        Entry::of_report(report, now, Direction::Received, transfer, entry, hash)
+        Entry::of_report(report, now, Direction::Received, self.transfer(), entry, hash)
+    }
+
+    /// The name of the transfer.
+    pub(crate) fn transfer(&self) -> TransferId {
+        self.terms.get().map_or(NAMELESS, |terms| terms.transfer)
     }
 
     fn record(&self, ready: &Ready, verdict: Verdict, delivered: Moment) -> Option<Record> {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tieline_transfer::protocol::{
     DATA_LEN_MAX, FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, KeyFault, LinkOffer, PREFIX_LEN,
-    ReceiverMessage, SenderMessage, Verdict, Violation, frame_len,
+    ReceiverMessage, Removed, SenderMessage, Verdict, Violation, WantedRun, frame_len,
 };
 use tieline_transfer::receipt::{KEY_LEN, TransferId, VerifyingKey, WeakKey};
 use tieline_transfer::{Obstacle, Stamp, StopReason};
@@ -65,6 +65,12 @@ fn sender_golden() -> Vec<(SenderMessage<'static>, Vec<u8>)> {
             SenderMessage::Link(LinkOffer { entry: 2, modified, target: b"../x", path: b"a" }),
             b"\0\0\0\x1e\x12\0\0\0\0\0\0\0\x02\xff\xff\xff\xff\xff\xff\xff\xff\x3b\x9a\xc9\xff\0\x04../x\0\x01a".to_vec(),
         ),
+        (SenderMessage::Mirror { removes: true }, b"\0\0\0\x02\x18\x01".to_vec()),
+        (
+            SenderMessage::Listing { len: 258, packed: b"packed" },
+            b"\0\0\0\x0b\x19\0\0\x01\x02packed".to_vec(),
+        ),
+        (SenderMessage::Listed, b"\0\0\0\x01\x1a".to_vec()),
         (SenderMessage::Unknown(0x80), b"\0\0\0\x01\x80".to_vec()),
     ]
 }
@@ -95,6 +101,15 @@ fn receiver_golden() -> Vec<(ReceiverMessage<'static>, Vec<u8>)> {
         (
             ReceiverMessage::Sums { entry: 7, octets: b"sums" },
             b"\0\0\0\x0d\x48\0\0\0\0\0\0\0\x07sums".to_vec(),
+        ),
+        (
+            ReceiverMessage::Wanted(WantedRun { first: 7, count: 3, has_old: true }),
+            b"\0\0\0\x12\x4c\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x03\x01".to_vec(),
+        ),
+        (ReceiverMessage::Checked, b"\0\0\0\x01\x4d".to_vec()),
+        (
+            ReceiverMessage::Removed(Removed { files: 1, folders: 2, left: 3 }),
+            b"\0\0\0\x19\x4e\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03".to_vec(),
         ),
         (ReceiverMessage::Unknown(0xff), b"\0\0\0\x01\xff".to_vec()),
     ]
@@ -129,7 +144,7 @@ fn every_shorter_body_is_refused_as_truncated() {
             // Data of any length is data, and what is packed or an item is looked at later.
             SenderMessage::Data(_) => 2,
             SenderMessage::WantSums { .. } => 10,
-            SenderMessage::Packed { .. } => 6,
+            SenderMessage::Packed { .. } | SenderMessage::Listing { .. } => 6,
             SenderMessage::Attributes { .. } => 9,
             _ => octets.len() - PREFIX_LEN,
         };
@@ -171,6 +186,7 @@ fn fields_of_a_later_version_are_ignored() {
                 | SenderMessage::WantSums { .. }
                 | SenderMessage::Packed { .. }
                 | SenderMessage::Attributes { .. }
+                | SenderMessage::Listing { .. }
         );
         if !is_open {
             let longer = [&octets[PREFIX_LEN..], b"later"].concat();
@@ -188,8 +204,13 @@ fn fields_of_a_later_version_are_ignored() {
 
 #[test]
 fn kinds_of_a_later_version_are_ignored_only_where_they_say_they_may() {
-    let known =
-        |kind: u8| (1..=14).contains(&kind) || (0x10..=0x12).contains(&kind) || (0x41..=0x48).contains(&kind);
+    let known = |kind: u8| {
+        let of_mirror = (0x18..=0x1a).contains(&kind) || (0x4c..=0x4e).contains(&kind);
+        (1..=14).contains(&kind)
+            || (0x10..=0x12).contains(&kind)
+            || (0x41..=0x48).contains(&kind)
+            || of_mirror
+    };
     for kind in (0..=u8::MAX).filter(|&kind| !known(kind)) {
         let frame = [kind];
         let (sent, received) = (SenderMessage::parse(&frame), ReceiverMessage::parse(&frame));
@@ -227,6 +248,8 @@ fn fields_outside_their_range_are_refused() {
         let field = Violation::Field { kind: 0x12, field: "target", value: target.len() as u64 };
         assert_eq!(SenderMessage::parse(&link[PREFIX_LEN..]), Err(field));
     }
+    let field = Violation::Field { kind: 0x18, field: "flags", value: 2 };
+    assert_eq!(SenderMessage::parse(b"\x18\x02"), Err(field));
 
     for copy in [0, u64::from(u32::MAX) + 1] {
         let mut verdict = receiver_golden()[1].1[PREFIX_LEN..].to_vec();
@@ -332,7 +355,7 @@ proptest! {
         let _ = (SenderMessage::parse(&frame), ReceiverMessage::parse(&frame));
         if let Some(first) = frame.first_mut() {
             // Most random kinds are unknown; the known ones are where the fields are.
-            *first = [kind & 0x1f, 0x40 | (kind & 0x07)][usize::from(kind >> 7)];
+            *first = [kind & 0x1f, 0x40 | (kind & 0x0f)][usize::from(kind >> 7)];
         }
         if let Ok(message) = SenderMessage::parse(&frame) {
             prop_assert!(frame.is_empty() || message.kind() == frame[0]);

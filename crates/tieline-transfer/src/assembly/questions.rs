@@ -131,7 +131,9 @@ impl Assembly {
             .map_err(Verdict::Refused)?;
         let failed = |error| Verdict::Failed(journal_errno(error).into());
         let (journal, inbox) = (self.admission.journal(), self.admission.name());
-        if let Some(arrived) = journal.arrived(inbox, &offered.path).map_err(failed)? {
+        let only = self.admission.only_copy();
+        let arrived = journal.arrived(inbox, &offered.path).map_err(failed)?;
+        if let Some(arrived) = arrived.filter(|arrived| only.is_none_or(|only| only == arrived.copy)) {
             let is_same = arrived.stamp == offer.stamp || hash == Some(arrived.hash);
             if is_same && arrived.size == offer.size {
                 let (partial, copy, hash) = (None, Some(arrived.copy), arrived.hash);
@@ -167,7 +169,7 @@ impl Assembly {
             // It was whole, and the power went before the journal was told of its name.
             (Err(Errno::NOENT), Some(hash)) => {
                 let partial = Some(known.id);
-                Ok(Asked::Claimed(Box::new(Claimed { offered, partial, copy: None, hash })))
+                Ok(Asked::Claimed(Box::new(Claimed { offered, partial, copy: only, hash })))
             }
             (Ok(_) | Err(_), _) => self.begin_partial(offered),
         }

@@ -39,7 +39,7 @@ fn event_of(fate: &Fate) -> Option<(Event, Option<u16>)> {
         Fate::Failed(Fault::Abandoned(ABANDON_CANCELLED)) => (Event::Cancelled, Some(ABANDON_CANCELLED)),
         Fate::Failed(Fault::Abandoned(ABANDON_LATER)) => return None,
         Fate::Failed(fault) => (Event::Failed, Some(code_of(fault))),
-        Fate::Skipped(_) | Fate::Unconfirmed | Fate::NotSent => return None,
+        Fate::Unchanged | Fate::Skipped(_) | Fate::Unconfirmed | Fate::NotSent => return None,
     })
 }
 
@@ -76,6 +76,7 @@ mod tests {
             (Fate::Skipped(Skip::Link), None),
             (Fate::Unconfirmed, None),
             (Fate::NotSent, None),
+            (Fate::Unchanged, None),
         ] {
             let entry = entry_of(EntryKind::File, fate);
             let found = entry.map(|entry| {

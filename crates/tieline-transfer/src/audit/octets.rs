@@ -111,6 +111,7 @@ fn event_code(event: Event) -> u8 {
         Event::GivenUp => 5,
         Event::Failed => 6,
         Event::Cancelled => 7,
+        Event::Removed => 8,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     DATA_LEN_MAX, FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, IGNORABLE_FROM, KeyFault,
-    LinkOffer, PREFIX_LEN, ReceiverMessage, SenderMessage, Verdict, Violation,
+    LinkOffer, PREFIX_LEN, ReceiverMessage, Removed, SenderMessage, Verdict, Violation, WantedRun,
 };
 use crate::path::PATH_LEN_MAX;
 use crate::reason::{Obstacle, StopReason};
@@ -30,6 +30,9 @@ mod kind {
     pub(super) const ATTRIBUTES: u8 = 0x10;
     pub(super) const HOLE: u8 = 0x11;
     pub(super) const LINK: u8 = 0x12;
+    pub(super) const MIRROR: u8 = 0x18;
+    pub(super) const LISTING: u8 = 0x19;
+    pub(super) const LISTED: u8 = 0x1a;
     pub(super) const WELCOME: u8 = 0x41;
     pub(super) const VERDICT: u8 = 0x42;
     pub(super) const DONE: u8 = 0x43;
@@ -38,6 +41,9 @@ mod kind {
     pub(super) const RECEIPT: u8 = 0x46;
     pub(super) const RECEIVER_IDENTIFY: u8 = 0x47;
     pub(super) const SUMS: u8 = 0x48;
+    pub(super) const WANTED: u8 = 0x4c;
+    pub(super) const CHECKED: u8 = 0x4d;
+    pub(super) const REMOVED: u8 = 0x4e;
 }
 
 impl<'a> SenderMessage<'a> {
@@ -70,6 +76,9 @@ impl<'a> SenderMessage<'a> {
             kind::COPY => parse_copy(&mut fields)?,
             kind::PACKED => parse_packed(&mut fields)?,
             kind::LINK => Self::Link(parse_link(&mut fields)?),
+            kind::MIRROR => Self::Mirror { removes: fields.flag("flags")? },
+            kind::LISTING => Self::Listing { len: fields.u32()?, packed: fields.rest()? },
+            kind::LISTED => Self::Listed,
             unknown => Self::Unknown(fields.ignorable(unknown)?),
         })
     }
@@ -126,6 +135,12 @@ impl<'a> SenderMessage<'a> {
                 emit_path(out, link.target);
                 emit_path(out, link.path);
             }),
+            Self::Mirror { removes } => frame(out, kind::MIRROR, |out| out.push(removes.into())),
+            Self::Listing { len, packed } => frame(out, kind::LISTING, |out| {
+                out.extend(len.to_be_bytes());
+                out.extend_from_slice(packed);
+            }),
+            Self::Listed => frame(out, kind::LISTED, |_| ()),
             Self::Unknown(kind) => frame(out, kind, |_| ()),
         }
     }
@@ -151,6 +166,9 @@ impl<'a> SenderMessage<'a> {
             Self::Copy { .. } => kind::COPY,
             Self::Packed { .. } => kind::PACKED,
             Self::Link(_) => kind::LINK,
+            Self::Mirror { .. } => kind::MIRROR,
+            Self::Listing { .. } => kind::LISTING,
+            Self::Listed => kind::LISTED,
             Self::Unknown(kind) => *kind,
         }
     }
@@ -180,6 +198,15 @@ impl<'a> ReceiverMessage<'a> {
             kind::RECEIPT => Self::Receipt(fields.rest),
             kind::RECEIVER_IDENTIFY => Self::Identify { key: fields.key()? },
             kind::SUMS => Self::Sums { entry: fields.u64()?, octets: fields.rest()? },
+            kind::WANTED => {
+                let (first, count) = (fields.u64()?, fields.u64()?);
+                Self::Wanted(WantedRun { first, count, has_old: fields.flag("flags")? })
+            }
+            kind::CHECKED => Self::Checked,
+            kind::REMOVED => {
+                let (files, folders) = (fields.u64()?, fields.u64()?);
+                Self::Removed(Removed { files, folders, left: fields.u64()? })
+            }
             unknown => Self::Unknown(fields.ignorable(unknown)?),
         })
     }
@@ -211,6 +238,14 @@ impl<'a> ReceiverMessage<'a> {
             Self::Receipt(group) => frame(out, kind::RECEIPT, |out| out.extend_from_slice(group)),
             Self::Identify { key } => frame(out, kind::RECEIVER_IDENTIFY, |out| out.extend(key.as_bytes())),
             Self::Sums { entry, octets } => frame(out, kind::SUMS, |out| emit_part(out, entry, octets)),
+            Self::Wanted(run) => frame(out, kind::WANTED, |out| {
+                emit_place(out, run.first, run.count);
+                out.push(run.has_old.into());
+            }),
+            Self::Checked => frame(out, kind::CHECKED, |_| ()),
+            Self::Removed(Removed { files, folders, left }) => frame(out, kind::REMOVED, |out| {
+                [files, folders, left].iter().for_each(|count| out.extend(count.to_be_bytes()));
+            }),
             Self::Unknown(kind) => frame(out, kind, |_| ()),
         }
     }
@@ -227,6 +262,9 @@ impl<'a> ReceiverMessage<'a> {
             Self::Receipt(_) => kind::RECEIPT,
             Self::Identify { .. } => kind::RECEIVER_IDENTIFY,
             Self::Sums { .. } => kind::SUMS,
+            Self::Wanted(_) => kind::WANTED,
+            Self::Checked => kind::CHECKED,
+            Self::Removed(_) => kind::REMOVED,
             Self::Unknown(kind) => *kind,
         }
     }
@@ -327,7 +365,7 @@ fn emit_time(out: &mut Vec<u8>, time: FileTime) {
     out.extend(time.nanoseconds.to_be_bytes());
 }
 
-/// A place in a file.
+/// A place in a file, or a run of entries.
 fn emit_place(out: &mut Vec<u8>, entry: u64, from: u64) {
     out.extend(entry.to_be_bytes());
     out.extend(from.to_be_bytes());
@@ -411,9 +449,21 @@ impl<'a> Fields<'a> {
         Ok(path)
     }
 
+    fn flag(&mut self, field: &'static str) -> Result<bool, Violation> {
+        match self.u8()? {
+            value @ 0..=1 => Ok(value == 1),
+            value => Err(Violation::Field { kind: self.kind, field, value: value.into() }),
+        }
+    }
+
     fn ignorable(&self, kind: u8) -> Result<u8, Violation> {
         if kind >= IGNORABLE_FROM { Ok(kind) } else { Err(Violation::UnknownKind(kind)) }
     }
+}
+
+/// Whether a frame is of the sender's listing of a mirror, which comes before the entries.
+pub(crate) fn is_of_mirror(frame: &[u8]) -> bool {
+    frame.first().is_some_and(|kind| (kind::MIRROR..=kind::LISTED).contains(kind))
 }
 
 /// Whether a frame is the sender's end, after which it sends nothing.

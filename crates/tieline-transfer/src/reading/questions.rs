@@ -58,9 +58,9 @@ impl<'j> Reading<'j> {
         Ok(known.contains(&hash).then_some(hash))
     }
 
-    /// Whether another version of a short file was delivered before.
+    /// Whether another version of a short file may be there.
     pub(super) fn may_be_changed(&self, index: usize, source: &Source<'_>) -> bool {
-        source.size >= DELTA_LEN_MIN && self.delivered(index).is_some()
+        source.size >= DELTA_LEN_MIN && (self.job.ledger.has_old(index) || self.delivered(index).is_some())
     }
 
     fn delivered(&self, index: usize) -> Option<DeliveredFile> {
@@ -106,6 +106,10 @@ impl<'j> Reading<'j> {
     pub(super) fn on_answer(&mut self, answer: Answer) -> Result<(), Closed> {
         let (index, from, mut sums) = match answer {
             Answer::Go { index, from, sums } => (index, from, sums),
+            Answer::Checked => {
+                self.is_checked = true;
+                return Ok(());
+            }
             Answer::Settled { index } => {
                 self.forget(index);
                 return Ok(());

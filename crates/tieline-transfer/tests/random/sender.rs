@@ -171,7 +171,7 @@ impl Progress for Transfer {
             Fate::Refused(Obstacle::NoSpace { .. }) => Some(RETRY_LATER),
             // Nobody there moves it away. So it is given up, until the file is another one.
             Fate::Failed(Fault::Receiver(Obstacle::InTheWay)) => None,
-            Fate::Refused(_) | Fate::Skipped(_) => None,
+            Fate::Refused(_) | Fate::Skipped(_) | Fate::Unchanged => None,
             Fate::Failed(Fault::Source(_)) => Some(RETRY_SOON),
             Fate::Failed(_) => Some(RETRY_LATER),
             Fate::Unconfirmed | Fate::NotSent => Some(RETRY_SOON),

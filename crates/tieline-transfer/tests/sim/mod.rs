@@ -446,6 +446,25 @@ impl DiskFolder for SimFolder {
         Ok(FileTime { seconds: state.folders[&self.id].changes, nanoseconds: 0 })
     }
 
+    fn child(&self, name: &[u8]) -> Result<Box<dyn DiskFolder>> {
+        let mut state = self.disk.state();
+        state.call(Call::Look)?;
+        match state.look(self.id, name) {
+            Some(Node::Folder(id)) => Ok(Box::new(self.disk.folder(id))),
+            Some(Node::File(_)) => Err(Errno::NOTDIR),
+            Some(Node::Link(_)) => Err(Errno::LOOP),
+            None => Err(Errno::NOENT),
+        }
+    }
+
+    fn remove_file(&self, name: &[u8]) -> Result<()> {
+        self.remove(name, |node| !matches!(node, Node::Folder(_)))
+    }
+
+    fn remove_folder(&self, name: &[u8]) -> Result<()> {
+        self.remove(name, |node| matches!(node, Node::Folder(_)))
+    }
+
     fn names(&self, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<()> {
         let mut state = self.disk.state();
         state.call(Call::Look)?;
@@ -477,6 +496,24 @@ impl DiskFolder for SimFolder {
 
     fn sync(&self) -> Result<()> {
         self.disk.state().sync_folder(self.id)
+    }
+}
+
+impl SimFolder {
+    fn remove(&self, name: &[u8], is_kind: impl Fn(Node) -> bool) -> Result<()> {
+        let mut state = self.disk.state();
+        state.call(Call::Change)?;
+        let node = state.look(self.id, name).ok_or(Errno::NOENT)?;
+        if !is_kind(node) {
+            return Err(Errno::NOTDIR);
+        }
+        if let Node::Folder(id) = node
+            && !state.folders[&id].now.is_empty()
+        {
+            return Err(Errno::NOTEMPTY);
+        }
+        state.change(vec![NameChange { folder: self.id, name: name.into(), to: None }]);
+        Ok(())
     }
 }
 

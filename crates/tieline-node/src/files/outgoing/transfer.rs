@@ -185,14 +185,18 @@ impl Transfer {
             // Noted and logged by whoever cancelled it.
             Fate::Failed(Fault::Source(SourceFault::Cancelled)) => return,
             Fate::Failed(Fault::Source(SourceFault::Changed)) => RETRY_SOON,
-            Fate::Failed(Fault::Receiver(Obstacle::HashMismatch | Obstacle::TooShort)) => RETRY_SOON,
+            Fate::Failed(Fault::Receiver(
+                Obstacle::HashMismatch | Obstacle::TooShort | Obstacle::OldVersion,
+            )) => RETRY_SOON,
             Fate::Failed(fault) => {
                 self.tell_failed(&path, report);
                 if matches!(fault, Fault::Source(_)) { RETRY_SOON } else { RETRY_LATER }
             }
-            Fate::Unconfirmed | Fate::NotSent | Fate::Delivered { .. } | Fate::AlreadyThere { .. } => {
-                RETRY_SOON
-            }
+            Fate::Unconfirmed
+            | Fate::NotSent
+            | Fate::Delivered { .. }
+            | Fate::AlreadyThere { .. }
+            | Fate::Unchanged => RETRY_SOON,
         };
         self.handle.update(|status| status.trouble = Some(report.to_string()));
         lock(&self.course.again).push((path, after));
