@@ -21,6 +21,7 @@ use crate::commands::pipe::PipeArgs;
 use crate::commands::receipts::ReceiptsArgs;
 use crate::commands::send::SendArgs;
 use crate::commands::status::StatusArgs;
+use crate::commands::sync::SyncArgs;
 use crate::commands::transfers::{PauseArgs, ResumeArgs, TransfersArgs};
 use crate::commands::up::UpArgs;
 
@@ -115,6 +116,7 @@ pub(crate) enum Command {
     Status(StatusArgs),
     Ping(PingArgs),
     Send(SendArgs),
+    Sync(SyncArgs),
     Receipts(ReceiptsArgs),
     Transfers(TransfersArgs),
     Pause(PauseArgs),
@@ -145,6 +147,7 @@ impl Command {
             Self::Ping(args) => args.reporting.json,
             Self::Doctor(args) => args.reporting.json,
             Self::Send(args) => args.reporting.json,
+            Self::Sync(args) => args.reporting.json,
             Self::Receipts(args) => args.json,
             Self::Cancel(args) => args.reporting.json,
             Self::Transfers(args) => args.reporting.json,

@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod completions;
+mod delivery;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod down;
@@ -19,6 +20,7 @@ pub(crate) mod receipts;
 mod run_hooks;
 pub(crate) mod send;
 pub(crate) mod status;
+pub(crate) mod sync;
 pub(crate) mod transfers;
 mod two_files;
 pub(crate) mod up;
@@ -44,6 +46,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Status(args) => status::run(&places(&cli.global)?, args),
         Command::Ping(args) => ping::run(&places(&cli.global)?, args),
         Command::Send(args) => send::run(&places(&cli.global)?, args),
+        Command::Sync(args) => sync::run(&places(&cli.global)?, args),
         Command::Receipts(args) => receipts::run(&places(&cli.global)?, args),
         Command::Transfers(args) => transfers::run(&places(&cli.global)?, args),
         Command::Pause(args) => transfers::pause(&places(&cli.global)?, args),
