@@ -16,7 +16,7 @@ const MIB: u64 = 1 << 20;
 fn pair(folder: &Path, way: &str) -> String {
     let path = folder.join(way).display().to_string();
     format!(
-        "\n[[files]]\nname = \"pair\"\n{way} = \"{path}\"\nsettle = \"0s\"\nlinks = \"text\"\nowner = \"number\"\nxattrs = true\n"
+        "\n[[files]]\nname = \"pair\"\n{way} = \"{path}\"\nlinks = \"text\"\nowner = \"number\"\nxattrs = true\n"
     )
 }
 

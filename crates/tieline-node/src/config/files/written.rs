@@ -125,7 +125,6 @@ impl WrittenFiles {
             self.ignore.clone().map(|ignore| ignore.map(drop)),
             place(&self.done_suffix),
             self.priority.clone().map(|priority| priority.map(drop)),
-            place(&self.links),
         ];
         let of_inbox = [place(&self.same_name)];
         // Without either there is one mistake, and it has been noted.

@@ -30,6 +30,17 @@ fn a_pair_with_a_folder_alone_has_the_defaults() {
 }
 
 #[test]
+fn what_files_keep_is_said_at_either_end() {
+    for way in ["outbox", "inbox"] {
+        let keys = "links = \"text\"\nowner = \"name\"\ntimes = false\nmodes = false\nxattrs = true";
+        let text = format!("[[files]]\nname = \"a\"\n{way} = \"/srv/a\"\n{keys}");
+        let config = parse(&text).expect("a pair");
+        let kept = Metadata { owner: Owner::Name, times: false, modes: false, xattrs: true, links: true };
+        assert_eq!(config.files[0].metadata, kept, "{way}");
+    }
+}
+
+#[test]
 fn every_key_of_the_files_is_read() {
     let config = parse(
         r#"
@@ -200,7 +211,6 @@ fn every_mistake_in_the_files_is_reported_with_its_place_and_what_to_do() {
         (&inbox("ignore = []"), "4:10: files[0].ignore:", "needs-folder", "without `outbox`"),
         (&inbox("done-suffix = \"\""), "4:15: files[0].done-suffix:", "needs-folder", "without `outbox`"),
         (&inbox("priority = 3"), "4:12: files[0].priority:", "needs-folder", "without `outbox`"),
-        (&inbox("links = \"text\""), "4:9: files[0].links:", "needs-folder", "without `outbox`"),
         (&outbox("same-name = \"refuse\""), "4:13: files[0].same-name:", "needs-folder", "without `inbox`"),
         // Words.
         (
