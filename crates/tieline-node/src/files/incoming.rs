@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tieline_transfer::{
@@ -15,6 +15,9 @@ use tracing::{info, warn};
 use super::expected::{Expectations, Late};
 use super::notices::{Event, Notice, Teller, Way};
 use crate::config::files::Expected;
+
+/// How long a full disk is told of: the far end tries it again every half minute, unless it wants nothing more.
+const FULL_FOR: Duration = Duration::from_mins(2);
 
 /// What is going on in an inbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +47,14 @@ pub struct Incoming {
     teller: Teller,
     status: Mutex<IncomingStatus>,
     expectations: Mutex<Expectations>,
+    full: Mutex<Option<Full>>,
+}
+
+/// A full disk, as it was last met.
+#[derive(Clone, Debug)]
+struct Full {
+    at: Instant,
+    words: String,
 }
 
 impl Incoming {
@@ -59,7 +70,8 @@ impl Incoming {
         let expectations = Expectations::load(name, expected, &journal, SystemTime::now());
         let (name, folder) = (name.to_owned(), inbox.path().to_owned());
         let status = Mutex::new(IncomingStatus { name, folder, ..IncomingStatus::default() });
-        Arc::new(Self { inbox, journal, teller, status, expectations: Mutex::new(expectations) })
+        let (expectations, full) = (Mutex::new(expectations), Mutex::default());
+        Arc::new(Self { inbox, journal, teller, status, expectations, full })
     }
 
     /// The folder and what is known of it.
@@ -72,7 +84,8 @@ impl Incoming {
     #[must_use]
     pub fn status(&self) -> IncomingStatus {
         let late = self.expectations().late();
-        IncomingStatus { late, ..self.with(|status| status.clone()) }
+        let trouble = self.full().clone().filter(|full| full.at.elapsed() < FULL_FOR).map(|full| full.words);
+        IncomingStatus { late, trouble, ..self.with(|status| status.clone()) }
     }
 
     /// Whether anything is expected.
@@ -121,21 +134,22 @@ impl Incoming {
                 format!("its disk is full: {missing} octets are missing; files go on when there is room")
             }
         };
-        let is_new = self.with(|status| status.trouble.replace(trouble.clone()).is_none());
-        if is_new {
+        let full = Full { at: Instant::now(), words: trouble.clone() };
+        let before = self.full().replace(full);
+        if before.is_none_or(|before| before.at.elapsed() >= FULL_FOR) {
             warn!(inbox = %self.inbox.path().display(), "{trouble}");
         }
     }
 
     fn on_arrived(&self, report: &EntryReport, folder: Option<&str>) {
         let is_new = matches!(report.fate, Fate::Delivered { .. });
-        self.with(|status| {
-            status.trouble = None;
-            if is_new {
+        *self.full() = None;
+        if is_new {
+            self.with(|status| {
                 status.received_files += 1;
                 status.received_bytes += report.size;
-            }
-        });
+            });
+        }
         let name = report.name.rsplit(|octet| *octet == b'/').next().unwrap_or_default();
         for pattern in self.expectations().on_arrived(name, SystemTime::now(), &self.journal) {
             info!(inbox = self.with(|status| status.name.clone()), pattern, "what was late has come");
@@ -153,6 +167,10 @@ impl Incoming {
             reason: None,
             files: None,
         });
+    }
+
+    fn full(&self) -> MutexGuard<'_, Option<Full>> {
+        self.full.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn expectations(&self) -> MutexGuard<'_, Expectations> {
