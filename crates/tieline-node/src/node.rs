@@ -191,7 +191,7 @@ impl Node {
             let what = "start the helper that runs hooks";
             StartError::System { what, source }
         })?;
-        let tellers = notices::tellers(&config.name, &config.files, helper);
+        let tellers = notices::tellers(&name.to_string(), &config.files, helper);
         let inboxes = setup::open_inboxes(&config, &journal, &keys, &tellers)?;
         for outbox in config.files.iter().filter_map(|pair| pair.outbox.as_ref()) {
             places.make_outbox(&outbox.folder)?;

@@ -93,10 +93,11 @@ fn the_log_of_each_end_says_what_became_of_every_file_and_leads_to_its_receipt()
 fn what_is_sound_is_said_to_be_so_with_the_line_up_or_down_and_what_was_meddled_with_is_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut near, _far) = line_with_receipts(folder.path());
-    let verified = rows(&near, &["--verify", "--json"]);
-    assert_eq!((&verified[0]["sound"], &verified[0]["receipts"]), (&true.into(), &4.into()));
+    let verify = ["receipts", "line", "--verify", "--json"];
+    let verified = near.office.json(&verify);
+    assert_eq!((&verified["sound"], &verified["receipts"]), (&true.into(), &4.into()));
     near.kill();
-    assert_eq!(rows(&near, &["--verify", "--json"]), verified, "with the line down");
+    assert_eq!(near.office.json(&verify), verified, "with the line down");
     let said = near.succeed(&["receipts", "line", "--verify"]);
     assert!(said.starts_with("all is sound: 4 receipts"), "{said}");
 
