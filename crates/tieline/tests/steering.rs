@@ -104,7 +104,8 @@ fn what_has_a_greater_priority_goes_before_what_waits_already() {
     near.wait_until_up();
     let put = |name: &str, len: usize| {
         let (staged, target) = (folders.path().join("staged"), folders.path().join(name));
-        fs::write(&staged, noise(len)).expect("written");
+        // Else the far end would have the content already.
+        fs::write(&staged, [name.as_bytes(), &noise(len)].concat()).expect("written");
         fs::rename(staged, target).expect("put");
     };
     for number in 0..FILES {
