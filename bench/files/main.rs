@@ -1,60 +1,35 @@
-//! A file from one office to another, over a path that is slow, long and loses: how fast it arrives, and what that costs on the wire.
+//! Files from one office to another, by the program and by what people use otherwise, over a path that is slow, long and loses.
 //!
-//! `files --tieline PROGRAM [--policy fair|fixed|trickle] [--rate MBIT] [--line MBIT] [--rtt MS] [--loss SHARE] [--mib COUNT]
-//! [--rounds COUNT] [--seed SEED]`. The offices are namespaces, the path between them is the model of `tieline-sim` by the real clock, in
-//! this process. The ends are run by this program as well (`files end …`), because a policy is set at a running end; all else is done by the
-//! program itself: `new`, `join`, `send`.
+//! Offices are namespaces; the path between them is the model of `tieline-sim` by the real clock, in this process. Every run has fresh
+//! offices. What was sent is compared with what arrived, and durable is compared with durable: who does not bring what arrived to the disk
+//! by itself has a `sync` of its file system added to its time. Processor time is that of all processes of both ends, from their start to
+//! their end. Rivals that can be told are run once with CUBIC and once with BBR. They have the path for themselves, bare; the fastest ones of a
+//! case are run once more in a tunnel, since a line is one too.
+//!
+//! Root only, because of sshd. Nothing is changed outside the namespaces and a temporary folder, which end with this process.
 #![allow(clippy::print_stdout, reason = "what was measured is for whoever asked")]
 
-mod end;
+mod case;
+mod contender;
+mod content;
 mod offices;
+mod options;
+mod report;
+mod run;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
+use tieline_bench::process;
 use tieline_sim::lab::Lab;
 
-use crate::offices::{Measured, Offices};
-
-/// What to measure.
-#[derive(Clone, Debug)]
-struct Options {
-    tieline: String,
-    policy: String,
-    /// Of the policy `fixed`.
-    rate_mbit: u64,
-    line_mbit: u64,
-    round_trip: Duration,
-    loss: f64,
-    mib: u64,
-    rounds: usize,
-    seed: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            tieline: "tieline".into(),
-            policy: "fair".into(),
-            rate_mbit: 100,
-            line_mbit: 100,
-            round_trip: Duration::from_millis(80),
-            loss: 0.0,
-            mib: 256,
-            rounds: 1,
-            seed: 1,
-        }
-    }
-}
+use crate::case::Case;
+use crate::contender::{Contender, Contestant};
+use crate::options::Options;
+use crate::report::Report;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let done = match words.as_slice() {
-        ["end", line, policy, rate] => end::run(line, policy, rate),
-        options => parse(options).and_then(|options| measure(&options)),
-    };
-    match done {
+    match Options::parse(&arguments).and_then(|options| measure(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("{problem}");
@@ -66,44 +41,64 @@ fn main() -> ExitCode {
 fn measure(options: &Options) -> Result<(), String> {
     // Before anything starts a thread: a user namespace is entered by a whole process.
     Lab::prepare().map_err(|error| error.to_string())?;
-    println!("{options:?}");
-    println!("| Mbit/s | seconds | sent on the wire | arrived | processor s, sender | receiver |");
-    println!("|---|---|---|---|---|---|");
-    let mut rates = Vec::new();
-    for round in 0..options.rounds {
-        let offices = Offices::new(options, round)?;
-        let Measured { rate_mbit, seconds, offered, delivered, processor } = offices.send(options.mib)?;
-        let [sender, receiver] = processor;
-        println!(
-            "| {rate_mbit:.1} | {seconds:.2} | {offered:.4} | {delivered:.4} | {sender:.1} | {receiver:.1} |"
-        );
-        rates.push(rate_mbit);
-    }
-    rates.sort_by(f64::total_cmp);
-    println!(
-        "\nmedian: {:.1} Mbit/s; octets on the wire are IP packets, for each octet of the file",
-        rates[rates.len() / 2]
-    );
-    Ok(())
-}
-
-fn parse(words: &[&str]) -> Result<Options, String> {
-    let mut options = Options::default();
-    for pair in words.chunks(2) {
-        let [name, value] = pair else { return Err(format!("{} needs a value", pair[0])) };
-        let number = || value.parse::<u64>().map_err(|error| format!("{name} {value}: {error}"));
-        match *name {
-            "--tieline" => options.tieline = (*value).into(),
-            "--policy" => options.policy = (*value).into(),
-            "--rate" => options.rate_mbit = number()?,
-            "--line" => options.line_mbit = number()?,
-            "--rtt" => options.round_trip = Duration::from_millis(number()?),
-            "--loss" => options.loss = value.parse().map_err(|error| format!("{name} {value}: {error}"))?,
-            "--mib" => options.mib = number()?.max(1),
-            "--rounds" => options.rounds = number()?.max(1) as usize,
-            "--seed" => options.seed = number()?,
-            _ => return Err(format!("there is no option {name}")),
+    let mut report = Report::new(options, installed(options)?);
+    for case in &options.cases {
+        let content = case.content(options)?;
+        let contestants = contestants(options, *case, report.contenders());
+        for round in 1..=options.rounds {
+            for contestant in &contestants {
+                let measured = run::run(options, *case, &content, *contestant, round);
+                report.add(*case, content.octets, *contestant, measured);
+            }
+        }
+        for contestant in report.fastest_rivals(*case, options.carried) {
+            let carried = Contestant { is_carried: true, ..contestant };
+            for round in 1..=options.rounds {
+                let measured = run::run(options, *case, &content, carried, round);
+                report.add(*case, content.octets, carried, measured);
+            }
         }
     }
-    Ok(options)
+    println!("{}", report.markdown());
+    report.complete()
+}
+
+/// Those that can be run, and the names of those that cannot, with what is missing.
+fn installed(options: &Options) -> Result<(Vec<Contender>, Vec<String>), String> {
+    for program in ["cp", "ip", "ping", "sync", "timeout"] {
+        if !process::is_installed(program.as_ref()) {
+            return Err(format!("{program} is not installed, and nothing can be measured without it"));
+        }
+    }
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    for contender in options.wanted() {
+        let programs = contender.programs(options);
+        let absent = programs.iter().filter(|program| !process::is_installed(program));
+        let absent: Vec<String> = absent.map(|program| program.display().to_string()).collect();
+        if absent.is_empty() {
+            there.push(contender);
+        } else {
+            missing.push(format!("{} ({})", contender.name(), absent.join(", ")));
+        }
+    }
+    if there.is_empty() { Err("there is nothing to measure".into()) } else { Ok((there, missing)) }
+}
+
+/// Who takes part in a case on the bare path: rivals that can be told, once with each congestion control.
+fn contestants(options: &Options, case: Case, contenders: &[Contender]) -> Vec<Contestant> {
+    let of_case = contenders.iter().filter(|contender| case.is_for(**contender));
+    of_case
+        .flat_map(|contender| {
+            let congestions = if contender.has_congestion_control() {
+                options.congestions.iter().map(|congestion| Some(*congestion)).collect()
+            } else {
+                vec![None]
+            };
+            congestions.into_iter().map(|congestion| Contestant {
+                contender: *contender,
+                congestion,
+                is_carried: false,
+            })
+        })
+        .collect()
 }

@@ -1,13 +1,16 @@
 //! The machine that measures.
 
 use std::fs;
-use std::process::Command;
 
 /// The kernel counts processor time in these (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Seconds that all processors together have worked since the machine was started; what a host took away is not counted.
-pub(crate) fn busy_seconds() -> Result<f64, String> {
+///
+/// # Errors
+///
+/// What the kernel did not say.
+pub fn busy_seconds() -> Result<f64, String> {
     let text = fs::read_to_string("/proc/stat").map_err(|error| format!("/proc/stat: {error}"))?;
     busy_ticks(&text)
         .map(|ticks| ticks as f64 / TICKS_PER_SECOND)
@@ -22,8 +25,9 @@ fn busy_ticks(text: &str) -> Option<u64> {
     [0, 2, 5, 6].into_iter().map(|place| fields.get(place)).sum()
 }
 
-/// Processor, kernel and what else matters, one a row.
-pub(crate) fn description() -> String {
+/// Processor, memory, kernel and load.
+#[must_use]
+pub fn description() -> String {
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     let (information, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
     let value = |text: &str, name: &str| {
@@ -32,25 +36,19 @@ pub(crate) fn description() -> String {
     };
     let processors = information.lines().filter(|row| row.starts_with("processor")).count();
     format!(
-        "{processors} x {}, {} of memory, Linux {}, {}, load {}",
+        "{processors} x {}, {} of memory, Linux {}, load {}",
         value(&information, "model name"),
         value(&memory, "MemTotal"),
         read("/proc/sys/kernel/osrelease").trim(),
-        first_row("iperf3", "--version"),
         load()
     )
 }
 
 /// Processes that wanted to run in the last minute, fifteen and so on, as the kernel writes it.
-pub(crate) fn load() -> String {
+#[must_use]
+pub fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
-}
-
-fn first_row(program: &str, argument: &str) -> String {
-    let output = Command::new(program).arg(argument).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
-//! Processes: those that run to their end, and the daemons of a tunnel.
+//! Processes: those that run to their end, and daemons.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tieline_io::namespace::NamespaceCommand;
 
 /// The kernel counts processor time in these (`USER_HZ`; 100 a second on every Linux that we know).
 const TICKS_PER_SECOND: f64 = 100.0;
+/// Where the two times are that a process used itself, and those of its children that have ended, behind the name in `/proc/PID/stat`: the
+/// 14th and 15th field, and the two after them.
+const OWN_TIMES: usize = 11;
+const CHILDREN_TIMES: usize = 13;
 /// Rows of a daemon's log that are shown when something fails.
 const LOG_ROWS: usize = 15;
 
@@ -16,7 +20,7 @@ const LOG_ROWS: usize = 15;
 /// # Errors
 ///
 /// What it said.
-pub(crate) fn must(command: NamespaceCommand) -> Result<String, String> {
+pub fn must(command: NamespaceCommand) -> Result<String, String> {
     let what = format!("{command:?}");
     let output = command.output().map_err(|error| format!("{what}: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -28,7 +32,8 @@ pub(crate) fn must(command: NamespaceCommand) -> Result<String, String> {
 }
 
 /// Whether a program can be run: a file, or a name of one where programs are.
-pub(crate) fn is_installed(program: &Path) -> bool {
+#[must_use]
+pub fn is_installed(program: &Path) -> bool {
     if program.components().count() > 1 {
         return program.is_file();
     }
@@ -39,15 +44,41 @@ pub(crate) fn is_installed(program: &Path) -> bool {
         .any(|folder| folder.join(program).is_file())
 }
 
+/// What a program calls itself: the first row that it writes when asked with `argument`.
+#[must_use]
+pub fn version(program: &Path, argument: &str) -> String {
+    let output = match Command::new(program).arg(argument).output() {
+        Ok(output) => output,
+        Err(error) => return error.to_string(),
+    };
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    said.lines().find(|row| !row.trim().is_empty()).unwrap_or("it does not say").trim().to_owned()
+}
+
+/// Seconds of processor time of all processes that this one started and saw end, and of those that they saw end.
+///
+/// # Errors
+///
+/// What the kernel did not say.
+pub fn children_seconds() -> Result<f64, String> {
+    let text = fs::read_to_string("/proc/self/stat").map_err(|error| format!("/proc/self/stat: {error}"))?;
+    ticks(&text, CHILDREN_TIMES)
+}
+
 /// A daemon; dropped, it is killed.
-pub(crate) struct Daemon {
+pub struct Daemon {
     child: Child,
     log: PathBuf,
 }
 
 impl Daemon {
     /// Starts it; what it says goes to `log`.
-    pub(crate) fn start(command: NamespaceCommand, log: PathBuf) -> Result<Self, String> {
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    pub fn start(command: NamespaceCommand, log: PathBuf) -> Result<Self, String> {
         let fault = |error: std::io::Error| format!("{}: {error}", log.display());
         let file = File::create(&log).map_err(fault)?;
         let errors = file.try_clone().map_err(fault)?;
@@ -57,17 +88,20 @@ impl Daemon {
     }
 
     /// Seconds of processor time since it was started, of all its threads.
-    pub(crate) fn processor_seconds(&self) -> Result<f64, String> {
-        let text = self.proc("stat")?;
-        // The second field is a name that may hold anything; user and system time are the 14th and 15th.
-        let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks: Option<u64> =
-            fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().ok()).sum();
-        ticks.map(|ticks| ticks as f64 / TICKS_PER_SECOND).ok_or(format!("not understood: {text}"))
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
+    pub fn processor_seconds(&self) -> Result<f64, String> {
+        ticks(&self.proc("stat")?, OWN_TIMES)
     }
 
     /// The most memory that was resident at once, in KiB.
-    pub(crate) fn peak_kib(&self) -> Result<u64, String> {
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
+    pub fn peak_kib(&self) -> Result<u64, String> {
         let text = self.proc("status")?;
         let peak = text.lines().find_map(|row| row.strip_prefix("VmHWM:"));
         let kib = peak.and_then(|row| row.trim().strip_suffix(" kB")?.trim().parse().ok());
@@ -75,7 +109,8 @@ impl Daemon {
     }
 
     /// The end of what it said.
-    pub(crate) fn log(&self) -> String {
+    #[must_use]
+    pub fn log(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let rows: Vec<&str> = text.lines().collect();
@@ -88,10 +123,32 @@ impl Daemon {
     }
 }
 
+/// Seconds of two fields of `/proc/PID/stat`.
+fn ticks(text: &str, first: usize) -> Result<f64, String> {
+    // The second field is a name that may hold anything.
+    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut times = fields.split_whitespace().skip(first).map(|field| field.parse::<u64>().ok());
+    let (user, system) = (times.next().flatten(), times.next().flatten());
+    let ticks = user.zip(system).map(|(user, system)| user + system);
+    ticks.map(|ticks| ticks as f64 / TICKS_PER_SECOND).ok_or(format!("not understood: {text}"))
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         // One that has ended already needs no more.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_behind_a_name_that_holds_anything() {
+        let text = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 150 50 3 4 20 0 1 0 99";
+        assert_eq!((ticks(text, OWN_TIMES), ticks(text, CHILDREN_TIMES)), (Ok(2.0), Ok(0.07)));
+        assert!(ticks("7 (a) S 1", OWN_TIMES).is_err());
     }
 }

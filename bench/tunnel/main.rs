@@ -7,17 +7,17 @@
 //! Root only. Nothing is changed outside the namespaces, which end with this process, as do all processes in them.
 #![allow(clippy::print_stdout, reason = "what was measured is for whoever asked")]
 
-mod machine;
 mod measure;
 mod metric;
 mod offices;
 mod options;
 mod peer;
-mod process;
 mod report;
 mod verify;
 
 use std::process::ExitCode;
+
+use tieline_bench::process;
 
 use crate::offices::{Cable, Offices};
 use crate::options::Options;

@@ -6,9 +6,10 @@ mod udp;
 
 use std::time::Duration;
 
+use tieline_bench::machine;
+
 use self::iperf::{ATTEMPTS, Direction, Server, Tcp};
 use self::ping::RoundTrips;
-use crate::machine;
 use crate::metric::Figures;
 use crate::offices::Offices;
 use crate::options::Options;

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tieline_bench::process;
 use tieline_io::namespace::{NamespaceCommand, NamespaceThread};
-
-use crate::process;
 
 /// How long a tunnel may take from its start to its first packet; the slowest here need some seconds.
 const REACHED_WITHIN: Duration = Duration::from_secs(30);
-const PREFIX_LEN: u8 = 24;
+/// Of the network in the tunnel, and of that on the cable.
+pub(crate) const PREFIX_LEN: u8 = 24;
 
 /// What the cable carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

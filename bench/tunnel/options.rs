@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tieline_bench::options::number;
+
 use crate::offices::Cable;
 use crate::peer::Peer;
 
@@ -114,11 +116,6 @@ impl Options {
         let is_wanted = |peer: &Peer| self.only.is_empty() || self.only.contains(peer);
         Peer::ALL.into_iter().filter(is_wanted).collect()
     }
-}
-
-fn number(name: &str, value: &str, max: u32) -> Result<u32, String> {
-    let number = value.parse().map_err(|error| format!("{name} {value}: {error}"))?;
-    if (1..=max).contains(&number) { Ok(number) } else { Err(format!("{name} {value}: 1 to {max}")) }
 }
 
 fn peer(name: &str) -> Result<Peer, String> {

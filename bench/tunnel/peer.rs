@@ -7,11 +7,11 @@ mod tieline;
 mod wireguard;
 
 use std::path::PathBuf;
-use std::process::Command;
+
+use tieline_bench::process::{self, Daemon};
 
 use crate::offices::Offices;
 use crate::options::Options;
-use crate::process::Daemon;
 
 /// Where every tunnel listens.
 const PORT: u16 = 51820;
@@ -127,13 +127,7 @@ impl Peer {
         if self == Self::Floor {
             return "of this tree".into();
         }
-        let output = match Command::new(&program).arg("--version").output() {
-            Ok(output) => output,
-            Err(error) => return error.to_string(),
-        };
-        let said =
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        said.lines().find(|row| !row.trim().is_empty()).unwrap_or("it does not say").trim().to_owned()
+        process::version(&program, "--version")
     }
 
     /// Starts both ends.

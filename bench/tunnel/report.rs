@@ -5,9 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use tieline_bench::figures::median;
+use tieline_bench::{machine, process};
 
-use crate::machine;
-use crate::metric::{Figures, METRICS, Metric, median};
+use crate::metric::{Figures, METRICS, Metric};
 use crate::offices::Cable;
 use crate::options::Options;
 use crate::peer::Peer;
@@ -31,7 +32,8 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn new(options: &Options, peers: &[Peer]) -> Result<Self, String> {
         let peers = peers.iter().map(|peer| (*peer, peer.version(options))).collect();
-        let machine = machine::description();
+        let iperf3 = process::version("iperf3".as_ref(), "--version");
+        let machine = format!("{}, {iperf3}", machine::description());
         let report =
             Self { machine, seconds: options.seconds, peers, runs: vec![], json: options.json.clone() };
         eprintln!("{}", report.machine);

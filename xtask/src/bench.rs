@@ -20,12 +20,28 @@ pub(crate) fn micro(options: &[&str]) -> Result<(), String> {
 ///
 /// Which command failed.
 pub(crate) fn tunnel(options: &[&str]) -> Result<(), String> {
+    let (mut tunnel, folder) = released("tunnel")?;
+    tunnel.arg("--chacha20").arg(folder.join("chacha20")).arg("--floor").arg(folder.join("floor"));
+    run(tunnel.args(options))
+}
+
+/// Measures the program beside others that carry files; `options` are those of `bench/files`.
+///
+/// # Errors
+///
+/// Which command failed.
+pub(crate) fn files(options: &[&str]) -> Result<(), String> {
+    run(released("files")?.0.args(options))
+}
+
+/// Builds all of it, and prepares a benchmark that is told where the program is. Beside it is the folder of all benchmarks.
+fn released(benchmark: &str) -> Result<(Command, PathBuf), String> {
     let [ours, theirs] = [root(), root().join("bench")].map(|folder| target_folder(&folder).join("release"));
     run(Command::new("cargo").args(["build", "--release", "--package", "tieline"]))?;
     run(cargo("build").args(["--release", "--bins"]))?;
-    let mut tunnel = Command::new(theirs.join("tunnel"));
-    tunnel.arg("--tieline").arg(ours.join("tieline")).arg("--chacha20").arg(theirs.join("chacha20"));
-    run(tunnel.arg("--floor").arg(theirs.join("floor")).args(options))
+    let mut command = Command::new(theirs.join(benchmark));
+    command.arg("--tieline").arg(ours.join("tieline"));
+    Ok((command, theirs))
 }
 
 fn cargo(command: &str) -> Command {

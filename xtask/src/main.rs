@@ -17,7 +17,8 @@ cargo xtask soak [FILTER]           the long tests of the system, released progr
 cargo xtask fuzz [--seconds N] [--inputs N] [TARGET]...
                                     runs the fuzz targets, each for so long or so many inputs (default 60 s)
 cargo xtask bench micro [FILTER]    the packet path's parts and the ciphers, one core
-cargo xtask bench tunnel [--help]   the released program beside other tunnels, as root (about half an hour)";
+cargo xtask bench tunnel [--help]   the released program beside other tunnels, as root (about half an hour)
+cargo xtask bench files [--help]    the released program beside others that carry files, as root (many hours, unless told what to measure)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         ["fuzz", options @ ..] => fuzz::Options::parse(options).and_then(|options| fuzz::run(&options)),
         ["bench", "micro", options @ ..] => bench::micro(options),
         ["bench", "tunnel", options @ ..] => bench::tunnel(options),
+        ["bench", "files", options @ ..] => bench::files(options),
         _ => Err(USAGE.into()),
     };
     match result {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tieline_bench::process::{self, Daemon};
 
 use crate::offices::Offices;
-use crate::process::{self, Daemon};
 
 /// What a client may need beyond the time that it measures.
 const GRACE_SECONDS: u32 = 10;

@@ -1,8 +1,9 @@
 //! Round trips, from the rows that `ping` writes.
 
+use tieline_bench::process;
+
 use crate::metric::percentile;
 use crate::offices::Offices;
-use crate::process;
 
 /// The first ones wake caches and neighbours; they are left out.
 const WARM_UP: usize = 10;

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tieline_bench::process::Daemon;
+
 use super::{MTU, PORT};
 use crate::offices::Offices;
-use crate::process::Daemon;
 
 /// Looks for the device, and the time between two.
 const LOOKS: u32 = 100;

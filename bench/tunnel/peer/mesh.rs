@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use tieline_bench::process::Daemon;
+
 use super::{MTU, PORT};
 use crate::offices::{Office, Offices};
-use crate::process::Daemon;
 
 pub(super) fn start_fastd(offices: &Offices) -> Result<Vec<Daemon>, String> {
     let keys = [fastd_key(&offices.a)?, fastd_key(&offices.b)?];

@@ -1,8 +1,9 @@
 //! OpenVPN between two ends that know each other's certificate by its fingerprint; cipher and everything else as it comes.
 
+use tieline_bench::process::{self, Daemon};
+
 use super::{MTU, PORT};
 use crate::offices::{Office, Offices};
-use crate::process::{self, Daemon};
 
 pub(super) fn start(offices: &Offices) -> Result<Vec<Daemon>, String> {
     let fingerprints = [certify(&offices.a)?, certify(&offices.b)?];

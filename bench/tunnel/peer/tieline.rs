@@ -3,14 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use tieline_bench::line::{self, LINE};
+use tieline_bench::process::Daemon;
 use tieline_io::namespace::NamespaceCommand;
 
-use super::PORT;
 use crate::offices::{Office, Offices};
-use crate::process::{self, Daemon};
-
-const LINE: &str = "bench";
 
 /// What runs an end, with the line's name behind these arguments.
 pub(super) struct Up<'a> {
@@ -21,13 +18,7 @@ pub(super) struct Up<'a> {
 /// Makes the line with `program` and has its ends run by `ends`.
 pub(super) fn start(program: &Path, ends: &Up<'_>, offices: &Offices) -> Result<Vec<Daemon>, String> {
     let (a, b) = (&offices.a, &offices.b);
-    let listen = format!("0.0.0.0:{PORT}");
-    let address = format!("{}:{PORT}", a.outside);
-    let new = ["new", LINE, "--no-up", "--json", "--listen", &listen, "--address", &address];
-    let made = process::must(command(program, a).args(new))?;
-    let made: Value = serde_json::from_str(&made).map_err(|error| format!("{made}: {error}"))?;
-    let invitation = made["invitation"].as_str().ok_or("there is no invitation")?;
-    process::must(command(program, b).args(["join", invitation, "--no-up", "--name", LINE]))?;
+    line::make([&|| command(program, a), &|| command(program, b)], a.outside)?;
     offices.both().into_iter().map(|office| up(ends, office)).collect()
 }
 
