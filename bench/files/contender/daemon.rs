@@ -44,7 +44,14 @@ pub(super) fn start_rsync(offices: &Offices) -> Result<Daemon, String> {
 /// What either said.
 pub(super) fn sendme(program: &Path, offices: &Offices, job: &Job<'_>) -> Result<(), String> {
     let (a, b) = (&offices.a, &offices.b);
-    let offer = a.command(program).args(["send", "--relay", "disabled", "--ticket-type", "addresses"]);
+    let offer = a.command(program).args([
+        "send",
+        "--no-progress",
+        "--relay",
+        "disabled",
+        "--ticket-type",
+        "addresses",
+    ]);
     let offer = offer.arg(job.source).current_dir(&a.folder).env("HOME", &a.folder);
     let log = a.folder.join("sendme.log");
     let sender = Daemon::start(offer, log.clone())?;
@@ -59,9 +66,12 @@ pub(super) fn sendme(program: &Path, offices: &Offices, job: &Job<'_>) -> Result
         }
         sleep(LOOK_EACH);
     };
-    let fetch = limited(b.command("timeout"), job.options.limit)
-        .arg(program)
-        .args(["receive", "--relay", "disabled"]);
+    let fetch = limited(b.command("timeout"), job.options.limit).arg(program).args([
+        "receive",
+        "--no-progress",
+        "--relay",
+        "disabled",
+    ]);
     finish(fetch.arg(ticket).current_dir(&job.target).env("HOME", &b.folder))
         .map_err(|error| format!("{error}\n{}", sender.log()))
 }
