@@ -1,6 +1,6 @@
 //! What files keep besides their content, as configured at either end.
 //!
-//! What is told of a file or folder beyond its offer comes before it as [`attributes`]. The receiving end gives files what it is
+//! What is told of a file or folder beyond its offer comes before it as `attributes`. The receiving end gives files what it is
 //! configured to ([`Keep`]), and nothing more.
 
 pub(crate) mod attributes;

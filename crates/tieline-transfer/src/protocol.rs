@@ -21,7 +21,7 @@
 //! | 0x0d | sender | copy | from (8), length (8): octets of the old version, the next ones of the open file |
 //! | 0x0e | sender | packed | length (4), the same as data of that length, [compressed](crate::compress) |
 //! | 0x10 | sender | attributes | entry (8), items: what is told of the entry that follows besides its offer |
-//! | 0x11 | sender | hole | length (8): so many zeros of the open file, 1 to [`HOLE_LEN_MAX`](crate::holes::HOLE_LEN_MAX), that take no room |
+//! | 0x11 | sender | hole | length (8): so many zeros of the open file, 1 to [`HOLE_LEN_MAX`], that take no room |
 //! | 0x12 | sender | link | entry (8), mtime seconds (8, signed), nanoseconds (4), target length (2), target, path length (2), path |
 //! | 0x18 | sender | mirror | flags (1): 1 what is not listed is removed. Before the first entry |
 //! | 0x19 | sender | listing | octets that it becomes (4), records of [`mirror`](crate::mirror), compressed |

@@ -1,7 +1,7 @@
 //! What a transfer waits for, and so how fast it goes: measured, not guessed from settings.
 //!
-//! Where the time of a transfer goes is counted by [`Effort`]: reading from the disk, hashing and packing, waiting for the stream to take more,
-//! waiting for answers. Where most of it goes is the limit. If that is the stream, [`Gauge`] says why it takes no more: because the
+//! Where the time of a transfer goes is counted by `Effort`: reading from the disk, hashing and packing, waiting for the stream to take more,
+//! waiting for answers. Where most of it goes is the limit. If that is the stream, `Gauge` says why it takes no more: because the
 //! configured rate is reached, because less is on the way than the path would take (then the far end does not take it in), or
 //! because the path takes no more.
 

@@ -1,9 +1,9 @@
 //! What the helper process does: it runs hooks and says how they ended.
 //!
 //! A hook is a program with arguments, run without a shell. It has what happened in variables that begin with `TIELINE_` and as one row of
-//! JSON on its standard input. It leads a process group of its own, which is ended with it; after [`TIME_MAX`] at the latest.
+//! JSON on its standard input. It leads a process group of its own, which is ended with it; after `TIME_MAX` at the latest.
 //!
-//! The first row of the helper's input are the commands; each row after that is a [`Request`], answered by a [`Reply`] in any order.
+//! The first row of the helper's input are the commands; each row after that is a `Request`, answered by a `Reply` in any order.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, Read, Write};
