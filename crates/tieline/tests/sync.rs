@@ -20,8 +20,9 @@ fn nothing(_: &Office) -> String {
 fn sync(end: &End, dir: &Path, folder: &str, more: &[&str]) -> (i32, Value) {
     let dir = dir.to_str().expect("a name");
     let told = end.office.run(&[&["sync", "line", dir, folder, "--json"], more].concat());
-    let said = told.out.lines().next().unwrap_or_default();
-    (told.status, serde_json::from_str(said).unwrap_or_else(|_| panic!("{}{}", told.out, told.err)))
+    let mut said = serde_json::Deserializer::from_str(&told.out).into_iter::<Value>();
+    let said = said.next().and_then(Result::ok);
+    (told.status, said.unwrap_or_else(|| panic!("{}{}", told.out, told.err)))
 }
 
 fn files(said: &Value, fate: &str) -> u64 {
