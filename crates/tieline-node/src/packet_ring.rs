@@ -64,10 +64,10 @@ impl PacketRing {
         self.full.is_empty()
     }
 
-    /// Whether a push would find no room.
+    /// Whether so many packets would find room.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.free.is_empty()
+    pub fn has_room_for(&self, packets: usize) -> bool {
+        self.free.len() >= packets
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
         let ring = PacketRing::new(2, 16);
         ring.push(b"a").unwrap();
         ring.push(b"b").unwrap();
-        assert!(ring.is_full());
+        assert!(!ring.has_room_for(1));
         assert_eq!(ring.push(b"c"), Err(NoRoom));
         let popped = ring.pop().unwrap();
         assert_eq!(ring.push(b"c"), Err(NoRoom), "the buffer is still in use");

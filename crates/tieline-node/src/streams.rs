@@ -349,7 +349,6 @@ fn transport_config(packet_len_max: u16, limits: &Limits) -> TransportConfig {
         .send_window(CONNECTION_WINDOW_BYTES.into())
         .congestion_controller_factory(Arc::new(limits.clone()))
         .datagram_receive_buffer_size(None)
-        .enable_segmentation_offload(false)
         .mtu_discovery_config(Some(discovery));
     transport
 }

@@ -8,6 +8,7 @@ use std::{
     fmt,
     io::{self, IoSliceMut},
     net::{Ipv6Addr, SocketAddr},
+    num::NonZeroUsize,
     pin::Pin,
     sync::{
         Arc, Weak,
@@ -28,6 +29,8 @@ use crate::packet_ring::{NoRoom, PacketRing, Popped};
 
 /// Packets that wait to be sealed; at full rate some milliseconds.
 pub const OUTGOING_PACKETS_MAX: usize = 256;
+/// Packets that QUIC makes and hands over at once: what a line of 100 Mbit/s carries in a millisecond, as long as its timers are.
+const SENT_TOGETHER_MAX: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
 /// Packets that wait for QUIC: as many as the receiving thread may find in one batch, since QUIC may not have its turn before the
 /// batch is delivered.
 pub const INCOMING_PACKETS_MAX: usize = udp::BATCH * udp::DATAGRAMS_JOINED_MAX;
@@ -178,15 +181,15 @@ impl fmt::Debug for ChannelSender {
 }
 
 impl ChannelSender {
-    /// Ready when the outgoing ring has room.
-    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.channel.outgoing.is_full() {
+    /// Ready when the outgoing ring has room for so many packets.
+    fn poll_room(&self, packets: usize, cx: &mut Context<'_>) -> Poll<()> {
+        if self.channel.outgoing.has_room_for(packets) {
             return Poll::Ready(());
         }
         self.room.register(cx.waker());
         self.channel.senders_wait.store(true, Ordering::SeqCst);
         // Room may have been made between the look and the registration.
-        if self.channel.outgoing.is_full() { Poll::Pending } else { Poll::Ready(()) }
+        if self.channel.outgoing.has_room_for(packets) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -196,8 +199,8 @@ impl UdpSender for ChannelSender {
         transmit: &Transmit<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_room(cx));
         let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+        ready!(self.poll_room(transmit.contents.len().div_ceil(segment), cx));
         for packet in transmit.contents.chunks(segment) {
             // Another sender may have taken the last room; QUIC repeats what is lost here.
             if self.channel.outgoing.push(packet) == Err(NoRoom) {
@@ -206,6 +209,10 @@ impl UdpSender for ChannelSender {
         }
         self.channel.sending_thread.wake();
         Poll::Ready(Ok(()))
+    }
+
+    fn max_transmit_segments(&self) -> NonZeroUsize {
+        SENT_TOGETHER_MAX
     }
 }
 
@@ -246,6 +253,23 @@ mod tests {
         channel.wake_senders();
         assert!(!channel.senders_wait.load(Ordering::Relaxed));
         assert!(sender.as_mut().poll_send(&transmit(b"x"), &mut cx).is_ready());
+    }
+
+    #[test]
+    fn packets_that_are_sent_together_wait_for_room_for_all_of_them() {
+        let channel = channel();
+        let mut sender = ChannelSocket(Arc::clone(&channel)).create_sender();
+        let mut cx = Context::from_waker(TaskWaker::noop());
+        for _ in 0..OUTGOING_PACKETS_MAX - 2 {
+            assert!(sender.as_mut().poll_send(&transmit(b"x"), &mut cx).is_ready());
+        }
+        let three = Transmit { segment_size: Some(2), ..transmit(b"aabbc") };
+        assert!(sender.as_mut().poll_send(&three, &mut cx).is_pending());
+        drop(channel.poll_packet());
+        assert!(sender.as_mut().poll_send(&three, &mut cx).is_ready());
+        let sent: Vec<Vec<u8>> =
+            std::iter::from_fn(|| channel.poll_packet().map(|packet| packet.to_vec())).collect();
+        assert_eq!(sent[sent.len() - 3..], [b"aa".to_vec(), b"bb".to_vec(), b"c".to_vec()]);
     }
 
     #[test]
