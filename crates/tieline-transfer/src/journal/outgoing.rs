@@ -38,7 +38,7 @@ CREATE TABLE version_piece (
 ";
 
 /// Finds what was delivered by its size; layout 2 has it not.
-pub(super) const SIZE_INDEX: &str = "CREATE INDEX delivered_by_size ON delivered (outbox, size);";
+pub(super) const SIZE_INDEX: &str = "CREATE INDEX delivered_by_size ON delivered (outbox, size, hash);";
 
 /// A file that is at the far end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +102,12 @@ impl Journal {
     /// What the database said.
     pub fn delivered_of_size(&self, outbox: &str, size: u64) -> Result<Vec<[u8; HASH_LEN]>> {
         self.with(|db| {
-            db.prepare_cached("SELECT hash FROM delivered WHERE outbox = ?1 AND size = ?2 LIMIT ?3")?
-                .query_map(params![outbox, as_integer(size), SAME_SIZE_MAX], |row| row.get(0))?
-                .collect()
+            // By itself SQLite prefers the primary key, and then looks at all that was delivered.
+            let mut query = db.prepare_cached(
+                "SELECT hash FROM delivered INDEXED BY delivered_by_size
+                 WHERE outbox = ?1 AND size = ?2 LIMIT ?3",
+            )?;
+            query.query_map(params![outbox, as_integer(size), SAME_SIZE_MAX], |row| row.get(0))?.collect()
         })
     }
 
