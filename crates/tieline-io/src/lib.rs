@@ -8,7 +8,7 @@
 //! - [`netlink`]: links, addresses and routes of the machine. [`sysctl`]: whether it forwards.
 //! - [`wait`]: how a packet thread sleeps until a descriptor or another thread has something for it.
 //! - [`local_time`]: the clock on the wall. [`lock`]: one process per line. [`privileges`]: which rights we have, and giving up those we do not need.
-//! - [`processor`]: whether it does AES in hardware.
+//! - [`processor`]: whether it does AES in hardware. [`resident`]: what of the program stays in memory.
 //! - [`namespace`]: network namespaces on threads of their own, for the lab and the demo, without root where possible.
 //!
 //! Linux only.
@@ -22,6 +22,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod privileges;
 pub mod processor;
+pub mod resident;
 pub mod scheduling;
 pub mod sysctl;
 pub mod tun;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::failure::{CommandError, Exit};
-use tieline_io::lock::FileLock;
+use tieline_io::{lock::FileLock, resident};
 use tieline_node::{
     api::client::{Client, ClientError},
     config::Problems,
@@ -93,6 +93,9 @@ pub(crate) fn run_in_foreground(places: &Places, name: &LineName) -> Result<(), 
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
         let node = Node::start(places, name, &Options::default()).await?;
         tracing::info!(line = %name, "the line's end is up");
+        if let Err(error) = resident::release_code() {
+            tracing::debug!(%error, "what was only needed to start stays in memory");
+        }
         let commands = node.commands();
         // Not run by systemd: then nobody asks.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
