@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -102,8 +102,8 @@ async fn cancel(client: &Client, args: &CancelArgs) -> Result<Report, CancelFail
 /// In which outbox a path is, and under which name.
 fn place(outboxes: &[OutgoingStatus], pair: &str, path: &Path) -> Result<(String, Vec<u8>), CancelFailure> {
     if path.is_relative() {
-        // `photos/` is what shells make of `photos`.
-        let name: PathBuf = path.components().collect();
+        // `photos/` is what shells make of `photos`, and some people write `./photos`.
+        let name: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
         return Ok((pair.to_owned(), name.as_os_str().as_bytes().to_vec()));
     }
     let below = |outbox: &OutgoingStatus| {
