@@ -360,6 +360,7 @@ fn confine(
     let report = privileges::confine(&Confinement {
         keep_net_admin: routes,
         keep_chown: setup::gives_owners(config),
+        read: setup::account_files(config),
         write: vec![
             places.config_dir().to_owned(),
             places.runtime_dir().to_owned(),

@@ -16,17 +16,15 @@ const RULES: ABI = ABI::V6;
 /// DNS answers too long for UDP come over TCP (RFC 7766).
 const DNS_PORT: u16 = 53;
 
-/// What the C library reads to resolve names of hosts and users and tell the time, and the standard library to count processors. Those that a
+/// What the C library reads to resolve names and tell the time, and the standard library to count processors. Those that a
 /// system has not are passed over.
 const SYSTEM_READ: &[&str] = &[
     "/etc/gai.conf",
-    "/etc/group",
     "/etc/host.conf",
     "/etc/hosts",
     "/etc/ld.so.cache",
     "/etc/localtime",
     "/etc/nsswitch.conf",
-    "/etc/passwd",
     "/etc/protocols",
     "/etc/resolv.conf",
     "/etc/services",

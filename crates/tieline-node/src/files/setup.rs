@@ -118,3 +118,9 @@ pub(crate) fn pair_folders(config: &LineConfig) -> impl Iterator<Item = PathBuf>
 pub(crate) fn gives_owners(config: &LineConfig) -> bool {
     config.files.iter().any(|pair| pair.inbox.is_some() && pair.metadata.owner != Owner::None)
 }
+
+/// What is read to tell owners by their names, if that is wanted.
+pub(crate) fn account_files(config: &LineConfig) -> Vec<PathBuf> {
+    let by_name = config.files.iter().any(|pair| pair.metadata.owner == Owner::Name);
+    if by_name { vec!["/etc/passwd".into(), "/etc/group".into()] } else { Vec::new() }
+}
