@@ -243,8 +243,10 @@ where
         let mut writing = pin!(write_all(writer, identity, blocks, job));
         let mut listening = pin!(listener.run(reader));
         let written = tokio::select! {
-            heard = &mut listening => Err(heard),
+            // Whatever is heard at once, the other end is told first who speaks.
+            biased;
             written = &mut writing => Ok(written),
+            heard = &mut listening => Err(heard),
         };
         match written {
             Err(heard) => heard,

@@ -52,7 +52,7 @@ fn every_other_way_to_write_an_entry_is_refused_with_its_reason() {
     let text_at = 49 + b"a/b.txt".len() + 32 + 2;
     let cases: [(&str, usize, &[u8], EntryError); 10] = [
         ("event below", 0, &[0], field("event", 0)),
-        ("event above", 0, &[8], field("event", 8)),
+        ("event above", 0, &[9], field("event", 9)),
         ("direction below", 1, &[0], field("direction", 0)),
         ("direction above", 1, &[3], field("direction", 3)),
         ("unknown field", 2, &[0x0f], field("optional fields", 0x0f)),
