@@ -8,7 +8,8 @@ use std::io;
 
 use rustix::mm::{Advice, madvise};
 
-/// Unmaps the pages of the program's code; those that are needed come back one by one, from the kernel's own copy.
+/// Unmaps the pages of the program's code, and of the constants that lie before it; those that are needed come back, from the kernel's own
+/// copy. What lies behind the code was written to when the program was loaded, and stays.
 ///
 /// # Errors
 ///
@@ -16,8 +17,7 @@ use rustix::mm::{Advice, madvise};
 pub fn release_code() -> io::Result<()> {
     let program = fs::read_link("/proc/self/exe")?;
     let program = program.to_string_lossy();
-    for row in fs::read_to_string("/proc/self/maps")?.lines() {
-        let Some((start, len)) = code_of(row, &program) else { continue };
+    for (start, len) in never_written(&fs::read_to_string("/proc/self/maps")?, &program) {
         // SAFETY: the mapping is this process's own, of a file, and was never writable: a page that is gone is read from the file again, and
         // has the same content then.
         unsafe { madvise(std::ptr::with_exposed_provenance_mut(start), len, Advice::LinuxDontNeed) }?;
@@ -25,19 +25,42 @@ pub fn release_code() -> io::Result<()> {
     Ok(())
 }
 
-/// Where a mapping of code of `program` begins, and how long it is; none if the row is of something else.
-///
-/// A row is `start-end rights offset device inode path`, see proc_pid_maps(5).
-fn code_of(row: &str, program: &str) -> Option<(usize, usize)> {
-    let mut fields = row.split_ascii_whitespace();
-    let (start, end) = fields.next()?.split_once('-')?;
-    let is_code = fields.next()? == "r-xp";
-    let path = row.find('/').map(|at| &row[at..]);
-    if !is_code || path != Some(program) {
-        return None;
+/// Where the mappings of `program` begin, up to that of its code, and how long they are.
+fn never_written(maps: &str, program: &str) -> Vec<(usize, usize)> {
+    let mut mappings = Vec::new();
+    for Mapping { start, len, rights, .. } in
+        maps.lines().filter_map(Mapping::parse).filter(|mapping| mapping.path == program)
+    {
+        match rights {
+            "r--p" => mappings.push((start, len)),
+            "r-xp" => {
+                mappings.push((start, len));
+                return mappings;
+            }
+            _ => break,
+        }
     }
-    let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
-    Some((start, end.checked_sub(start)?))
+    Vec::new()
+}
+
+/// A row of `/proc/self/maps`: `start-end rights offset device inode path`, see proc_pid_maps(5).
+struct Mapping<'m> {
+    start: usize,
+    len: usize,
+    rights: &'m str,
+    path: &'m str,
+}
+
+impl<'m> Mapping<'m> {
+    /// None if nothing is mapped from a file.
+    fn parse(row: &'m str) -> Option<Self> {
+        let path = row.find('/').map(|at| &row[at..])?;
+        let mut fields = row.split_ascii_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let rights = fields.next()?;
+        let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+        Some(Self { start, len: end.checked_sub(start)?, rights, path })
+    }
 }
 
 #[cfg(test)]
@@ -45,19 +68,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_code_of_the_program_itself_is_meant() {
-        let row =
-            "55d0a1e00000-55d0a2a00000 r-xp 0022b000 fe:00 1234                       /usr/bin/tie line";
-        assert_eq!(code_of(row, "/usr/bin/tie line"), Some((0x55d0_a1e0_0000, 0xc0_0000)));
-        assert_eq!(code_of(row, "/usr/bin/tie"), None);
-        for other in [
-            "55d0a2a00000-55d0a2b00000 r--p 00e2b000 fe:00 1234 /usr/bin/tieline",
-            "55d0a2a00000-55d0a2b00000 rw-p 00e2b000 fe:00 1234 /usr/bin/tieline",
-            "7ffd0a2a0000-7ffd0a2c1000 r-xp 00000000 00:00 0 [vdso]",
-            "55d0a2a00000-55d0a2b00000 rwxp 00000000 00:00 0",
-            "",
-        ] {
-            assert_eq!(code_of(other, "/usr/bin/tieline"), None, "{other}");
+    fn only_what_was_never_written_is_meant_and_only_of_the_program() {
+        let maps = "\
+55d0a1c00000-55d0a1e00000 r--p 00000000 fe:00 1234                       /usr/bin/tie line
+55d0a1e00000-55d0a2a00000 r-xp 0022b000 fe:00 1234                       /usr/bin/tie line
+55d0a2a00000-55d0a2b00000 r--p 00e2b000 fe:00 1234                       /usr/bin/tie line
+55d0a2b00000-55d0a2c00000 rw-p 00f2b000 fe:00 1234                       /usr/bin/tie line
+7ffd0a2a0000-7ffd0a2c1000 r-xp 00000000 fe:00 99                         /usr/lib/libc.so.6
+7ffd0a3a0000-7ffd0a3c1000 r-xp 00000000 00:00 0                          [vdso]
+";
+        let (constants, code) = ((0x55d0_a1c0_0000, 0x20_0000), (0x55d0_a1e0_0000, 0xc0_0000));
+        assert_eq!(never_written(maps, "/usr/bin/tie line"), [constants, code]);
+        let behind = maps.split_inclusive('\n').skip(2).collect::<String>();
+        for (maps, program) in [(maps, "/usr/bin/tie"), (&behind, "/usr/bin/tie line"), ("", "/x")] {
+            assert_eq!(never_written(maps, program), [], "{program}");
         }
     }
 
