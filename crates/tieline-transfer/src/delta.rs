@@ -50,6 +50,8 @@ pub use operation::{Operation, Operations, OperationsFrom};
 pub use request::{Key, SumRequest};
 pub use signature::Signature;
 
+/// Octets of the shortest file that is worth a delta: sums and a round trip cost more than what a shorter one has.
+pub const DELTA_LEN_MIN: u64 = 4 * 1024;
 /// Octets of the shortest block: below it, sums cost more than what they find saves.
 pub const BLOCK_LEN_MIN: u32 = 512;
 /// Octets of the longest block; the buffer of the search holds two. Together with [`BLOCKS_MAX`] it covers 2 TiB.

@@ -20,7 +20,7 @@ pub(crate) struct Summing {
 /// Sums that came with an answer.
 #[derive(Debug)]
 pub(crate) struct Sums {
-    pub(crate) content: SumsContent,
+    content: SumsContent,
     octets: usize,
     open: Arc<AtomicUsize>,
 }
@@ -34,6 +34,13 @@ pub(crate) enum SumsContent {
     First(Signature),
     /// What was asked for.
     Wanted(Vec<u8>),
+}
+
+impl Sums {
+    /// Takes them into use. From now on the receiver may send others in their place, so this comes before whatever tells it so.
+    pub(crate) fn into_content(mut self) -> SumsContent {
+        std::mem::replace(&mut self.content, SumsContent::None)
+    }
 }
 
 impl Drop for Sums {

@@ -5,15 +5,13 @@ use rustix::io::Errno;
 use super::{Assembly, Growing, Hashed, Offered, Outputs, Reply, State};
 use crate::basis::{Basis, SumJob};
 use crate::content::{ContentHasher, HASH_LEN, PIECE_LEN};
-use crate::delta::{Key, SumRequest};
+use crate::delta::{DELTA_LEN_MIN, Key, SumRequest};
 use crate::inbox::{Partial, journal_errno};
 use crate::metadata::attributes::Attributes;
 use crate::outcome::EntryKind;
 use crate::protocol::{ASKED_MAX, ASKED_SMALL_MAX, FileOffer, Verdict, Violation};
 use crate::same_name;
 
-/// Files below this length are sent whole: sums and a round trip cost more.
-const DELTA_LEN_MIN: u64 = 4 * 1024;
 /// An older file is not read if it is so many times longer than what is missing of the new one.
 const OLD_PER_NEW_MAX: u64 = 16;
 

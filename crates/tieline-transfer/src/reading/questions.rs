@@ -4,7 +4,7 @@ use super::{ABANDON_DECIDED, ASK_LEN_MIN, Answer, Hashing, Reading};
 use crate::blocks::Closed;
 use crate::comparing::{Compared, Sent, send_changed};
 use crate::content::{ContentHasher, HASH_LEN};
-use crate::delta::{Operations, Signature, SumRequest};
+use crate::delta::{DELTA_LEN_MIN, Operations, Signature, SumRequest};
 use crate::journal::JournalError;
 use crate::journal::outgoing::DeliveredFile;
 use crate::metadata::attributes::Attributes;
@@ -14,8 +14,6 @@ use crate::source::{ABANDON_LATER, Source, SourceFault};
 use crate::stamp::Stamp;
 use crate::summing::SumsContent;
 
-/// Shorter files are sent whole whatever is there.
-const DELTA_LEN_MIN: u64 = 4 * 1024;
 /// Files that wait for sums with what was found of them so far; a few MiB each. More are sent with what was found.
 const COMPARED_MAX: usize = 4;
 /// Octets of a request of sums in one message.
@@ -104,8 +102,8 @@ impl<'j> Reading<'j> {
     }
 
     pub(super) fn on_answer(&mut self, answer: Answer) -> Result<(), Closed> {
-        let (index, from, mut sums) = match answer {
-            Answer::Go { index, from, sums } => (index, from, sums),
+        let (index, from, sums) = match answer {
+            Answer::Go { index, from, sums } => (index, from, sums.into_content()),
             Answer::Checked => {
                 self.is_checked = true;
                 return Ok(());
@@ -130,8 +128,7 @@ impl<'j> Reading<'j> {
             Ok(source) => source,
             Err(fault) => return self.abandon_asked(index, from, fault),
         };
-        let content = std::mem::replace(&mut sums.content, SumsContent::None);
-        let found = match (question.compared, content) {
+        let found = match (question.compared, sums) {
             (None, SumsContent::First(signature)) => match Compared::of(&mut source, &signature) {
                 Ok(compared) => match self.want_sums(index, source.size, &compared)? {
                     Some(request) => {
@@ -151,7 +148,6 @@ impl<'j> Reading<'j> {
             (Some(compared), _) => Ok(compared.0.into_operations()),
             (None, _) => return self.send_rest(index, source, from),
         };
-        drop(sums);
         match found {
             Ok((operations, hasher)) => self.send_changed(index, source, from, &operations, hasher),
             Err(fault) => self.abandon_asked(index, from, fault),
