@@ -8,14 +8,14 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::{BUFFER, Offices, answer, frames, hello, noise, order};
+use support::{BUFFER, Offices, attack, frames, hello, noise, order};
 use tieline_transfer::compress::{COMPRESS_BLOCK_LEN_MAX, Compressor};
 use tieline_transfer::delta::{DeltaViolation, Key, SumRequest};
 use tieline_transfer::protocol::{
     ASKED_SMALL_MAX, DATA_LEN_MAX, FileOffer, FileTime, PREFIX_LEN, ReceiverMessage, SUMS_OPEN_MAX,
     SenderMessage, VERSION, Verdict, Violation, frame_len,
 };
-use tieline_transfer::{Obstacle, Plan, ReceiveError, SendError, Stamp, receive, send};
+use tieline_transfer::{Obstacle, Plan, ReceiveError, SendError, Stamp, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 const LEN: u64 = 100_000;
@@ -195,31 +195,6 @@ async fn violation(offices: &Offices, messages: Vec<SenderMessage<'_>>) -> Viola
         Some(ReceiveError::Violation(violation)) => violation,
         other => panic!("{other:?}"),
     }
-}
-
-/// Sends the octets and closes; returns the answers, and what the receiver says of it.
-async fn attack(
-    offices: &Offices,
-    octets: &[u8],
-) -> (Vec<ReceiverMessage<'static>>, Result<tieline_transfer::Received, ReceiveError>) {
-    let (near, far) = duplex(BUFFER);
-    let (mut reader, mut writer) = tokio::io::split(near);
-    let talk = async {
-        // The receiver may hang up at any point.
-        let _ = writer.write_all(octets).await;
-        let _ = writer.shutdown().await;
-    };
-    let listen = async {
-        let mut answers = Vec::new();
-        while let Some(answer) = answer(&mut reader).await {
-            answers.push(answer);
-        }
-        answers
-    };
-    let everything = async { tokio::join!(talk, listen, receive(far, &offices.inbox, None, Arc::new(()))) };
-    let ((), answers, received) =
-        tokio::time::timeout(Duration::from_secs(60), everything).await.expect("nobody hangs");
-    (answers, received)
 }
 
 async fn read_message(stream: &mut DuplexStream) -> Vec<u8> {

@@ -349,7 +349,7 @@ async fn a_stream_that_is_no_transfer_is_refused() {
         (b"\0\0\0\x05\x01TLft", Violation::Truncated(1)),
     ] {
         let offices = Offices::new();
-        let (answers, received) = attack_with(&offices, octets).await;
+        let (answers, received) = support::attack(&offices, octets).await;
         assert!(
             matches!(received, Err(ReceiveError::Violation(found)) if found == violation),
             "{received:?}"
@@ -476,30 +476,5 @@ async fn attack(
     offices: &Offices,
     messages: Vec<SenderMessage<'_>>,
 ) -> (Vec<ReceiverMessage<'static>>, Result<Received, ReceiveError>) {
-    attack_with(offices, &frames(messages)).await
-}
-
-async fn attack_with(
-    offices: &Offices,
-    octets: &[u8],
-) -> (Vec<ReceiverMessage<'static>>, Result<Received, ReceiveError>) {
-    let (near, far) = duplex(BUFFER);
-    let (mut reader, mut writer) = tokio::io::split(near);
-    let talk = async {
-        // The receiver may hang up at any point.
-        let _ = writer.write_all(octets).await;
-        let _ = writer.shutdown().await;
-    };
-    let listen = async {
-        let mut answers = Vec::new();
-        while let Some(answer) = answer(&mut reader).await {
-            answers.push(answer);
-        }
-        answers
-    };
-    let everything = async { tokio::join!(talk, listen, receive(far, &offices.inbox, None, Arc::new(()))) };
-    let ((), mut answers, received) =
-        tokio::time::timeout(Duration::from_secs(60), everything).await.expect("nobody hangs");
-    answers.retain(|answer| !matches!(answer, ReceiverMessage::Welcome { .. }));
-    (answers, received)
+    support::attack(offices, &frames(messages)).await
 }

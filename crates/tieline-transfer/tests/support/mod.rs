@@ -239,3 +239,29 @@ impl Progress for Mark {
         }
     }
 }
+
+/// Says these octets to the inbox and closes; returns the answers without the welcome, and what the receiver says of it.
+pub(crate) async fn attack(
+    offices: &Offices,
+    octets: &[u8],
+) -> (Vec<ReceiverMessage<'static>>, Result<Received, ReceiveError>) {
+    let (near, far) = duplex(BUFFER);
+    let (mut reader, mut writer) = tokio::io::split(near);
+    let talk = async {
+        // The receiver may hang up at any point.
+        let _ = writer.write_all(octets).await;
+        let _ = writer.shutdown().await;
+    };
+    let listen = async {
+        let mut answers = Vec::new();
+        while let Some(answer) = answer(&mut reader).await {
+            answers.push(answer);
+        }
+        answers
+    };
+    let everything = async { tokio::join!(talk, listen, receive(far, &offices.inbox, None, Arc::new(()))) };
+    let ((), mut answers, received) =
+        tokio::time::timeout(std::time::Duration::from_secs(60), everything).await.expect("nobody hangs");
+    answers.retain(|answer| !matches!(answer, ReceiverMessage::Welcome { .. }));
+    (answers, received)
+}
