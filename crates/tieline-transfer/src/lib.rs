@@ -21,12 +21,10 @@
 //! | [`content`], [`stamp`] | the hash of a file that comes in parts, and which version of it that is |
 //! | [`metadata`], [`holes`] | what files keep besides their content, and which parts of that are none |
 //! | [`journal`] | what is remembered across cuts and restarts |
-//! | [`outbox`], [`schedule`], [`spool`] | what is to be sent, and when |
+//! | [`outbox`], [`schedule`], [`spool`] | which files are due, how much of the line they may take by the time of day, putting files into an outbox |
 //! | [`plan`], `source`, `links`, `reading`, `blocks`, `comparing`, `ledger`, `checking`, `summing`, [`sender`] | the sending end, from the first pass to the last verdict |
 //! | [`disk`], [`folder`], `beneath` | what the receiving end asks of a disk, and the real one |
 //! | [`inbox`], `assembly`, `basis`, `keeping`, `publish`, `same_name`, `twins`, `signing`, [`receiver`] | the receiving end, from the frame to the durable name |
-//! | [`outbox`] | which files of a watched folder are due to be sent |
-//! | [`schedule`] | how much of the line they may take, by the time of day |
 //! | [`delta`], [`compress`] | what need not be sent |
 //! | [`receipt`], [`audit`], [`proof`], [`export`], [`moment`], `fields` | what happened and who signed for it, kept for ever and shown to others |
 //! | [`mirror`] | a folder at the far end kept as one at this end is |
