@@ -1,37 +1,20 @@
 //! To which flow a packet belongs: the packets between two addresses and, with TCP and UDP, two ports, in either direction.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use tieline_wire::ip::IpPacket;
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const IPV6_HEADER_LEN: usize = 40;
-/// More fragments, or an offset: all but "don't fragment".
-const FRAGMENT: u16 = 0xbfff;
+use tieline_wire::transport::FiveTuple;
 
 /// A number that all packets of a flow have in common, and few of other flows; 0 for what is no IP packet. It tells nothing to the far end
 /// and nobody's safety hangs on it, so it is cheap.
 #[must_use]
 pub fn hash(packet: &[u8]) -> u32 {
-    let Ok(ip) = IpPacket::parse(packet) else { return 0 };
+    let Some(tuple) = FiveTuple::of(packet) else { return 0 };
     // Of either direction the same: the two ends are added up.
-    let mut sum = fold(ip.source).wrapping_add(fold(ip.destination));
-    if let Some([source, destination]) = ports(packet) {
-        sum = sum.wrapping_add(mix(source.into())).wrapping_add(mix(destination.into()));
-    }
-    mix(sum)
+    mix(end(tuple.source).wrapping_add(end(tuple.destination)))
 }
 
-/// The ports of TCP or UDP, if they are where they usually are; only the first fragment of a packet would have them, so none has.
-fn ports(packet: &[u8]) -> Option<[u16; 2]> {
-    let word = |at: usize| packet.get(at..at + 2).map(|octets| u16::from_be_bytes([octets[0], octets[1]]));
-    let (protocol, transport) = match packet.first()? >> 4 {
-        4 if word(6)? & FRAGMENT == 0 => (*packet.get(9)?, usize::from(packet[0] & 0x0f) * 4),
-        6 => (*packet.get(6)?, IPV6_HEADER_LEN),
-        _ => return None,
-    };
-    matches!(protocol, TCP | UDP).then_some([word(transport)?, word(transport + 2)?])
+fn end(address: SocketAddr) -> u32 {
+    fold(address.ip()).wrapping_add(mix(address.port().into()))
 }
 
 fn fold(address: IpAddr) -> u32 {
@@ -55,6 +38,8 @@ fn mix(mut word: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use tieline_wire::transport::{TCP, UDP};
+
     use super::*;
 
     /// A packet of UDP, or of what `protocol` says.

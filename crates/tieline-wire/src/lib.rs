@@ -7,20 +7,24 @@
 //! - [`sealed`] — what a sealed packet carries, told by its first four bits.
 //! - [`label`] — MPLS label stack entries. [`associated`] — the associated channel under label 13, with [`stamp`] and
 //!   [`suite`] in it.
-//! - [`control`] — the messages on the control stream. [`ip`] — as much of IP as a line needs.
+//! - [`control`] — the messages on the control stream.
+//! - [`ip`] — as much of IP as a line needs, [`ds`] — how it wants to be served, [`transport`] — whose flow it is, [`rtp`] — sound.
 //! - [`vnet`] — what stands before packets of a network device, [`checksum`] — the checksum that it may leave to others.
 //! - [`time`] — the two clocks as one input.
 
 pub mod associated;
 pub mod checksum;
 pub mod control;
+pub mod ds;
 pub mod ip;
 pub mod label;
+pub mod rtp;
 pub mod sealed;
 pub mod stamp;
 pub mod suite;
 pub mod tai64n;
 pub mod time;
+pub mod transport;
 pub mod vnet;
 pub mod wireguard;
 
