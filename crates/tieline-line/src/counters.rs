@@ -41,11 +41,17 @@ pub enum DropReason {
     MediumRefused,
     /// Out: control's queue of packets was full.
     ControlQueueFull,
+    /// Out: the queues had no room left.
+    QueueFull,
+    /// Out: its flow's queue was long for too long.
+    QueueTooLong,
+    /// Out: voice that waited until it was of no use.
+    VoiceTooLate,
 }
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::UnknownNibble,
         Self::MalformedIp,
         Self::SourceNotAccepted,
@@ -63,6 +69,9 @@ impl DropReason {
         Self::StagedTooLong,
         Self::MediumRefused,
         Self::ControlQueueFull,
+        Self::QueueFull,
+        Self::QueueTooLong,
+        Self::VoiceTooLate,
     ];
 
     /// The name it has in `status`.
@@ -86,6 +95,9 @@ impl DropReason {
             Self::StagedTooLong => "staged-too-long",
             Self::MediumRefused => "medium-refused",
             Self::ControlQueueFull => "control-queue-full",
+            Self::QueueFull => "line-queue-full",
+            Self::QueueTooLong => "line-queue-too-long",
+            Self::VoiceTooLate => "voice-too-late",
         }
     }
 }
@@ -122,6 +134,8 @@ pub struct Counters {
     pub labelled_out: Flow,
     /// Labelled packets opened.
     pub labelled_in: Flow,
+    /// IP packets that the queues marked instead of dropping them (RFC 3168).
+    pub queue_marked: Flow,
     drops: [AtomicU64; DropReason::ALL.len()],
 }
 

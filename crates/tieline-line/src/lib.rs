@@ -15,6 +15,7 @@
 //! Read first: `docs/wire-format.md`, then RFC 5586 (associated channel) and RFC 8762 (STAMP).
 
 pub mod accept;
+pub mod class;
 pub mod control;
 pub mod counters;
 pub mod cut;
@@ -25,6 +26,7 @@ pub mod join;
 pub mod key_watch;
 pub mod liveness;
 pub mod outbound;
+pub mod queue;
 pub mod redial;
 
 use std::sync::Arc;
@@ -62,6 +64,12 @@ pub struct Shared {
     accept: ArcSwap<AcceptTable>,
 }
 
+impl Shared {
+    fn new(accept: AcceptTable) -> Self {
+        Self { counters: Counters::default(), accept: ArcSwap::from_pointee(accept) }
+    }
+}
+
 /// Makes the three parts of a line. `seed` decides everything that is random, so that a run can be repeated.
 #[must_use]
 pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, Inbound, Arc<Shared>) {
@@ -69,8 +77,7 @@ pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, In
     let mut session_seed = [0; 32];
     rng.fill_bytes(&mut session_seed);
     let greeting = Greeting::new(rng.next_u64(), config.certificate);
-    let shared =
-        Arc::new(Shared { counters: Counters::default(), accept: ArcSwap::from_pointee(config.accept) });
+    let shared = Arc::new(Shared::new(config.accept));
     let written = config.session.timestamp_floor;
     let (control, outbound, inbound) = tieline_seal::split(config.session, now, session_seed);
     (

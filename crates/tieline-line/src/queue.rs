@@ -1,0 +1,409 @@
+//! The queue of a line's sending end: voice first, the rest fairly, and nothing waits anywhere else.
+//!
+//! What is to leave is sorted into five classes ([`ServiceClass`]) and waits here, in front of a shaper that is a little slower than the
+//! line. So the queue is where it can be put in order, and not in a modem that puts everything in one.
+//!
+//! ```text
+//!            control ─── first in, first out, a share of the line at most ──┐
+//!            voice ───── first in, first out, half of the line at most ─────┤ strictly in this order
+//!  packets ─ interactive ┐                                                  ├─▶ shaper ─▶ seal ─▶ medium
+//!            standard    ├ by weight; in each, flows in turn ([`round`]) ───┘
+//!            bulk        ┘ that keep their queues short ([`codel`])
+//! ```
+//!
+//! What control and voice bring beyond their share goes with the standard packets of their flow: nothing is dropped for it, and nothing
+//! starves. Voice that has waited for [`VOICE_WAIT_MAX`] is of no use any more and goes, from the head. The stream channel is held back
+//! instead of dropped ([`Queues::streams_room`]).
+//!
+//! The order of use: enqueue what there is; [`Queues::poll_transmit`] until it gives nothing, telling [`Queues::handle_sent`] after each
+//! packet what it took of the wire; then wait until [`Queues::poll_timeout`], or for more. It allocates nothing after it was made.
+//!
+//! Read first: RFC 8290 §4 and §5, RFC 8289 §5, RFC 3246 §2.
+
+mod codel;
+mod flow;
+mod pool;
+mod round;
+mod shaper;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tieline_wire::{
+    ds::{self, Ecn},
+    label::{Label, LabelStackEntry},
+    transport::FiveTuple,
+};
+
+use self::{
+    codel::Codel,
+    pool::{Index, List, Pool},
+    round::{Round, Verdict},
+    shaper::Shaper,
+    table::{Flows, STREAMS},
+};
+pub use self::{
+    flow::{FlowFigures, FlowKey, VOICE_RATE_MAX, Why},
+    shaper::{LATE_MAX, Rate},
+    table::FLOWS_MAX,
+};
+use crate::{Shared, class::ServiceClass, counters::DropReason, flow as flow_hash};
+
+/// Packets that wait in all queues together.
+pub const PACKETS_MAX: usize = 4096;
+/// How much of the line all packets that wait may take: what waits for longer is of no use to anybody.
+pub const WAIT_MAX: Duration = Duration::from_secs(1);
+/// Octets that may always wait, however slow the line is.
+const OCTETS_ALWAYS: usize = 64 << 10;
+/// Packets of one flow that go at once where there is no more room.
+const DROPPED_TOGETHER: usize = 16;
+
+/// What the shaper leaves of the rate of the line: the queue must be here.
+pub const SHAPED_PERCENT: u64 = 97;
+/// What voice may take of the line.
+pub const VOICE_PERCENT: u64 = 50;
+/// What the machines at this end may take of the line with what they mark as control.
+pub const CONTROL_PERCENT: u64 = 10;
+/// What the headers around a packet take, about: Ethernet, IP, UDP, WireGuard, padding. What a packet really takes is known when it is sealed.
+const AROUND: usize = 90;
+/// By how much a class may be ahead of its share.
+const SHARE_BURST_MAX: Duration = Duration::from_millis(20);
+/// A packet of voice that has waited for longer comes too late.
+pub const VOICE_WAIT_MAX: Duration = Duration::from_millis(20);
+
+/// CoDel's target where the line is fast.
+const TARGET_MIN: Duration = Duration::from_millis(5);
+/// CoDel's interval.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How much of the line the stream channel may have waiting; the rest waits with QUIC, which sends less then.
+const STREAMS_WAIT_MAX: Duration = Duration::from_millis(10);
+/// Packets that the stream channel may always have waiting.
+const STREAMS_PACKETS_MIN: usize = 4;
+
+/// The classes that share what control and voice leave, and how many octets each may send in its turn: 8 to 7 to 1.
+const WEIGHTED: [(ServiceClass, isize); 3] =
+    [(ServiceClass::Interactive, 2400), (ServiceClass::Standard, 2100), (ServiceClass::Bulk, 300)];
+
+/// A packet whose turn it is.
+#[derive(Debug)]
+pub struct Departure<'q> {
+    /// The packet.
+    pub octets: &'q [u8],
+    /// The label to push; none for an IP packet.
+    pub label: Option<LabelStackEntry>,
+    /// As what it was served.
+    pub class: ServiceClass,
+}
+
+/// One flow, to be shown.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowReport {
+    /// Whose packets; none for the stream channel.
+    pub key: Option<FlowKey>,
+    /// How it is served.
+    pub class: ServiceClass,
+    /// Why so.
+    pub why: Why,
+    /// What went through.
+    pub figures: FlowFigures,
+    /// Packets that wait now.
+    pub waiting: usize,
+}
+
+/// The queues of one line.
+#[derive(Debug)]
+pub struct Queues {
+    shared: Arc<Shared>,
+    pool: Pool,
+    flows: Flows,
+    codel: Codel,
+    mtu: usize,
+    /// The whole of the line, and what the shaper leaves of it.
+    rate: Rate,
+    shaper: Shaper,
+    control: List,
+    voice: List,
+    control_share: Shaper,
+    voice_share: Shaper,
+    rounds: [Round; WEIGHTED.len()],
+    deficits: [isize; WEIGHTED.len()],
+    /// Whose turn it is in [`WEIGHTED`].
+    turn: usize,
+    /// Octets of all that waits.
+    waiting: usize,
+    /// What left last: its place is free with the next call.
+    leaving: Option<Index>,
+}
+
+impl Queues {
+    /// Empty queues for packets of up to `mtu` octets on a line that carries `rate`.
+    #[must_use]
+    pub fn new(rate: Rate, mtu: usize, shared: Arc<Shared>, now: Instant) -> Self {
+        let codel = codel_for(rate, mtu);
+        Self {
+            shared,
+            pool: Pool::new(PACKETS_MAX, mtu),
+            flows: Flows::new(&codel, now),
+            codel,
+            mtu,
+            rate,
+            shaper: Shaper::new(rate.percent(SHAPED_PERCENT), now),
+            control: List::EMPTY,
+            voice: List::EMPTY,
+            control_share: Shaper::new(rate.percent(CONTROL_PERCENT), now),
+            voice_share: Shaper::new(rate.percent(VOICE_PERCENT), now),
+            rounds: [Round::default(); WEIGHTED.len()],
+            deficits: [0; WEIGHTED.len()],
+            turn: 0,
+            waiting: 0,
+            leaving: None,
+        }
+    }
+
+    /// What the line carries.
+    #[must_use]
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// The line carries another rate from now on.
+    pub fn set_rate(&mut self, rate: Rate) {
+        if rate == self.rate {
+            return;
+        }
+        self.rate = rate;
+        self.shaper.set_rate(rate.percent(SHAPED_PERCENT));
+        self.control_share.set_rate(rate.percent(CONTROL_PERCENT));
+        self.voice_share.set_rate(rate.percent(VOICE_PERCENT));
+        self.codel = codel_for(rate, self.mtu);
+        self.flows.set_codel(&self.codel);
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Takes an IP packet of up to `len_max` octets, which `write` writes at the front of a buffer of that length or more, returning its
+    /// length. Dropped and counted if there is no room.
+    pub fn enqueue_ip(&mut self, now: Instant, len_max: usize, write: impl FnOnce(&mut [u8]) -> usize) {
+        if len_max > self.mtu {
+            self.shared.counters.dropped(DropReason::TooLarge);
+            return;
+        }
+        let Some(index) = self.place(now) else { return };
+        let len = write(self.pool.place_mut(index)).min(self.mtu);
+        self.pool.slot_mut(index).len = len as u16;
+        let packet = self.pool.packet(index);
+        let key =
+            FiveTuple::of(packet).map_or(FlowKey::NONE, |tuple| FlowKey { tuple, dscp: ds::of(packet).0 });
+        let flow = self.flows.find(key, flow_hash::hash(packet), &self.codel, now);
+        let class = self.flows.flow_mut(flow).classify(now, packet);
+        self.pool.slot_mut(index).flow = flow;
+        let class = match class {
+            ServiceClass::Control if takes(&mut self.control_share, now, len) => class,
+            ServiceClass::Voice if takes(&mut self.voice_share, now, len) => class,
+            ServiceClass::Control | ServiceClass::Voice => ServiceClass::Standard,
+            others => others,
+        };
+        self.push(class, index);
+    }
+
+    /// Takes a packet that gets the label of `entry`, one of the line's own. Dropped and counted if there is no room.
+    pub fn enqueue_labelled(&mut self, now: Instant, entry: LabelStackEntry, packet: &[u8]) {
+        if packet.len() > self.mtu {
+            self.shared.counters.dropped(DropReason::TooLarge);
+            return;
+        }
+        let Some(index) = self.place(now) else { return };
+        self.pool.place_mut(index)[..packet.len()].copy_from_slice(packet);
+        let slot = self.pool.slot_mut(index);
+        (slot.len, slot.label, slot.flow) = (packet.len() as u16, Some(entry), STREAMS);
+        if entry.label == Label::STREAMS {
+            self.flows.flow_mut(STREAMS).last_packet = now;
+        }
+        self.push(ServiceClass::of_traffic_class(entry.class), index);
+    }
+
+    /// How many packets of the stream channel there is room for; what is more waits with QUIC.
+    #[must_use]
+    pub fn streams_room(&self) -> usize {
+        let most = self.rate.octets_in(STREAMS_WAIT_MAX) / self.mtu;
+        most.max(STREAMS_PACKETS_MIN).saturating_sub(self.flows.flow(STREAMS).list.packets)
+    }
+
+    /// The packet whose turn it is; none if there is none or the line has not carried those before it.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Departure<'_>> {
+        self.free_leaving();
+        if self.shaper.free_at() > now {
+            return None;
+        }
+        let (class, index) = self.next(now)?;
+        let slot = *self.pool.slot(index);
+        self.waiting -= usize::from(slot.len);
+        self.leaving = Some(index);
+        if slot.label.is_none() || slot.label.is_some_and(|entry| entry.label == Label::STREAMS) {
+            let waited = now.saturating_duration_since(slot.queued);
+            self.flows.flow_mut(slot.flow).on_sent(slot.len.into(), waited);
+        }
+        Some(Departure { octets: self.pool.packet(index), label: slot.label, class })
+    }
+
+    /// Notes that a packet left and took so many octets of the wire, headers of all layers included.
+    pub fn handle_sent(&mut self, now: Instant, octets: usize) {
+        self.shaper.send(now, octets);
+    }
+
+    /// When the next packet may leave; none if none waits.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        (!self.is_empty()).then_some(self.shaper.free_at())
+    }
+
+    /// The flows that had packets of late.
+    pub fn flows(&self, now: Instant) -> impl Iterator<Item = FlowReport> {
+        self.flows.recent(now).map(|flow| FlowReport {
+            key: (flow.key != FlowKey::NONE).then_some(flow.key),
+            class: flow.class,
+            why: flow.why,
+            figures: flow.figures,
+            waiting: flow.list.packets,
+        })
+    }
+
+    /// An empty place; the packets of the fattest flow go for it. `None` if there is none, which is counted.
+    fn place(&mut self, now: Instant) -> Option<Index> {
+        self.free_leaving();
+        let octets_max = self.rate.octets_in(WAIT_MAX).max(OCTETS_ALWAYS);
+        if self.waiting >= octets_max {
+            self.drop_from_fattest();
+        }
+        let place = self.pool.take(STREAMS, now).or_else(|| {
+            self.drop_from_fattest();
+            self.pool.take(STREAMS, now)
+        });
+        if place.is_none() {
+            self.shared.counters.dropped(DropReason::QueueFull);
+        }
+        place
+    }
+
+    fn free_leaving(&mut self) {
+        if let Some(index) = self.leaving.take() {
+            self.pool.release(index);
+        }
+    }
+
+    /// Drops from the head of the flow that has most waiting, so that who sends too much hears of it soon.
+    fn drop_from_fattest(&mut self) {
+        let Some(fattest) = self.flows.fattest() else { return };
+        let most = self.flows.flow(fattest).list.packets.div_ceil(2).min(DROPPED_TOGETHER);
+        for _ in 0..most {
+            let Some(index) = self.flows.flow_mut(fattest).list.pop(&self.pool) else { return };
+            self.drop_packet(index, DropReason::QueueFull);
+        }
+    }
+
+    fn drop_packet(&mut self, index: Index, reason: DropReason) {
+        let slot = *self.pool.slot(index);
+        self.waiting -= usize::from(slot.len);
+        self.flows.flow_mut(slot.flow).figures.dropped += 1;
+        self.pool.release(index);
+        self.shared.counters.dropped(reason);
+    }
+
+    fn push(&mut self, class: ServiceClass, index: Index) {
+        let slot = *self.pool.slot(index);
+        self.waiting += usize::from(slot.len);
+        match class {
+            ServiceClass::Control => self.control.push(&mut self.pool, index),
+            ServiceClass::Voice => self.voice.push(&mut self.pool, index),
+            weighted => {
+                self.flows.flow_mut(slot.flow).list.push(&mut self.pool, index);
+                let place = WEIGHTED.iter().position(|(class, _)| *class == weighted).unwrap_or(0);
+                self.rounds[place].add(&mut self.flows, slot.flow);
+            }
+        }
+    }
+
+    fn next(&mut self, now: Instant) -> Option<(ServiceClass, Index)> {
+        if let Some(index) = self.control.pop(&self.pool) {
+            return Some((ServiceClass::Control, index));
+        }
+        while let Some(index) = self.voice.pop(&self.pool) {
+            if now.saturating_duration_since(self.pool.slot(index).queued) <= VOICE_WAIT_MAX {
+                return Some((ServiceClass::Voice, index));
+            }
+            self.drop_packet(index, DropReason::VoiceTooLate);
+        }
+        self.next_weighted(now)
+    }
+
+    /// The classes in turn, each for as many octets as its weight (deficit round robin).
+    fn next_weighted(&mut self, now: Instant) -> Option<(ServiceClass, Index)> {
+        while self.rounds.iter().any(|round| !round.is_empty()) {
+            let turn = self.turn;
+            let (class, quantum) = WEIGHTED[turn];
+            if self.rounds[turn].is_empty() {
+                self.deficits[turn] = 0;
+            } else if self.deficits[turn] > 0 {
+                if let Some(index) = self.next_of_round(turn, now) {
+                    self.deficits[turn] -= self.pool.packet(index).len().cast_signed();
+                    return Some((class, index));
+                }
+                continue;
+            } else {
+                self.deficits[turn] += quantum;
+            }
+            self.turn = (turn + 1) % WEIGHTED.len();
+        }
+        None
+    }
+
+    /// The next packet of a class that its flow's CoDel lets through.
+    fn next_of_round(&mut self, turn: usize, now: Instant) -> Option<Index> {
+        let Self { rounds, flows, pool, shared, waiting, .. } = self;
+        rounds[turn].next(flows, pool, now, |flows, pool, index, now| {
+            let slot = *pool.slot(index);
+            let flow = flows.flow_mut(slot.flow);
+            // The last packet of a queue is no standing queue, however long it waited (RFC 8289 §5.5). QUIC is held back instead.
+            let waited = now.saturating_duration_since(slot.queued);
+            let waited = if flow.list.is_empty() { Duration::ZERO } else { waited };
+            if slot.flow == STREAMS || !flow.codel.is_to_drop(waited, now) {
+                return Verdict::Send;
+            }
+            if matches!(ds::of(pool.packet(index)).1, Ecn::Ect0 | Ecn::Ect1) {
+                ds::set_ecn(pool.packet_mut(index), Ecn::Ce);
+                flow.figures.marked += 1;
+                shared.counters.queue_marked.add(slot.len.into());
+                return Verdict::Send;
+            }
+            flow.figures.dropped += 1;
+            *waiting -= usize::from(slot.len);
+            pool.release(index);
+            shared.counters.dropped(DropReason::QueueTooLong);
+            Verdict::Drop
+        })
+    }
+}
+
+/// A target below the time that one packet takes would drop every second packet (RFC 8289 §4.4).
+fn codel_for(rate: Rate, mtu: usize) -> Codel {
+    let packet = rate.time_for((mtu + AROUND) * 3 / 2);
+    Codel::new(TARGET_MIN.max(packet), INTERVAL.max(packet * 4))
+}
+
+/// Whether a class takes a packet within its share.
+fn takes(share: &mut Shaper, now: Instant, octets: usize) -> bool {
+    let takes = share.backlog(now) <= SHARE_BURST_MAX;
+    if takes {
+        share.send(now, octets + AROUND);
+    }
+    takes
+}
