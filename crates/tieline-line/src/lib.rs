@@ -28,6 +28,7 @@ pub mod liveness;
 pub mod outbound;
 pub mod queue;
 pub mod redial;
+pub mod rtp_evidence;
 
 use std::sync::Arc;
 

@@ -49,6 +49,16 @@ impl FiveTuple {
     }
 }
 
+/// Whether a packet says that it carries UDP. It looks at two octets only, so that what does not is soon done with.
+#[must_use]
+pub fn is_udp(packet: &[u8]) -> bool {
+    match packet {
+        [0x40..=0x4f, ..] => packet.get(IPV4_PROTOCOL) == Some(&UDP),
+        [0x60..=0x6f, ..] => packet.get(IPV6_NEXT_HEADER) == Some(&UDP),
+        _ => false,
+    }
+}
+
 /// The payload of the UDP datagram in a whole IP packet; `None` if it carries none, or only a part of one.
 #[must_use]
 pub fn udp_payload(packet: &[u8]) -> Option<&[u8]> {
@@ -103,11 +113,13 @@ mod tests {
     #[test]
     fn a_datagram_gives_its_ports_and_its_payload() {
         let packet = ipv4(UDP, 0x4000, &DATAGRAM);
+        assert!(is_udp(&packet));
         let tuple = FiveTuple::of(&packet).unwrap();
         assert_eq!(tuple.source, "10.1.0.7:5060".parse().unwrap());
         assert_eq!(tuple.destination, "10.2.0.9:16384".parse().unwrap());
         assert_eq!((tuple.protocol, udp_payload(&packet)), (UDP, Some(&b"rtp"[..])));
         let packet = ipv6(UDP, &DATAGRAM);
+        assert!(is_udp(&packet));
         assert_eq!(FiveTuple::of(&packet).unwrap().source, "[::1]:5060".parse().unwrap());
         assert_eq!(udp_payload(&packet), Some(&b"rtp"[..]));
     }
@@ -126,6 +138,9 @@ mod tests {
             assert_eq!(udp_payload(&packet), None);
         }
         assert_eq!(FiveTuple::of(&ipv4(TCP, 0, &DATAGRAM)).unwrap().destination.port(), 0x4000);
+        for packet in [ipv4(TCP, 0, &DATAGRAM), ipv6(TCP, &DATAGRAM), vec![0x45; 9], vec![]] {
+            assert!(!is_udp(&packet));
+        }
     }
 
     #[test]
