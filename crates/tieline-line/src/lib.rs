@@ -19,6 +19,7 @@ pub mod class;
 pub mod control;
 pub mod counters;
 pub mod cut;
+pub mod emodel;
 pub mod flow;
 pub mod greeting;
 pub mod inbound;
