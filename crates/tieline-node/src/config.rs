@@ -23,6 +23,7 @@
 //! | `keepalive-seconds` | 25 if `peer.address` is set, else 0 | 0 (off) to 65,535 s | keeps the way back through a NAT open; the end that dials is the one that may be behind one |
 //! | `peer.public-key` | what pairing left in the key file | a WireGuard key in base64 | who the far end is |
 //! | `peer.address` | none: wait to be dialled | one `"HOST:PORT"` or a list of at most 8 | where to dial; the list is tried in turn |
+//! | `rate.out` | none: unshaped | a rate such as `"20 Mbit/s"` | what the line carries of what we send: then it is queued here in classes, voice first, and leaves at 97 % of it |
 //! | `[[files]]` | none | at most 16; see [`files`] | pairs of folders whose files travel |
 //! | `[transfer]` | see [`files`] | | how much of the line files may take |
 
@@ -44,6 +45,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tieline_line::queue::Rate;
 use tieline_seal::PublicKey;
 use tieline_wire::control::OFFERS_MAX;
 
@@ -121,6 +123,8 @@ pub struct LineConfig {
     pub peer_public_key: Option<PublicKey>,
     /// Where the far end may be dialled, best first; empty: we wait for it.
     pub peer_addresses: Vec<DialAddress>,
+    /// What the line carries of what we send; `None`: not known, nothing is queued or shaped.
+    pub rate_out: Option<Rate>,
     /// The pairs of folders whose files travel; no two have one name, no folder is in another.
     pub files: Vec<FilesConfig>,
     /// How much of the line files may take.

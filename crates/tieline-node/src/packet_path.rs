@@ -12,6 +12,9 @@
 //! a time; the others have the device only. They sleep on the device and on a waker, a receiving thread on the socket. Control is reached through bounded
 //! queues only, and never waited for.
 //!
+//! Where it is known what the line carries, what a sending thread takes waits in its queues ([`tieline_line::queue`]) until its turn, and
+//! leaves no faster than the line carries it.
+//!
 //! All work in batches. What the device gives in one piece of up to 64 KiB is cut, sealed and sent in one pass over one buffer
 //! (`run`); what arrives is opened where it lies, and segments that follow one another are joined and written
 //! at once. No lone packet waits for a batch to fill: a batch is what is there.
@@ -32,7 +35,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self as blocking, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
@@ -43,7 +46,7 @@ use crossbeam_queue::ArrayQueue;
 use receiver::{Order, Receiver};
 use sender::Sender;
 use tieline_io::{tun::TunDevice, udp::UdpSocket, wait::Waker};
-use tieline_line::{Inbound, Outbound, Outgoing, Shared, counters::DropReason};
+use tieline_line::{Inbound, Outbound, Outgoing, Shared, counters::DropReason, queue::Rate};
 use tieline_wire::time::Now;
 use tokio::sync::mpsc;
 
@@ -118,6 +121,8 @@ pub struct Ports {
     pub shared: Arc<Shared>,
     /// The largest packet of the line.
     pub mtu: usize,
+    /// What the line carries of what we send; see [`Self::set_rate`].
+    rate: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -150,6 +155,7 @@ impl Ports {
             receiving: Waker::new()?,
             shared,
             mtu,
+            rate: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -158,6 +164,18 @@ impl Ports {
     #[must_use]
     pub fn lanes(&self) -> usize {
         self.senders.len()
+    }
+
+    /// What the line carries of what we send, if that is known: then the sending threads queue and shape it.
+    #[must_use]
+    pub fn rate(&self) -> Option<Rate> {
+        let bits = self.rate.load(Ordering::Relaxed);
+        (bits > 0).then(|| Rate::from_bits_per_second(bits))
+    }
+
+    /// From now on the line carries `rate`; none: it is not known, and everything is sent at once.
+    pub fn set_rate(&self, rate: Option<Rate>) {
+        self.rate.store(rate.map_or(0, Rate::bits_per_second), Ordering::Relaxed);
     }
 
     /// Wakes all that send: there is a session, or something of control.

@@ -64,6 +64,12 @@ impl PacketRing {
         self.full.is_empty()
     }
 
+    /// Packets in the queue.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.full.len()
+    }
+
     /// Whether so many packets would find room.
     #[must_use]
     pub fn has_room_for(&self, packets: usize) -> bool {

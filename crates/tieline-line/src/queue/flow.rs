@@ -12,7 +12,7 @@ use super::{
     pool::List,
     shaper::{Rate, Shaper},
 };
-use crate::class::ServiceClass;
+use crate::{class::ServiceClass, rtp_evidence::RtpEvidence};
 
 /// A flow that claims to be voice and takes more than this is none: a call takes 87 kbit/s, in high quality 150.
 pub const VOICE_RATE_MAX: Rate = Rate::from_bits_per_second(300_000);
@@ -45,9 +45,9 @@ impl FlowKey {
 pub enum Why {
     /// Its code point says so.
     Marked,
-    /// It has no code point, or one without a meaning.
+    /// It has no code point.
     Unmarked,
-    /// It is marked as voice, and takes more than a call does.
+    /// It is marked as voice or looked like it, and takes more than a call does.
     TooMuchForVoice,
     /// It is not marked, and is the sound of a call by all that can be seen.
     LooksLikeCall,
@@ -101,6 +101,7 @@ pub(super) struct Flow {
     pub(super) class: ServiceClass,
     pub(super) why: Why,
     pub(super) last_packet: Instant,
+    evidence: RtpEvidence,
     /// Of voice: how much it takes.
     meter: Shaper,
     demoted_until: Option<Instant>,
@@ -120,6 +121,7 @@ impl Flow {
             class: ServiceClass::Standard,
             why: Why::Unmarked,
             last_packet: now,
+            evidence: RtpEvidence::default(),
             meter: Shaper::new(VOICE_RATE_MAX, now),
             demoted_until: None,
             list: List::EMPTY,
@@ -135,10 +137,13 @@ impl Flow {
     pub(super) fn classify(&mut self, now: Instant, packet: &[u8]) -> ServiceClass {
         self.last_packet = now;
         let marked = ServiceClass::of_dscp(self.key.dscp);
-        let claims_voice = marked == ServiceClass::Voice;
-        (self.class, self.why) = if claims_voice && self.takes_too_much(now, packet.len()) {
+        let looks_like_call = marked == ServiceClass::Standard && self.evidence.handle(now, packet);
+        let is_voice = marked == ServiceClass::Voice || looks_like_call;
+        (self.class, self.why) = if is_voice && self.takes_too_much(now, packet.len()) {
             (ServiceClass::Standard, Why::TooMuchForVoice)
-        } else if marked == ServiceClass::Standard {
+        } else if looks_like_call {
+            (ServiceClass::Voice, Why::LooksLikeCall)
+        } else if self.key.dscp == Dscp::DF {
             (marked, Why::Unmarked)
         } else {
             (marked, Why::Marked)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tieline_line::queue::Rate;
 use tieline_seal::PublicKey;
 
 use super::document::{At, OneOrMany};
@@ -108,7 +109,22 @@ fn convert(
         keepalive,
         peer_public_key: written.peer_public_key.and_then(|key| convert_one(key, problems, public_key)),
         peer_addresses,
+        rate_out: convert_some(written.rate_out, problems, line_rate),
     }
+}
+
+pub(super) fn convert_some<T>(
+    written: Option<At<String>>,
+    problems: &mut Collector<'_>,
+    read: impl FnOnce(&str) -> Result<T, Mistake>,
+) -> Option<T> {
+    convert_one(written?, problems, read)
+}
+
+/// A rate is written as for files.
+fn line_rate(text: &str) -> Result<Rate, Mistake> {
+    let rate: tieline_transfer::schedule::Rate = text.parse()?;
+    Ok(Rate::from_bits_per_second(rate.bits_per_second()))
 }
 
 pub(super) fn convert_one<T>(

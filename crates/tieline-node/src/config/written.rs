@@ -21,6 +21,7 @@ pub(super) struct Written {
     pub(super) keepalive_seconds: Option<At<u16>>,
     pub(super) peer_public_key: Option<At<String>>,
     pub(super) peer_address: Option<OneOrMany>,
+    pub(super) rate_out: Option<At<String>>,
     pub(super) files: Vec<WrittenFiles>,
     pub(super) transfer: WrittenTransfer,
 }
@@ -29,6 +30,7 @@ pub(super) struct Written {
 pub(super) fn read(text: &str, problems: &mut Collector<'_>) -> Written {
     let mut file = parse(text, problems);
     let mut peer: Table<'_> = file.table("peer", "peer.", problems);
+    let mut rate: Table<'_> = file.table("rate", "rate.", problems);
     let written = Written {
         listen: file.text("listen", problems),
         offer: file.texts("offer", SUBNETS_MAX, problems),
@@ -42,11 +44,13 @@ pub(super) fn read(text: &str, problems: &mut Collector<'_>) -> Written {
         keepalive_seconds: file.number("keepalive-seconds", 0..=u16::MAX, "seconds", problems),
         peer_public_key: peer.text("public-key", problems),
         peer_address: peer.text_or_texts("address", PEER_ADDRESSES_MAX, problems),
+        rate_out: rate.text("out", problems),
         files: read_files(&mut file, problems),
         transfer: read_transfer(&mut file, problems),
     };
     file.finish(problems);
     peer.finish(problems);
+    rate.finish(problems);
     written
 }
 

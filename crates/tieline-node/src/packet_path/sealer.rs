@@ -2,7 +2,12 @@
 
 use std::{mem, net::SocketAddr, sync::Arc, time::Instant};
 
-use tieline_line::{HEADROOM, Notice, Outbound, Outcome, counters::DropReason, cut::SuperPacket};
+use tieline_line::{
+    HEADROOM, Notice, Outbound, Outcome,
+    counters::DropReason,
+    cut::SuperPacket,
+    queue::{Departure, Queues},
+};
 use tieline_wire::{label::LabelStackEntry, vnet::VnetHeader};
 use tokio::sync::mpsc;
 
@@ -33,6 +38,13 @@ impl From<Outcome<'_>> for Sealed {
             session_needed: outcome.session_needed,
         }
     }
+}
+
+/// Octets that a datagram has around it on an Ethernet: with its checksum, without preamble and gap.
+fn headers_on_the_wire(to: SocketAddr) -> usize {
+    const ETHERNET: usize = 18;
+    const UDP: usize = 8;
+    ETHERNET + UDP + if to.is_ipv4() { 20 } else { 40 }
 }
 
 impl Sealer {
@@ -87,6 +99,40 @@ impl Sealer {
                 }
             }
         }
+    }
+
+    /// Puts the packets in `octets`, which the device gave in one piece with the offload header before them, into `queues`.
+    pub(super) fn queue_super_packet(&mut self, now: Instant, octets: &[u8], queues: &mut Queues) {
+        match self.parse(octets) {
+            Err(reason) => {
+                self.taken += 1;
+                self.ports.shared.counters.dropped(reason);
+            }
+            Ok(packet) => {
+                self.taken += packet.count();
+                for index in 0..packet.count() {
+                    queues.enqueue_ip(now, packet.len_max(), |place| packet.write(index, place));
+                }
+            }
+        }
+    }
+
+    /// Seals what has waited in the queues until its turn. Returns what it takes of the wire, from the link's header on; nothing if it was
+    /// not sealed.
+    pub(super) fn seal_departure(&mut self, now: Instant, departure: &Departure<'_>) -> usize {
+        let packet = departure.octets;
+        let place = match departure.label {
+            Some(_) => self.run.place_for_labelled(),
+            None => self.run.place_for_ip(),
+        };
+        place[HEADROOM..HEADROOM + packet.len()].copy_from_slice(packet);
+        let sealed: Sealed = match departure.label {
+            Some(entry) => self.outbound.seal_labelled(now, entry, place, packet.len()).into(),
+            None => self.outbound.seal_ip(now, place, packet.len()).into(),
+        };
+        let on_the_wire = sealed.datagram.map_or(0, |(to, len)| len + headers_on_the_wire(to));
+        self.finish(sealed);
+        on_the_wire
     }
 
     /// Sends what waits to leave.

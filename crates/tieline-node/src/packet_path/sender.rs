@@ -12,7 +12,10 @@ use tieline_io::{
     tun::{self, TunQueue},
     wait::{Waker, wait_readable},
 };
-use tieline_line::{Outbound, Outgoing};
+use tieline_line::{
+    Outbound, Outgoing,
+    queue::{Queues, Rate},
+};
 use tieline_wire::label::{Label, LabelStackEntry, MplsTrafficClass};
 use tokio::sync::mpsc;
 
@@ -23,6 +26,8 @@ use super::{
     sealer::Sealer,
 };
 
+/// What may wait of the streams before the queues, and how long that takes the line.
+const STREAMS_WAIT_MAX: Duration = Duration::from_millis(10);
 /// Packets that control or the streams may send before others are served.
 const TURN_PACKETS: usize = 32;
 
@@ -33,6 +38,8 @@ pub(super) struct Sender {
     reports: mpsc::Sender<Report>,
     intake: Intake,
     sealer: Sealer,
+    /// Where packets wait for their turn, once it is known what the line carries.
+    queues: Option<Queues>,
     /// Somebody removed the device: its descriptor is readable for ever, without anything to read.
     device_is_gone: bool,
 }
@@ -46,7 +53,7 @@ impl Sender {
     ) -> Self {
         let intake = Intake::new(Instant::now());
         let sealer = Sealer::new(Arc::clone(&ports), outbound, reports.clone());
-        Self { ports, lane, reports, intake, sealer, device_is_gone: false }
+        Self { ports, lane, reports, intake, sealer, queues: None, device_is_gone: false }
     }
 
     pub(super) fn run(mut self) {
@@ -54,10 +61,12 @@ impl Sender {
         let is_first = self.lane == 0;
         let mut pace = Pace::of_sending(Instant::now());
         while !self.is_stopping() {
+            self.follow_rate();
             let busy = (is_first && self.send_control())
                 | self.send_staged()
                 | (is_first && self.send_streams())
-                | self.send_device();
+                | self.send_device()
+                | self.release();
             self.sealer.flush();
             pace.count(self.sealer.take_count());
             pace.rest(!busy, |limit| match limit {
@@ -66,6 +75,7 @@ impl Sender {
             });
         }
         // What control said last, such as that this end goes down.
+        self.queues = None;
         while is_first && self.send_control() {}
         self.sealer.flush();
     }
@@ -75,13 +85,48 @@ impl Sender {
         self.ports.stopping.load(Ordering::Acquire)
     }
 
+    /// Makes the queues as fast as the line is. Each sending thread has its part of it.
+    fn follow_rate(&mut self) {
+        let part = |rate: Rate| rate.bits_per_second() / self.ports.lanes() as u64;
+        let Some(rate) = self.ports.rate().map(|rate| Rate::from_bits_per_second(part(rate))) else { return };
+        match &mut self.queues {
+            Some(queues) if queues.rate() == rate => return,
+            Some(queues) => queues.set_rate(rate),
+            None => {
+                let shared = Arc::clone(&self.ports.shared);
+                self.queues = Some(Queues::new(rate, self.ports.mtu, shared, Instant::now()));
+            }
+        }
+        self.ports.streams.set_outgoing_max(rate.octets_in(STREAMS_WAIT_MAX) / self.ports.mtu);
+    }
+
+    /// Sends what the line can carry now of what waits in the queues.
+    fn release(&mut self) -> bool {
+        let Some(queues) = &mut self.queues else { return false };
+        let now = Instant::now();
+        let mut busy = false;
+        while let Some(departure) = queues.poll_transmit(now) {
+            busy = true;
+            let octets = self.sealer.seal_departure(now, &departure);
+            queues.handle_sent(now, octets);
+        }
+        busy
+    }
+
+    /// How long until the line can carry the next packet that waits; none if none does.
+    fn until_release(&self) -> Option<Duration> {
+        let timeout = self.queues.as_ref()?.poll_timeout()?;
+        Some(timeout.saturating_duration_since(Instant::now()))
+    }
+
     /// Until there is something to send.
     fn sleep(&mut self) {
         let ports = Arc::clone(&self.ports);
         let waker = self.waker(&ports);
-        let waited = match self.queues(&ports) {
-            Some(queues) => self.intake.wait(queues, waker.as_fd(), None),
-            None => wait_readable(&[waker.as_fd()], None).map(drop),
+        let limit = self.until_release();
+        let waited = match self.device_queues(&ports) {
+            Some(queues) => self.intake.wait(queues, waker.as_fd(), limit),
+            None => wait_readable(&[waker.as_fd()], limit).map(drop),
         };
         if let Err(error) = waited {
             tracing::error!(%error, "the sending thread cannot wait");
@@ -93,15 +138,17 @@ impl Sender {
     /// Rests for a while, but not from lone packets.
     fn pause(&mut self, pause: Duration) {
         let ports = Arc::clone(&self.ports);
+        let pause = self.until_release().map_or(pause, |until| until.min(pause));
         let until = Instant::now() + pause;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let Some(queues) = self.queues(&ports).filter(|_| !left.is_zero()) else {
+            let Some(queues) = self.device_queues(&ports).filter(|_| !left.is_zero()) else {
                 return thread::sleep(left);
             };
             match self.intake.wait_for_lone(queues, left) {
                 Ok(true) => {
                     self.send_device();
+                    self.release();
                     self.sealer.flush();
                 }
                 Ok(false) => return,
@@ -118,19 +165,20 @@ impl Sender {
     }
 
     /// The queues of the device that this thread serves.
-    fn queues<'p>(&self, ports: &'p Ports) -> Option<&'p [TunQueue]> {
+    fn device_queues<'p>(&self, ports: &'p Ports) -> Option<&'p [TunQueue]> {
         let device = ports.device.as_ref().filter(|_| !self.device_is_gone)?;
         device.queues().get(QUEUES * self.lane..QUEUES * (self.lane + 1))
     }
 
     fn send_control(&mut self) -> bool {
+        let ports = Arc::clone(&self.ports);
         let mut busy = false;
-        for outgoing in std::iter::from_fn(|| self.ports.outgoing.pop()).take(TURN_PACKETS) {
+        for outgoing in std::iter::from_fn(|| ports.outgoing.pop()).take(TURN_PACKETS) {
             busy = true;
             let now = Instant::now();
             match outgoing {
                 Outgoing::Keepalive => self.sealer.seal_keepalive(now),
-                Outgoing::Labelled { entry, payload } => self.sealer.seal_labelled(now, entry, &payload),
+                Outgoing::Labelled { entry, payload } => self.send_labelled(now, entry, &payload),
             }
         }
         busy
@@ -149,13 +197,15 @@ impl Sender {
     fn send_streams(&mut self) -> bool {
         let entry = LabelStackEntry::only(Label::STREAMS, MplsTrafficClass::BULK);
         let now = Instant::now();
+        let ports = Arc::clone(&self.ports);
+        let room = self.queues.as_ref().map_or(TURN_PACKETS, Queues::streams_room);
         let mut packets = 0;
-        while packets < TURN_PACKETS
+        while packets < TURN_PACKETS.min(room)
             && !self.is_stopping()
-            && let Some(packet) = self.ports.streams.poll_packet()
+            && let Some(packet) = ports.streams.poll_packet()
         {
             packets += 1;
-            self.sealer.seal_labelled(now, entry, &packet);
+            self.send_labelled(now, entry, &packet);
         }
         if packets > 0 {
             self.ports.streams.wake_senders();
@@ -163,12 +213,23 @@ impl Sender {
         packets > 0
     }
 
+    fn send_labelled(&mut self, now: Instant, entry: LabelStackEntry, packet: &[u8]) {
+        match &mut self.queues {
+            Some(queues) => queues.enqueue_labelled(now, entry, packet),
+            None => self.sealer.seal_labelled(now, entry, packet),
+        }
+    }
+
     fn send_device(&mut self) -> bool {
         let ports = Arc::clone(&self.ports);
-        let Some(queues) = self.queues(&ports) else { return false };
+        let Some(device) = self.device_queues(&ports) else { return false };
         let now = Instant::now();
-        let taken = self.intake.take(queues, now, |packet| {
-            self.sealer.seal_super_packet(now, packet);
+        let Self { intake, sealer, queues, .. } = self;
+        let taken = intake.take(device, now, |packet| {
+            match queues {
+                Some(queues) => sealer.queue_super_packet(now, packet, queues),
+                None => sealer.seal_super_packet(now, packet),
+            }
             match ports.stopping.load(Ordering::Acquire) {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),

@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -29,8 +29,10 @@ use crate::packet_ring::{NoRoom, PacketRing, Popped};
 
 /// Packets that wait to be sealed; at full rate some milliseconds.
 pub const OUTGOING_PACKETS_MAX: usize = 256;
+/// Packets of QUIC that may always wait.
+const OUTGOING_PACKETS_MIN: usize = 2;
 /// Packets that QUIC makes and hands over at once: what a line of 100 Mbit/s carries in a millisecond, as long as its timers are.
-const SENT_TOGETHER_MAX: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
+const SENT_TOGETHER_MAX: usize = 10;
 /// Packets that wait for QUIC: as many as the receiving thread may find in one batch, since QUIC may not have its turn before the
 /// batch is delivered.
 pub const INCOMING_PACKETS_MAX: usize = udp::BATCH * udp::DATAGRAMS_JOINED_MAX;
@@ -41,6 +43,8 @@ pub struct StreamChannel {
     incoming: PacketRing,
     reader: AtomicWaker,
     outgoing: PacketRing,
+    /// Packets that may wait to be sealed.
+    outgoing_max: AtomicUsize,
     /// Set by a sender that found no room; cleared by the sending thread when it has made some.
     senders_wait: AtomicBool,
     senders: ArcSwap<Vec<Weak<AtomicWaker>>>,
@@ -56,6 +60,7 @@ impl StreamChannel {
             incoming: PacketRing::new(INCOMING_PACKETS_MAX, packet_len),
             reader: AtomicWaker::new(),
             outgoing: PacketRing::new(OUTGOING_PACKETS_MAX, packet_len),
+            outgoing_max: AtomicUsize::new(OUTGOING_PACKETS_MAX),
             senders_wait: AtomicBool::new(false),
             senders: ArcSwap::from_pointee(Vec::new()),
             sending_thread,
@@ -85,6 +90,18 @@ impl StreamChannel {
                 sender.wake();
             }
         }
+    }
+
+    /// For the sending thread: how many packets may wait for it. The slower the line, the fewer: what waits here has left QUIC, which takes
+    /// the time for that of the line.
+    pub fn set_outgoing_max(&self, packets: usize) {
+        let packets = packets.clamp(OUTGOING_PACKETS_MIN, OUTGOING_PACKETS_MAX);
+        self.outgoing_max.store(packets, Ordering::Relaxed);
+    }
+
+    fn has_room_for(&self, packets: usize) -> bool {
+        let most = self.outgoing_max.load(Ordering::Relaxed);
+        self.outgoing.has_room_for(packets) && self.outgoing.len() + packets <= most
     }
 
     /// Whether nothing waits to be sealed.
@@ -183,13 +200,13 @@ impl fmt::Debug for ChannelSender {
 impl ChannelSender {
     /// Ready when the outgoing ring has room for so many packets.
     fn poll_room(&self, packets: usize, cx: &mut Context<'_>) -> Poll<()> {
-        if self.channel.outgoing.has_room_for(packets) {
+        if self.channel.has_room_for(packets) {
             return Poll::Ready(());
         }
         self.room.register(cx.waker());
         self.channel.senders_wait.store(true, Ordering::SeqCst);
         // Room may have been made between the look and the registration.
-        if self.channel.outgoing.has_room_for(packets) { Poll::Ready(()) } else { Poll::Pending }
+        if self.channel.has_room_for(packets) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -200,7 +217,10 @@ impl UdpSender for ChannelSender {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-        ready!(self.poll_room(transmit.contents.len().div_ceil(segment), cx));
+        // What was made before there was less room may be more than there ever is now.
+        let packets = transmit.contents.len().div_ceil(segment);
+        let most = self.channel.outgoing_max.load(Ordering::Relaxed);
+        ready!(self.poll_room(packets.min(most), cx));
         for packet in transmit.contents.chunks(segment) {
             // Another sender may have taken the last room; QUIC repeats what is lost here.
             if self.channel.outgoing.push(packet) == Err(NoRoom) {
@@ -212,7 +232,8 @@ impl UdpSender for ChannelSender {
     }
 
     fn max_transmit_segments(&self) -> NonZeroUsize {
-        SENT_TOGETHER_MAX
+        let most = self.channel.outgoing_max.load(Ordering::Relaxed).min(SENT_TOGETHER_MAX);
+        NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN)
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::duration::parse_duration;
 use super::super::excerpt::excerpt;
 use super::super::mistake::Mistake;
 use super::super::problems::Collector;
-use super::super::typed::{absolute_path, convert_each, convert_one, convert_or};
+use super::super::typed::{absolute_path, convert_each, convert_one, convert_or, convert_some};
 use super::words::words;
 use super::written::{WrittenExpected, WrittenFiles, WrittenTransfer};
 use super::{
@@ -156,14 +156,6 @@ fn expected(written: WrittenExpected, problems: &mut Collector<'_>) -> Option<Ex
     let name = convert_some(written.name, problems, |text| Ok(text.parse()?));
     let by = convert_some(written.by, problems, |text| Ok(text.parse()?));
     Some(Expected { name: name?, by: by? })
-}
-
-fn convert_some<T>(
-    written: Option<At<String>>,
-    problems: &mut Collector<'_>,
-    read: impl FnOnce(&str) -> Result<T, Mistake>,
-) -> Option<T> {
-    written.and_then(|written| convert_one(written, problems, read))
 }
 
 fn choice<T: Copy>(written: Option<At<String>>, words: &[Word<T>], problems: &mut Collector<'_>) -> T {
