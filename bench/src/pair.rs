@@ -63,6 +63,7 @@ impl Pair {
             version_min: 1,
             version_max: 1,
             answer_wanted: false,
+            joins_pieces: true,
             instance: 1,
             certificate: [2; 32],
             announcement: self.far.control.session().announcement(),

@@ -74,7 +74,9 @@ impl MadFarEnd {
                 assert!(self.accept.accepts(parsed.source), "{} is not accepted", parsed.source);
                 assert_eq!(packet, &plaintext[..packet.len()]);
             }
-            Delivery::Streams(payload) => assert_eq!(payload, &plaintext[LABEL_LEN..]),
+            Delivery::Streams(payload) | Delivery::Piece(payload) => {
+                assert_eq!(payload, &plaintext[LABEL_LEN..]);
+            }
             Delivery::Associated(message) => {
                 assert_eq!(message, &plaintext[LABEL_LEN..]);
                 let message = message.to_vec();

@@ -50,6 +50,18 @@ impl ServiceClass {
         }
     }
 
+    /// The bits of a label that stand for the class.
+    #[must_use]
+    pub fn traffic_class(self) -> MplsTrafficClass {
+        match self {
+            Self::Control => MplsTrafficClass::CONTROL,
+            Self::Voice => MplsTrafficClass::VOICE,
+            Self::Interactive => MplsTrafficClass::INTERACTIVE,
+            Self::Standard => MplsTrafficClass::STANDARD,
+            Self::Bulk => MplsTrafficClass::BULK,
+        }
+    }
+
     /// The name it has in what people read.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -111,8 +123,9 @@ mod tests {
 
     #[test]
     fn labels_of_the_line_have_the_class_they_were_pushed_with() {
-        assert_eq!(ServiceClass::of_traffic_class(MplsTrafficClass::CONTROL), ServiceClass::Control);
-        assert_eq!(ServiceClass::of_traffic_class(MplsTrafficClass::BULK), ServiceClass::Bulk);
+        for class in ServiceClass::ALL {
+            assert_eq!(ServiceClass::of_traffic_class(class.traffic_class()), class);
+        }
         assert_eq!(ServiceClass::of_traffic_class(MplsTrafficClass::default()), ServiceClass::Standard);
     }
 }

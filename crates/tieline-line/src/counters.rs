@@ -21,6 +21,8 @@ pub enum DropReason {
     MalformedMessage,
     /// In: packets of a channel whose queue is full.
     ChannelQueueFull,
+    /// In: a piece of a packet that lacked others, or is none.
+    PieceLost,
     /// In: a packet for a line without a network device.
     NoDevice,
     /// Out: a packet that is no IP packet.
@@ -51,7 +53,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::UnknownNibble,
         Self::MalformedIp,
         Self::SourceNotAccepted,
@@ -59,6 +61,7 @@ impl DropReason {
         Self::UnknownLabel,
         Self::MalformedMessage,
         Self::ChannelQueueFull,
+        Self::PieceLost,
         Self::NoDevice,
         Self::NotIp,
         Self::OffloadMismatch,
@@ -85,6 +88,7 @@ impl DropReason {
             Self::UnknownLabel => "unknown-label",
             Self::MalformedMessage => "malformed-message",
             Self::ChannelQueueFull => "channel-queue-full",
+            Self::PieceLost => "piece-lost",
             Self::NoDevice => "no-device",
             Self::NotIp => "not-ip",
             Self::OffloadMismatch => "offload-mismatch",

@@ -24,6 +24,8 @@ pub enum Delivery<'d> {
     Ip(&'d mut [u8]),
     /// A packet of the stream channel.
     Streams(&'d [u8]),
+    /// A piece of a packet, for [`crate::pieces::Pieces::handle_piece`]; what becomes whole by it, for [`Inbound::handle_whole`].
+    Piece(&'d [u8]),
     /// A message of the associated channel, for [`crate::Control::handle_associated`].
     Associated(&'d [u8]),
     /// Nothing further: a keepalive, or dropped and counted.
@@ -96,6 +98,20 @@ impl Inbound {
         self.received(opened)
     }
 
+    /// Says where a packet belongs that came in pieces.
+    pub fn handle_whole<'d>(&self, packet: &'d mut [u8]) -> Delivery<'d> {
+        let delivery = self.deliver(packet).unwrap_or_else(|reason| {
+            self.shared.counters.dropped(reason);
+            Delivery::Nothing
+        });
+        // Pieces of pieces are nobody's.
+        if matches!(delivery, Delivery::Piece(_)) {
+            self.shared.counters.dropped(DropReason::PieceLost);
+            return Delivery::Nothing;
+        }
+        delivery
+    }
+
     fn received<'d>(&self, opened: Result<Opened<'d>, tieline_seal::DropReason>) -> Received<'d> {
         match opened {
             Ok(Opened::Packet { plaintext, notice }) => {
@@ -134,6 +150,7 @@ impl Inbound {
         let delivery = match labelled.entry.label {
             Label::ASSOCIATED => Delivery::Associated(labelled.payload),
             Label::STREAMS => Delivery::Streams(labelled.payload),
+            Label::PIECES => Delivery::Piece(labelled.payload),
             _ => return Err(DropReason::UnknownLabel),
         };
         self.shared.counters.labelled_in.add(labelled.payload.len());

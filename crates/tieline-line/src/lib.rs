@@ -27,6 +27,7 @@ pub mod join;
 pub mod key_watch;
 pub mod liveness;
 pub mod outbound;
+pub mod pieces;
 pub mod queue;
 pub mod redial;
 pub mod rtp_evidence;
@@ -59,7 +60,7 @@ pub struct Config {
 }
 
 /// What the three parts of a line have in common.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Shared {
     /// What went through and what was dropped.
     pub counters: Counters,

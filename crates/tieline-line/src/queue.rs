@@ -21,6 +21,7 @@
 //! Read first: RFC 8290 §4 and §5, RFC 8289 §5, RFC 3246 §2.
 
 mod codel;
+mod cutting;
 mod flow;
 mod pool;
 mod round;
@@ -30,6 +31,7 @@ mod table;
 mod tests;
 
 use std::{
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -42,12 +44,14 @@ use tieline_wire::{
 
 use self::{
     codel::Codel,
+    cutting::{Cutter, Cutting},
     pool::{Index, List, Pool},
     round::{Round, Verdict},
     shaper::Shaper,
     table::{Flows, STREAMS},
 };
 pub use self::{
+    cutting::Front,
     flow::{FlowFigures, FlowKey, VOICE_RATE_MAX, Why},
     shaper::{LATE_MAX, Rate},
     table::FLOWS_MAX,
@@ -94,6 +98,8 @@ const WEIGHTED: [(ServiceClass, isize); 3] =
 pub struct Departure<'q> {
     /// The packet.
     pub octets: &'q [u8],
+    /// What goes before it: of a piece, its control word, and the label of what was cut.
+    pub front: Front,
     /// The label to push; none for an IP packet.
     pub label: Option<LabelStackEntry>,
     /// As what it was served.
@@ -113,6 +119,15 @@ pub struct FlowReport {
     pub figures: FlowFigures,
     /// Packets that wait now.
     pub waiting: usize,
+}
+
+/// What leaves next: a packet, or the part of one.
+struct Next {
+    class: ServiceClass,
+    label: Option<LabelStackEntry>,
+    front: Front,
+    index: Index,
+    range: Range<usize>,
 }
 
 /// The queues of one line.
@@ -136,6 +151,10 @@ pub struct Queues {
     turn: usize,
     /// Octets of all that waits.
     waiting: usize,
+    /// Packets longer than this are cut; none: the far end does not make them whole.
+    cutter: Cutter,
+    /// The packet of which some pieces have left.
+    cutting: Option<Cutting>,
     /// What left last: its place is free with the next call.
     leaving: Option<Index>,
 }
@@ -161,6 +180,8 @@ impl Queues {
             deficits: [0; WEIGHTED.len()],
             turn: 0,
             waiting: 0,
+            cutter: Cutter::default(),
+            cutting: None,
             leaving: None,
         }
     }
@@ -180,14 +201,20 @@ impl Queues {
         self.shaper.set_rate(rate.percent(SHAPED_PERCENT));
         self.control_share.set_rate(rate.percent(CONTROL_PERCENT));
         self.voice_share.set_rate(rate.percent(VOICE_PERCENT));
+        self.cutter.set_rate(rate);
         self.codel = codel_for(rate, self.mtu);
         self.flows.set_codel(&self.codel);
+    }
+
+    /// Whether the far end makes packets whole that come in pieces: then those are cut behind which voice would wait for too long.
+    pub fn set_cuts(&mut self, cuts: bool) {
+        self.cutter.set(cuts.then_some(self.rate));
     }
 
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.waiting == 0
+        self.waiting == 0 && self.cutting.is_none()
     }
 
     /// Takes an IP packet of up to `len_max` octets, which `write` writes at the front of a buffer of that length or more, returning its
@@ -244,15 +271,45 @@ impl Queues {
         if self.shaper.free_at() > now {
             return None;
         }
+        let Next { class, label, front, index, range } =
+            self.next_piece(now).or_else(|| self.next_packet(now))?;
+        Some(Departure { octets: &self.pool.packet(index)[range], front, label, class })
+    }
+
+    fn next_packet(&mut self, now: Instant) -> Option<Next> {
         let (class, index) = self.next(now)?;
         let slot = *self.pool.slot(index);
-        self.waiting -= usize::from(slot.len);
-        self.leaving = Some(index);
-        if slot.label.is_none() || slot.label.is_some_and(|entry| entry.label == Label::STREAMS) {
+        let (len, label) = (usize::from(slot.len), slot.label);
+        self.waiting -= len;
+        if label.is_none_or(|entry| entry.label == Label::STREAMS) {
             let waited = now.saturating_duration_since(slot.queued);
-            self.flows.flow_mut(slot.flow).on_sent(slot.len.into(), waited);
+            self.flows.flow_mut(slot.flow).on_sent(len, waited);
         }
-        Some(Departure { octets: self.pool.packet(index), label: slot.label, class })
+        self.cutting = self.cutting.take().or_else(|| self.cutter.begin(class, index, len, label));
+        if self.cutting.is_some_and(|cutting| cutting.index == index) {
+            return self.next_piece(now);
+        }
+        self.leaving = Some(index);
+        Some(Next { class, label, front: Front::default(), index, range: 0..len })
+    }
+
+    /// The next piece of the packet that is being cut, unless control or voice go first.
+    fn next_piece(&mut self, now: Instant) -> Option<Next> {
+        if self.cutting.is_some_and(|cutting| !cutting.is_first()) {
+            self.drop_late_voice(now);
+            if !(self.control.is_empty() && self.voice.is_empty()) {
+                return None;
+            }
+        }
+        let cutting = self.cutting.as_mut()?;
+        let (class, index) = (cutting.class, cutting.index);
+        let (front, range, is_last) = self.cutter.next(cutting);
+        if is_last {
+            self.cutting = None;
+            self.leaving = Some(index);
+        }
+        let label = Some(LabelStackEntry::only(Label::PIECES, class.traffic_class()));
+        Some(Next { class, label, front, index, range })
     }
 
     /// Notes that a packet left and took so many octets of the wire, headers of all layers included.
@@ -336,13 +393,23 @@ impl Queues {
         if let Some(index) = self.control.pop(&self.pool) {
             return Some((ServiceClass::Control, index));
         }
-        while let Some(index) = self.voice.pop(&self.pool) {
-            if now.saturating_duration_since(self.pool.slot(index).queued) <= VOICE_WAIT_MAX {
-                return Some((ServiceClass::Voice, index));
-            }
-            self.drop_packet(index, DropReason::VoiceTooLate);
+        self.drop_late_voice(now);
+        if let Some(index) = self.voice.pop(&self.pool) {
+            return Some((ServiceClass::Voice, index));
         }
-        self.next_weighted(now)
+        // A packet that is being cut comes first of the rest: no other is cut before it is through.
+        if self.cutting.is_some() { None } else { self.next_weighted(now) }
+    }
+
+    fn drop_late_voice(&mut self, now: Instant) {
+        let is_late = |queues: &Self, index| {
+            now.saturating_duration_since(queues.pool.slot(index).queued) > VOICE_WAIT_MAX
+        };
+        while self.voice.first().is_some_and(|index| is_late(self, index)) {
+            if let Some(index) = self.voice.pop(&self.pool) {
+                self.drop_packet(index, DropReason::VoiceTooLate);
+            }
+        }
     }
 
     /// The classes in turn, each for as many octets as its weight (deficit round robin).

@@ -389,6 +389,7 @@ fn hello(instance: u64) -> Hello {
         version_min: 1,
         version_max: 1,
         answer_wanted: true,
+        joins_pieces: true,
         instance,
         certificate: [7; 32],
         announcement: None,
@@ -436,6 +437,7 @@ enum Given {
     Ip(Vec<u8>),
     Streams(Vec<u8>),
     Associated(Vec<u8>),
+    Piece(Vec<u8>),
     Handshake,
 }
 
@@ -524,6 +526,7 @@ impl Line {
             Delivery::Nothing => Given::Nothing,
             Delivery::Ip(packet) => Given::Ip(packet.to_vec()),
             Delivery::Streams(packet) => Given::Streams(packet.to_vec()),
+            Delivery::Piece(piece) => Given::Piece(piece.to_vec()),
             Delivery::Associated(message) => Given::Associated(message.to_vec()),
             Delivery::Handshake(_) => Given::Handshake,
         }

@@ -9,6 +9,7 @@ mod dial;
 mod farewell;
 mod report;
 
+use std::sync::atomic::Ordering;
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -396,6 +397,8 @@ impl Engine {
     }
 
     async fn on_far_end_kind(&mut self, far_end: FarEnd) {
+        let joins = matches!(far_end, FarEnd::Tieline(hello) if hello.joins_pieces);
+        self.parts.ports.far_end_joins.store(joins, Ordering::Relaxed);
         match far_end {
             FarEnd::Tieline(hello) => {
                 tracing::info!("the far end is a tieline");

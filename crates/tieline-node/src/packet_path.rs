@@ -123,6 +123,8 @@ pub struct Ports {
     pub mtu: usize,
     /// What the line carries of what we send; see [`Self::set_rate`].
     rate: AtomicU64,
+    /// Whether the far end makes packets whole that come in pieces.
+    pub far_end_joins: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -156,6 +158,7 @@ impl Ports {
             shared,
             mtu,
             rate: AtomicU64::new(0),
+            far_end_joins: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }))
     }

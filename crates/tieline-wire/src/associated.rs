@@ -40,6 +40,7 @@ const TYPE_STAMP_SENDER: u16 = 0x7ff9;
 const TYPE_STAMP_REFLECTOR: u16 = 0x7ffa;
 const TYPE_ALERT: u16 = 0x7ffb;
 const FLAG_ANSWER_WANTED: u16 = 0x0001;
+const FLAG_JOINS_PIECES: u16 = 0x0002;
 
 /// A message of the associated channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub struct Hello {
     pub version_max: u8,
     /// Whether the receiver shall answer with its own hello.
     pub answer_wanted: bool,
+    /// Whether the sender makes packets whole that come in pieces (label 17).
+    pub joins_pieces: bool,
     /// Drawn at random when the process starts, so that a restart can be told, and one key in two places too.
     pub instance: u64,
     /// SHA-256 of the certificate that this instance uses in the stream channel (DER).
@@ -150,6 +153,7 @@ fn parse_hello(body: &[u8]) -> Result<Hello, ParseError> {
     if version_max < version_min {
         return Err(ParseError::Field { field: "highest version", value: (*version_max).into() });
     }
+    let flags = u16::from_be_bytes([*flags_high, *flags_low]);
     let mut instance = [0; 8];
     let mut certificate = [0; 32];
     instance.copy_from_slice(&rest[..8]);
@@ -157,7 +161,8 @@ fn parse_hello(body: &[u8]) -> Result<Hello, ParseError> {
     Ok(Hello {
         version_min: *version_min,
         version_max: *version_max,
-        answer_wanted: u16::from_be_bytes([*flags_high, *flags_low]) & FLAG_ANSWER_WANTED != 0,
+        answer_wanted: flags & FLAG_ANSWER_WANTED != 0,
+        joins_pieces: flags & FLAG_JOINS_PIECES != 0,
         instance: u64::from_be_bytes(instance),
         certificate,
         announcement: Announcement::parse(behind),
@@ -168,7 +173,8 @@ fn emit_hello(hello: &Hello) -> [u8; HELLO_LEN + Announcement::LEN] {
     let mut out = [0; HELLO_LEN + Announcement::LEN];
     out[0] = hello.version_min;
     out[1] = hello.version_max;
-    let flags = if hello.answer_wanted { FLAG_ANSWER_WANTED } else { 0 };
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    let flags = flag(hello.answer_wanted, FLAG_ANSWER_WANTED) | flag(hello.joins_pieces, FLAG_JOINS_PIECES);
     out[2..4].copy_from_slice(&flags.to_be_bytes());
     out[4..12].copy_from_slice(&hello.instance.to_be_bytes());
     out[12..44].copy_from_slice(&hello.certificate);
@@ -207,6 +213,7 @@ mod tests {
             version_min: 1,
             version_max: 2,
             answer_wanted: true,
+            joins_pieces: false,
             instance: 0x0102_0304_0506_0708,
             certificate: [0xcc; 32],
             announcement: None,
@@ -228,6 +235,8 @@ mod tests {
     fn hello_has_golden_octets() {
         let bytes = emitted(Message::Hello(hello()));
         assert_eq!(&bytes[..16], &[0x10, 0, 0x7f, 0xf8, 1, 2, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let joins = emitted(&Message::Hello(Hello { joins_pieces: true, ..hello() }));
+        assert_eq!(joins[6..8], [0, 3]);
         assert_eq!(&bytes[16..], &[0xcc; 32]);
         assert_eq!(bytes.len(), HEADER_LEN + HELLO_LEN);
     }

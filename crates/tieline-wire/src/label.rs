@@ -11,6 +11,8 @@ impl Label {
     pub const ASSOCIATED: Self = Self(13);
     /// Streams: the QUIC connection between the two ends.
     pub const STREAMS: Self = Self(16);
+    /// Pieces of packets (RFC 4623).
+    pub const PIECES: Self = Self(17);
     /// The first label that a receiving end may give out itself.
     pub const FIRST_GIVEN_OUT: Self = Self(32);
     /// The largest label.
@@ -42,6 +44,12 @@ pub struct MplsTrafficClass(u8);
 impl MplsTrafficClass {
     /// What carries the line itself: liveness, measurement, the control stream.
     pub const CONTROL: Self = Self(6);
+    /// The sound of calls.
+    pub const VOICE: Self = Self(5);
+    /// Where somebody waits for each packet.
+    pub const INTERACTIVE: Self = Self(3);
+    /// What has no other class.
+    pub const STANDARD: Self = Self(0);
     /// What may wait.
     pub const BULK: Self = Self(1);
 

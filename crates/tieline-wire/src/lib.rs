@@ -7,7 +7,7 @@
 //! - [`sealed`] — what a sealed packet carries, told by its first four bits.
 //! - [`label`] — MPLS label stack entries. [`associated`] — the associated channel under label 13, with [`stamp`] and
 //!   [`suite`] in it.
-//! - [`control`] — the messages on the control stream.
+//! - [`control_word`] — which part of a packet follows. [`control`] — the messages on the control stream.
 //! - [`ip`] — as much of IP as a line needs, [`ds`] — how it wants to be served, [`transport`] — whose flow it is, [`rtp`] — sound.
 //! - [`vnet`] — what stands before packets of a network device, [`checksum`] — the checksum that it may leave to others.
 //! - [`time`] — the two clocks as one input.
@@ -15,6 +15,7 @@
 pub mod associated;
 pub mod checksum;
 pub mod control;
+pub mod control_word;
 pub mod ds;
 pub mod ip;
 pub mod label;

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use tieline_wire::label::MplsTrafficClass;
 
 use super::*;
-use crate::accept::AcceptTable;
+use crate::{accept::AcceptTable, pieces::Pieces};
 
 const MTU: usize = 1420;
 const US: Duration = Duration::from_micros(1);
@@ -22,6 +22,8 @@ struct World {
     shared: Arc<Shared>,
     start: Instant,
     now: Instant,
+    /// What the far end makes whole.
+    pieces: Pieces,
     left: Vec<Left>,
 }
 
@@ -40,7 +42,8 @@ impl World {
         let start = Instant::now();
         let rate = Rate::from_bits_per_second(bits_per_second);
         let queues = Queues::new(rate, MTU, Arc::clone(&shared), start);
-        Self { queues, shared, start, now: start, left: Vec::new() }
+        let pieces = Pieces::new(MTU, Arc::clone(&shared));
+        Self { queues, shared, start, now: start, pieces, left: Vec::new() }
     }
 
     /// An IP packet of `len` octets that carries when it was made.
@@ -60,16 +63,29 @@ impl World {
     /// Lets everything leave that may by now.
     fn release(&mut self) {
         while let Some(departure) = self.queues.poll_transmit(self.now) {
-            let (octets, class) = (departure.octets.len(), departure.class);
-            if departure.label.is_none() {
-                let packet = departure.octets;
-                let made = Duration::from_nanos(u64::from_be_bytes(packet[28..36].try_into().unwrap()));
-                let waited = self.now - self.start - made;
-                let flow = u16::from_be_bytes([packet[20], packet[21]]);
-                self.left.push(Left { flow, waited, octets, class, ds: packet[1] });
+            let class = departure.class;
+            let octets = [departure.front.octets(), departure.octets].concat();
+            let is_piece = departure.label.is_some_and(|entry| entry.label == Label::PIECES);
+            let is_ip = departure.label.is_none();
+            self.queues.handle_sent(self.now, octets.len() + AROUND);
+            if is_ip {
+                self.arrive(class, &octets);
+            } else if is_piece && let Some(whole) = self.pieces.handle_piece(self.now, &octets) {
+                let whole = whole.to_vec();
+                self.arrive(class, &whole);
             }
-            self.queues.handle_sent(self.now, octets + AROUND);
         }
+    }
+
+    /// An IP packet is at the far end; others are of no interest here.
+    fn arrive(&mut self, class: ServiceClass, packet: &[u8]) {
+        if packet[0] >> 4 != 4 {
+            return;
+        }
+        let made = Duration::from_nanos(u64::from_be_bytes(packet[28..36].try_into().unwrap()));
+        let waited = self.now - self.start - made;
+        let flow = u16::from_be_bytes([packet[20], packet[21]]);
+        self.left.push(Left { flow, waited, octets: packet.len(), class, ds: packet[1] });
     }
 
     /// Goes on for `time`, in steps of 50 µs; `each` gives what is to leave at the step of that number.
@@ -319,6 +335,56 @@ fn what_the_line_says_itself_goes_first() {
 }
 
 #[test]
+fn on_a_slow_line_voice_goes_between_the_pieces_of_long_packets() {
+    for (bits, count, longest) in [(1_000_000, 3, 13 * MS), (2_000_000, 5, 12 * MS), (500_000, 1, 12 * MS)] {
+        let mut world = World::new(bits);
+        world.queues.set_cuts(true);
+        world.run(Duration::from_secs(5), |world, step| {
+            world.keep_full(1, 0, 20);
+            calls(world, step, count);
+        });
+        let heard = world.left.iter().filter(|left| IS_CALL(left.flow)).count();
+        assert_eq!(heard, usize::from(count) * 250);
+        assert!(world.longest_wait(IS_CALL) < longest, "{:?} at {bits}", world.longest_wait(IS_CALL));
+        assert!(world.octets(|flow| flow == 1) > 20_000, "the others get through, whole");
+        assert_eq!(world.drops(DropReason::PieceLost), 0);
+    }
+}
+
+#[test]
+fn a_fast_line_cuts_nothing() {
+    let mut world = World::new(5_000_000);
+    world.queues.set_cuts(true);
+    world.keep_full(1, 0, 20);
+    while let Some(timeout) = world.queues.poll_timeout() {
+        let departure = world.queues.poll_transmit(timeout).unwrap();
+        assert!(departure.label.is_none() && departure.octets.len() == MTU);
+        world.queues.handle_sent(timeout, MTU);
+    }
+}
+
+#[test]
+fn a_packet_of_streams_is_cut_with_its_label() {
+    let mut world = World::new(1_000_000);
+    world.queues.set_cuts(true);
+    let entry = LabelStackEntry::only(Label::STREAMS, MplsTrafficClass::BULK);
+    let packet: Vec<u8> = (0..1400).map(|number| number as u8).collect();
+    world.queues.enqueue_labelled(world.now, entry, &packet);
+    let mut whole = None;
+    while let Some(timeout) = world.queues.poll_timeout() {
+        let departure = world.queues.poll_transmit(timeout).unwrap();
+        let label = LabelStackEntry::only(Label::PIECES, MplsTrafficClass::BULK);
+        assert_eq!(departure.label, Some(label));
+        let octets = [departure.front.octets(), departure.octets].concat();
+        whole = world.pieces.handle_piece(timeout, &octets).map(|whole| whole.to_vec());
+        world.queues.handle_sent(timeout, octets.len() + AROUND);
+    }
+    let mut label = [0; LabelStackEntry::LEN];
+    entry.emit(&mut label);
+    assert_eq!(whole.unwrap(), [&label[..], &packet].concat());
+}
+
+#[test]
 fn a_packet_longer_than_the_line_carries_is_refused() {
     let mut world = World::new(1_000_000);
     world.send(1, 0, MTU + 1);
@@ -353,6 +419,7 @@ proptest! {
         packets in proptest::collection::vec((0_u16..2000, any::<u8>(), 36_usize..=MTU, 0_u64..3_000), 1..6000),
     ) {
         let mut world = World::new(rate);
+        world.queues.set_cuts(true);
         for (flow, ds, len, pause) in &packets {
             world.send(*flow, *ds, *len);
             world.now += *pause as u32 * US;

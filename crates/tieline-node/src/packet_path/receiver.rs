@@ -19,7 +19,7 @@ use tieline_io::{
     wait::wait_readable,
 };
 use tieline_line::{
-    Authentic, Delivery, Inbound, Opener, Received, counters::DropReason, flow, join::Joiner,
+    Authentic, Delivery, Inbound, Opener, Received, counters::DropReason, flow, join::Joiner, pieces::Pieces,
 };
 use tieline_wire::time::Now;
 
@@ -48,15 +48,17 @@ struct Deliverer {
     ports: Arc<Ports>,
     inbound: Inbound,
     control: ToControl,
+    pieces: Pieces,
     /// Batches delivered of those that were not at once.
     delivered: u64,
 }
 
 impl Order {
     pub(super) fn new(ports: Arc<Ports>, inbound: Inbound, control: ToControl) -> Arc<Self> {
+        let pieces = Pieces::new(ports.mtu, Arc::clone(&ports.shared));
         Arc::new(Self {
             socket: Mutex::new(Socket { pace: Pace::of_receiving(Instant::now()), taken: 0 }),
-            delivery: Mutex::new(Deliverer { ports, inbound, control, delivered: 0 }),
+            delivery: Mutex::new(Deliverer { ports, inbound, control, pieces, delivered: 0 }),
             delivered: Condvar::new(),
         })
     }
@@ -131,7 +133,7 @@ impl Receiver {
         let mut joiner = Joiner::new(self.joins_udp);
         for datagram in self.buffers.datagrams() {
             let received = deliverer.inbound.handle_datagram(now.monotonic, datagram.from, datagram.octets);
-            deliverer.deliver(now, datagram.from, received, &mut joiner);
+            deliverer.receive(now, datagram.from, received, &mut joiner);
         }
         deliverer.write(&mut joiner);
     }
@@ -150,7 +152,7 @@ impl Receiver {
             if let Some(authentic) = *opened {
                 let (from, octets) = (datagram.from, datagram.octets);
                 let received = deliverer.inbound.handle_authentic(now.monotonic, from, octets, authentic);
-                deliverer.deliver(now, from, received, &mut joiner);
+                deliverer.receive(now, from, received, &mut joiner);
             }
         }
         deliverer.write(&mut joiner);
@@ -160,10 +162,50 @@ impl Receiver {
 }
 
 impl Deliverer {
-    fn deliver<'b>(&self, now: Now, from: SocketAddr, received: Received<'b>, joiner: &mut Joiner<'b>) {
-        let ports = &self.ports;
+    fn receive<'b>(&mut self, now: Now, from: SocketAddr, received: Received<'b>, joiner: &mut Joiner<'b>) {
+        if let Some(notice) = received.notice {
+            report(&self.ports, &self.control.reports, Report::Notice(notice));
+        }
         match received.delivery {
-            Delivery::Nothing => {}
+            Delivery::Piece(piece) => {
+                // What came before it goes first.
+                self.write(joiner);
+                self.receive_piece(now, from, piece);
+            }
+            other => self.deliver(now, from, other, joiner),
+        }
+    }
+
+    fn receive_piece(&mut self, now: Now, from: SocketAddr, piece: &[u8]) {
+        let Some(whole) = self.pieces.handle_piece(now.monotonic, piece) else { return };
+        // It lies in a buffer of its own, so it is written before the next one comes.
+        let mut joiner = Joiner::new(false);
+        let out = Out { ports: &self.ports, control: &self.control };
+        out.deliver(now, from, self.inbound.handle_whole(whole), &mut joiner);
+        out.write(&mut joiner);
+    }
+
+    fn deliver<'b>(&self, now: Now, from: SocketAddr, delivery: Delivery<'b>, joiner: &mut Joiner<'b>) {
+        Out { ports: &self.ports, control: &self.control }.deliver(now, from, delivery, joiner);
+    }
+
+    fn write(&self, joiner: &mut Joiner<'_>) {
+        Out { ports: &self.ports, control: &self.control }.write(joiner);
+    }
+}
+
+/// To where packets are delivered.
+struct Out<'o> {
+    ports: &'o Ports,
+    control: &'o ToControl,
+}
+
+impl Out<'_> {
+    fn deliver<'b>(&self, now: Now, from: SocketAddr, delivery: Delivery<'b>, joiner: &mut Joiner<'b>) {
+        let ports = self.ports;
+        match delivery {
+            // Of pieces only whole packets come here.
+            Delivery::Nothing | Delivery::Piece(_) => {}
             Delivery::Ip(packet) => {
                 if let Err(packet) = joiner.push(packet) {
                     self.write(joiner);
@@ -187,14 +229,11 @@ impl Deliverer {
                 }
             }
         }
-        if let Some(notice) = received.notice {
-            report(ports, &self.control.reports, Report::Notice(notice));
-        }
     }
 
     /// Writes what was joined to the device, by the queue that all packets of the flow go by: so what comes back comes out there.
     fn write(&self, joiner: &mut Joiner<'_>) {
-        let ports = &self.ports;
+        let ports = self.ports;
         joiner.flush(|parts| {
             let written = ports.device.as_ref().map(|device| {
                 // The offload header is the first part.

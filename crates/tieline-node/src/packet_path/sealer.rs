@@ -120,15 +120,17 @@ impl Sealer {
     /// Seals what has waited in the queues until its turn. Returns what it takes of the wire, from the link's header on; nothing if it was
     /// not sealed.
     pub(super) fn seal_departure(&mut self, now: Instant, departure: &Departure<'_>) -> usize {
-        let packet = departure.octets;
+        let (front, packet) = (departure.front.octets(), departure.octets);
+        let len = front.len() + packet.len();
         let place = match departure.label {
             Some(_) => self.run.place_for_labelled(),
             None => self.run.place_for_ip(),
         };
-        place[HEADROOM..HEADROOM + packet.len()].copy_from_slice(packet);
+        place[HEADROOM..HEADROOM + front.len()].copy_from_slice(front);
+        place[HEADROOM + front.len()..HEADROOM + len].copy_from_slice(packet);
         let sealed: Sealed = match departure.label {
-            Some(entry) => self.outbound.seal_labelled(now, entry, place, packet.len()).into(),
-            None => self.outbound.seal_ip(now, place, packet.len()).into(),
+            Some(entry) => self.outbound.seal_labelled(now, entry, place, len).into(),
+            None => self.outbound.seal_ip(now, place, len).into(),
         };
         let on_the_wire = sealed.datagram.map_or(0, |(to, len)| len + headers_on_the_wire(to));
         self.finish(sealed);

@@ -89,14 +89,15 @@ impl Sender {
     fn follow_rate(&mut self) {
         let part = |rate: Rate| rate.bits_per_second() / self.ports.lanes() as u64;
         let Some(rate) = self.ports.rate().map(|rate| Rate::from_bits_per_second(part(rate))) else { return };
-        match &mut self.queues {
-            Some(queues) if queues.rate() == rate => return,
-            Some(queues) => queues.set_rate(rate),
-            None => {
-                let shared = Arc::clone(&self.ports.shared);
-                self.queues = Some(Queues::new(rate, self.ports.mtu, shared, Instant::now()));
-            }
+        let queues = self.queues.get_or_insert_with(|| {
+            let shared = Arc::clone(&self.ports.shared);
+            Queues::new(Rate::MIN, self.ports.mtu, shared, Instant::now())
+        });
+        queues.set_cuts(self.ports.far_end_joins.load(Ordering::Relaxed));
+        if queues.rate() == rate {
+            return;
         }
+        queues.set_rate(rate);
         self.ports.streams.set_outgoing_max(rate.octets_in(STREAMS_WAIT_MAX) / self.ports.mtu);
     }
 

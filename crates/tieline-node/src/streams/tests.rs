@@ -441,6 +441,7 @@ fn hello_of(version: u8) -> associated::Hello {
         version_min: version,
         version_max: version,
         answer_wanted: false,
+        joins_pieces: false,
         instance: 1,
         certificate: [0; 32],
         announcement: None,
