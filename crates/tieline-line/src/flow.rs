@@ -8,7 +8,12 @@ use tieline_wire::transport::FiveTuple;
 /// and nobody's safety hangs on it, so it is cheap.
 #[must_use]
 pub fn hash(packet: &[u8]) -> u32 {
-    let Some(tuple) = FiveTuple::of(packet) else { return 0 };
+    FiveTuple::of(packet).map_or(0, |tuple| hash_of(&tuple))
+}
+
+/// As [`hash`], of what has been read.
+#[must_use]
+pub fn hash_of(tuple: &FiveTuple) -> u32 {
     // Of either direction the same: the two ends are added up.
     mix(end(tuple.source).wrapping_add(end(tuple.destination)))
 }

@@ -15,6 +15,7 @@
 //! Read first: `docs/wire-format.md`, then RFC 5586 (associated channel) and RFC 8762 (STAMP).
 
 pub mod accept;
+pub mod calls;
 pub mod class;
 pub mod control;
 pub mod counters;

@@ -237,7 +237,7 @@ mod tests {
         }
         let mut others = vec![packet[..59].to_vec(); 4];
         others[1] = packet.clone();
-        others[1][29] = 200 - 128 | 0x80;
+        others[1][29] = 200;
         others[2] = packet.clone();
         others[2][28] = 0x00;
         others[3] = packet.clone();
