@@ -166,6 +166,8 @@ impl Control {
             }
             Ok(associated::Message::StampReflector(answer)) => {
                 if let Some(round_trip) = self.liveness.handle_answer(arrived, &answer) {
+                    let usual = self.liveness.measured().round_trip_smoothed;
+                    self.shared.on_round_trip(usual.unwrap_or(round_trip));
                     self.push_event(Event::Answered { sequence: answer.sender.sequence, round_trip });
                 }
             }

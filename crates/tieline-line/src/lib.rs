@@ -33,7 +33,13 @@ pub mod queue;
 pub mod redial;
 pub mod rtp_evidence;
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use rand::{RngCore, SeedableRng};
@@ -66,11 +72,33 @@ pub struct Shared {
     /// What went through and what was dropped.
     pub counters: Counters,
     accept: ArcSwap<AcceptTable>,
+    /// Nanoseconds; [`UNKNOWN`] before the first measurement.
+    one_way_delay: AtomicU64,
 }
+
+/// A delay that was not measured.
+const UNKNOWN: u64 = u64::MAX;
 
 impl Shared {
     fn new(accept: AcceptTable) -> Self {
-        Self { counters: Counters::default(), accept: ArcSwap::from_pointee(accept) }
+        Self {
+            counters: Counters::default(),
+            accept: ArcSwap::from_pointee(accept),
+            one_way_delay: AtomicU64::new(UNKNOWN),
+        }
+    }
+
+    /// How long a packet is on its way to this end: half of the usual round trip, which is all that one end can know by itself. None
+    /// before the first probe is answered, and of a far end that answers none.
+    #[must_use]
+    pub fn one_way_delay(&self) -> Option<Duration> {
+        let nanos = self.one_way_delay.load(Ordering::Relaxed);
+        (nanos != UNKNOWN).then(|| Duration::from_nanos(nanos))
+    }
+
+    fn on_round_trip(&self, usual: Duration) {
+        let nanos = u64::try_from((usual / 2).as_nanos()).unwrap_or(UNKNOWN);
+        self.one_way_delay.store(nanos, Ordering::Relaxed);
     }
 }
 

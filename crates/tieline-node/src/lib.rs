@@ -6,6 +6,7 @@
 //! between runs is in [`config`], [`secrets`] and [`state`], in the folders of [`places`].
 
 pub mod api;
+pub mod calls;
 pub mod config;
 pub mod engine;
 pub mod files;

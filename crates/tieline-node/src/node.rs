@@ -6,6 +6,7 @@
 
 use std::{io, path::PathBuf, sync::Arc, thread};
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use rand::{TryRngCore, rngs::OsRng};
 use tieline_io::{
@@ -145,6 +146,7 @@ pub struct Node {
     inputs: Inputs,
     commands: mpsc::Sender<Command>,
     streams: Streams,
+    calls_in: Arc<ArcSwap<tieline_line::calls::Snapshot>>,
     files: Files,
     journal: Arc<Journal>,
     keys: LineKeys,
@@ -248,6 +250,7 @@ impl Node {
         let outboxes = setup::outboxes(&files, &config, &tellers);
         let sends = Files::start(outboxes, inboxes, &streams, &journal, &keys);
         tokio::spawn(sends.clone().follow(config.transfer.clone(), streams.clone()));
+        let calls_in = Arc::clone(&ports.calls_in);
         let drops = control.session().drops().clone();
         let to_control = ToControl { reports: report_sender, handshakes: handshake_sender };
         let path = PacketPath::start(Arc::clone(&ports), outbound, inbound, to_control)
@@ -276,6 +279,7 @@ impl Node {
             inputs: Inputs { reports, handshakes, far_end, commands: command_receiver },
             commands,
             streams,
+            calls_in,
             files: sends,
             journal,
             keys,
@@ -308,6 +312,7 @@ impl Node {
             self.listener,
             self.commands,
             self.streams,
+            self.calls_in,
             self.files,
             self.journal,
             self.keys,

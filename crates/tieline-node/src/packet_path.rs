@@ -42,11 +42,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
 use receiver::{Order, Receiver};
 use sender::Sender;
 use tieline_io::{tun::TunDevice, udp::UdpSocket, wait::Waker};
-use tieline_line::{Inbound, Outbound, Outgoing, Shared, counters::DropReason, queue::Rate};
+use tieline_line::{Inbound, Outbound, Outgoing, Shared, calls, counters::DropReason, queue::Rate};
 use tieline_wire::time::Now;
 use tokio::sync::mpsc;
 
@@ -119,6 +120,8 @@ pub struct Ports {
     pub receiving: Waker,
     /// The line's counters.
     pub shared: Arc<Shared>,
+    /// What is known of the calls that come in, not older than a second while there are any.
+    pub calls_in: Arc<ArcSwap<calls::Snapshot>>,
     /// The largest packet of the line.
     pub mtu: usize,
     /// What the line carries of what we send; see [`Self::set_rate`].
@@ -156,6 +159,7 @@ impl Ports {
             senders,
             receiving: Waker::new()?,
             shared,
+            calls_in: Arc::default(),
             mtu,
             rate: AtomicU64::new(0),
             far_end_joins: AtomicBool::new(false),

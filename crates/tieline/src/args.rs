@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tieline_node::files::notices::helper::SUBCOMMAND;
 use tieline_node::places::PlacesChoice;
 
+use crate::commands::calls::CallsArgs;
 use crate::commands::cancel::CancelArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::demo::DemoArgs;
@@ -114,6 +115,7 @@ pub(crate) enum Command {
     Up(UpArgs),
     Down(DownArgs),
     Status(StatusArgs),
+    Calls(CallsArgs),
     Ping(PingArgs),
     Send(SendArgs),
     Sync(SyncArgs),
@@ -144,6 +146,7 @@ impl Command {
             Self::Import(args) => args.reporting.json,
             Self::Up(args) => args.reporting.json,
             Self::Status(args) => args.reporting.json,
+            Self::Calls(args) => args.reporting.json,
             Self::Ping(args) => args.reporting.json,
             Self::Doctor(args) => args.reporting.json,
             Self::Send(args) => args.reporting.json,

@@ -1,5 +1,6 @@
 //! The subcommands, one module each, and what several of them need.
 
+pub(crate) mod calls;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 mod delivery;
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Up(args) => up::run(&cli.global.places_choice(), &places(&cli.global)?, args),
         Command::Down(args) => down::run(&places(&cli.global)?, args),
         Command::Status(args) => status::run(&places(&cli.global)?, args),
+        Command::Calls(args) => calls::run(&places(&cli.global)?, args),
         Command::Ping(args) => ping::run(&places(&cli.global)?, args),
         Command::Send(args) => send::run(&places(&cli.global)?, args),
         Command::Sync(args) => sync::run(&places(&cli.global)?, args),

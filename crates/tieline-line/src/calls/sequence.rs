@@ -71,8 +71,9 @@ impl Tally {
     }
 }
 
-/// A part of a whole, 0 if there is none.
-pub(super) fn share(part: u64, whole: u64) -> f64 {
+/// A part of a whole, 0 to 1; 0 of nothing.
+#[must_use]
+pub fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 

@@ -23,6 +23,7 @@ use tieline_transfer::journal::accounts::{KeptGroup, KeptLink};
 
 use super::accounts::{AccountsStart, OtherAccounts};
 use super::{ApiError, CancelRequest, UPGRADE};
+use crate::calls::CallsStatus;
 use crate::files::incoming::IncomingStatus;
 use crate::files::outgoing::{OutgoingStatus, cancel::Cancelled};
 use crate::status::{Pong, Status};
@@ -110,6 +111,15 @@ impl Client {
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ClientError> {
         let query = folder.map(|folder| format!("?folder={}", percent_encoded(folder))).unwrap_or_default();
         self.upgrade(&format!("/v1/files{query}")).await
+    }
+
+    /// How good the calls are.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn calls(&self) -> Result<CallsStatus, ClientError> {
+        self.json(Method::GET, "/v1/calls").await
     }
 
     /// What is going on in each outbox.

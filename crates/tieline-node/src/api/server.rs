@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
     extract::{Query, Request, State},
@@ -12,7 +13,9 @@ use axum::{
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use tieline_line::calls::Snapshot;
 use tieline_transfer::{Escaped, Journal, JournalError, RelativePath, receipt::LineKeys};
+use tieline_wire::time::Now;
 use tokio::{
     io::copy_bidirectional,
     net::UnixListener,
@@ -25,6 +28,7 @@ use super::{
     accounts::{AccountsStart, OtherAccounts},
 };
 use crate::{
+    calls::CallsStatus,
     engine::Command,
     files::{
         Files,
@@ -37,6 +41,7 @@ use crate::{
 struct Shared {
     commands: mpsc::Sender<Command>,
     streams: Streams,
+    calls_in: Arc<ArcSwap<Snapshot>>,
     files: Files,
     journal: Arc<Journal>,
     keys: LineKeys,
@@ -47,6 +52,7 @@ pub async fn serve(
     listener: UnixListener,
     commands: mpsc::Sender<Command>,
     streams: Streams,
+    calls_in: Arc<ArcSwap<Snapshot>>,
     files: Files,
     journal: Arc<Journal>,
     keys: LineKeys,
@@ -56,6 +62,7 @@ pub async fn serve(
         .route("/v1/ping", post(ping))
         .route("/v1/down", post(down))
         .route("/v1/files", post(self::files))
+        .route("/v1/calls", get(calls))
         .route("/v1/transfers", get(transfers))
         .route("/v1/inboxes", get(inboxes))
         .route("/v1/transfers/pause", post(pause))
@@ -65,7 +72,7 @@ pub async fn serve(
         .route("/v1/receipts", get(receipts))
         .route("/v1/log", get(log))
         .route("/v1/pipe", post(pipe))
-        .with_state(Shared { commands, streams, files, journal, keys });
+        .with_state(Shared { commands, streams, calls_in, files, journal, keys });
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "the local API has ended");
     }
@@ -113,6 +120,10 @@ async fn files(State(shared): State<Shared>, Query(query): Query<FilesQuery>, re
             tracing::debug!(%error, "a transfer broke");
         }
     })
+}
+
+async fn calls(State(shared): State<Shared>) -> Response {
+    Json(CallsStatus::of(&shared.calls_in.load(), Now::from_system())).into_response()
 }
 
 async fn transfers(State(shared): State<Shared>) -> Response {

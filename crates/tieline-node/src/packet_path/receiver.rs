@@ -19,7 +19,8 @@ use tieline_io::{
     wait::wait_readable,
 };
 use tieline_line::{
-    Authentic, Delivery, Inbound, Opener, Received, counters::DropReason, flow, join::Joiner, pieces::Pieces,
+    Authentic, Delivery, Inbound, Opener, Received, calls::Calls, counters::DropReason, flow, join::Joiner,
+    pieces::Pieces,
 };
 use tieline_wire::time::Now;
 
@@ -45,12 +46,18 @@ struct Socket {
 
 /// Delivers packets in the order of their arrival.
 struct Deliverer {
-    ports: Arc<Ports>,
     inbound: Inbound,
-    control: ToControl,
     pieces: Pieces,
+    out: Out,
     /// Batches delivered of those that were not at once.
     delivered: u64,
+}
+
+/// To where packets are delivered.
+struct Out {
+    ports: Arc<Ports>,
+    control: ToControl,
+    calls: Calls,
 }
 
 impl Order {
@@ -58,7 +65,12 @@ impl Order {
         let pieces = Pieces::new(ports.mtu, Arc::clone(&ports.shared));
         Arc::new(Self {
             socket: Mutex::new(Socket { pace: Pace::of_receiving(Instant::now()), taken: 0 }),
-            delivery: Mutex::new(Deliverer { ports, inbound, control, pieces, delivered: 0 }),
+            delivery: Mutex::new(Deliverer {
+                inbound,
+                pieces,
+                out: Out { ports, control, calls: Calls::default() },
+                delivered: 0,
+            }),
             delivered: Condvar::new(),
         })
     }
@@ -93,7 +105,7 @@ impl Receiver {
 
     pub(super) fn run(mut self) {
         let (ports, order) = (Arc::clone(&self.ports), Arc::clone(&self.order));
-        let reports = order.turn_of(0).control.reports.clone();
+        let reports = order.turn_of(0).out.control.reports.clone();
         let _watch = Watch { ports: Arc::clone(&ports), reports };
         while !ports.stopping.load(Ordering::Acquire) {
             let mut socket = order.socket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +147,8 @@ impl Receiver {
             let received = deliverer.inbound.handle_datagram(now.monotonic, datagram.from, datagram.octets);
             deliverer.receive(now, datagram.from, received, &mut joiner);
         }
-        deliverer.write(&mut joiner);
+        deliverer.out.write(&mut joiner);
+        deliverer.out.watch_calls(now);
     }
 
     /// Opens a batch while others are at theirs, and delivers it in its turn.
@@ -155,7 +168,8 @@ impl Receiver {
                 deliverer.receive(now, from, received, &mut joiner);
             }
         }
-        deliverer.write(&mut joiner);
+        deliverer.out.write(&mut joiner);
+        deliverer.out.watch_calls(now);
         deliverer.delivered += 1;
         self.order.delivered.notify_all();
     }
@@ -164,15 +178,15 @@ impl Receiver {
 impl Deliverer {
     fn receive<'b>(&mut self, now: Now, from: SocketAddr, received: Received<'b>, joiner: &mut Joiner<'b>) {
         if let Some(notice) = received.notice {
-            report(&self.ports, &self.control.reports, Report::Notice(notice));
+            report(&self.out.ports, &self.out.control.reports, Report::Notice(notice));
         }
         match received.delivery {
             Delivery::Piece(piece) => {
                 // What came before it goes first.
-                self.write(joiner);
+                self.out.write(joiner);
                 self.receive_piece(now, from, piece);
             }
-            other => self.deliver(now, from, other, joiner),
+            other => self.out.deliver(now, from, other, joiner),
         }
     }
 
@@ -180,33 +194,19 @@ impl Deliverer {
         let Some(whole) = self.pieces.handle_piece(now.monotonic, piece) else { return };
         // It lies in a buffer of its own, so it is written before the next one comes.
         let mut joiner = Joiner::new(false);
-        let out = Out { ports: &self.ports, control: &self.control };
-        out.deliver(now, from, self.inbound.handle_whole(whole), &mut joiner);
-        out.write(&mut joiner);
-    }
-
-    fn deliver<'b>(&self, now: Now, from: SocketAddr, delivery: Delivery<'b>, joiner: &mut Joiner<'b>) {
-        Out { ports: &self.ports, control: &self.control }.deliver(now, from, delivery, joiner);
-    }
-
-    fn write(&self, joiner: &mut Joiner<'_>) {
-        Out { ports: &self.ports, control: &self.control }.write(joiner);
+        self.out.deliver(now, from, self.inbound.handle_whole(whole), &mut joiner);
+        self.out.write(&mut joiner);
     }
 }
 
-/// To where packets are delivered.
-struct Out<'o> {
-    ports: &'o Ports,
-    control: &'o ToControl,
-}
-
-impl Out<'_> {
-    fn deliver<'b>(&self, now: Now, from: SocketAddr, delivery: Delivery<'b>, joiner: &mut Joiner<'b>) {
-        let ports = self.ports;
+impl Out {
+    fn deliver<'b>(&mut self, now: Now, from: SocketAddr, delivery: Delivery<'b>, joiner: &mut Joiner<'b>) {
+        let ports = &self.ports;
         match delivery {
             // Of pieces only whole packets come here.
             Delivery::Nothing | Delivery::Piece(_) => {}
             Delivery::Ip(packet) => {
+                self.calls.handle_packet(now, packet);
                 if let Err(packet) = joiner.push(packet) {
                     self.write(joiner);
                     // An empty joiner takes everything.
@@ -231,9 +231,17 @@ impl Out<'_> {
         }
     }
 
+    /// Looks at all calls, if their time has come, and shows what is known of them.
+    fn watch_calls(&mut self, now: Now) {
+        if self.calls.poll_timeout().is_some_and(|turn| turn <= now.monotonic) {
+            self.calls.handle_timeout(now, self.ports.shared.one_way_delay());
+            self.ports.calls_in.store(Arc::new(self.calls.snapshot()));
+        }
+    }
+
     /// Writes what was joined to the device, by the queue that all packets of the flow go by: so what comes back comes out there.
     fn write(&self, joiner: &mut Joiner<'_>) {
-        let ports = self.ports;
+        let ports = &self.ports;
         joiner.flush(|parts| {
             let written = ports.device.as_ref().map(|device| {
                 // The offload header is the first part.

@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, reason = "figures are for whoever reads the run")]
 
 mod batch;
+mod calls;
 mod circuit;
 mod configuration;
 mod content;
@@ -61,6 +62,7 @@ fn main() {
         full_speed::TESTS,
         rekey::TESTS,
         batch::TESTS,
+        calls::TESTS,
         files::TESTS,
         threads::TESTS,
     ];
