@@ -7,6 +7,7 @@
 //! | `POST /v1/down` | nothing; the end goes down |
 //! | `POST /v1/files?folder=F` | 101: the connection is then a transfer to the far end's inbox, or folder `F` in it |
 //! | `GET /v1/calls` | [`crate::calls::CallsStatus`] |
+//! | `GET /v1/flows` | [`crate::flows::FlowsStatus`] |
 //! | `GET /v1/transfers` | [`crate::files::outgoing::OutgoingStatus`] of each outbox |
 //! | `GET /v1/inboxes` | [`crate::files::incoming::IncomingStatus`] of each inbox |
 //! | `POST /v1/transfers/pause?outbox=O`, `POST /v1/transfers/resume?outbox=O` | nothing; 404 if there is no outbox of that name |

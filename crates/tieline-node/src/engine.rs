@@ -34,6 +34,7 @@ use tokio::{
     time::sleep_until,
 };
 
+use crate::flows::FlowsStatus;
 use crate::{
     config::{Accept, Line},
     network::Network,
@@ -61,6 +62,8 @@ pub enum Command {
     Status(oneshot::Sender<Status>),
     /// Send a probe in a packet of so many octets and tell when its answer is there.
     Ping(u16, oneshot::Sender<Pong>),
+    /// What goes out, flow by flow.
+    Flows(oneshot::Sender<FlowsStatus>),
     /// Go down.
     Down,
 }
@@ -283,6 +286,7 @@ impl Engine {
                 let _ = reply.send(status);
             }
             Command::Ping(packet_len, reply) => self.ping(packet_len, reply),
+            Command::Flows(reply) => self.parts.ports.ask_for_flows(reply),
             Command::Down => {}
         }
     }

@@ -10,6 +10,7 @@ pub mod calls;
 pub mod config;
 pub mod engine;
 pub mod files;
+pub mod flows;
 pub mod invitation;
 mod kept_file;
 pub mod network;

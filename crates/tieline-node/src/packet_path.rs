@@ -49,9 +49,9 @@ use sender::Sender;
 use tieline_io::{tun::TunDevice, udp::UdpSocket, wait::Waker};
 use tieline_line::{Inbound, Outbound, Outgoing, Shared, calls, counters::DropReason, queue::Rate};
 use tieline_wire::time::Now;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::streams::channel::StreamChannel;
+use crate::{flows::FlowsStatus, streams::channel::StreamChannel};
 
 /// Reports that wait for control; more are dropped and counted.
 pub const REPORTS_MAX: usize = 256;
@@ -59,6 +59,8 @@ pub const REPORTS_MAX: usize = 256;
 /// a flood must not keep back what the far end says.
 pub const HANDSHAKES_MAX: usize = 256;
 
+/// Who may wait to be told of the flows.
+const FLOW_REQUESTS_MAX: usize = 4;
 /// How long the threads may take to end. They end at once, unless the medium takes nothing: then the sending thread waits for it with
 /// each run of datagrams that it has begun to send.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -122,6 +124,8 @@ pub struct Ports {
     pub shared: Arc<Shared>,
     /// What is known of the calls that come in, not older than a second while there are any.
     pub calls_in: Arc<ArcSwap<calls::Snapshot>>,
+    /// Who wants to know of the flows that go out.
+    flow_requests: ArrayQueue<oneshot::Sender<FlowsStatus>>,
     /// The largest packet of the line.
     pub mtu: usize,
     /// What the line carries of what we send; see [`Self::set_rate`].
@@ -160,6 +164,7 @@ impl Ports {
             receiving: Waker::new()?,
             shared,
             calls_in: Arc::default(),
+            flow_requests: ArrayQueue::new(FLOW_REQUESTS_MAX),
             mtu,
             rate: AtomicU64::new(0),
             far_end_joins: AtomicBool::new(false),
@@ -183,6 +188,13 @@ impl Ports {
     /// From now on the line carries `rate`; none: it is not known, and everything is sent at once.
     pub fn set_rate(&self, rate: Option<Rate>) {
         self.rate.store(rate.map_or(0, Rate::bits_per_second), Ordering::Relaxed);
+    }
+
+    /// Has the sending thread say what goes out; on a line that is not shaped, nothing is known of it. The oldest of too many who ask
+    /// hears nothing.
+    pub fn ask_for_flows(&self, reply: oneshot::Sender<FlowsStatus>) {
+        self.flow_requests.force_push(reply);
+        self.senders[0].wake();
     }
 
     /// Wakes all that send: there is a session, or something of control.

@@ -12,6 +12,7 @@ use crate::commands::completions::CompletionsArgs;
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::down::DownArgs;
+use crate::commands::flows::FlowsArgs;
 use crate::commands::import::ImportArgs;
 use crate::commands::join::JoinArgs;
 use crate::commands::key::KeyCommand;
@@ -116,6 +117,7 @@ pub(crate) enum Command {
     Down(DownArgs),
     Status(StatusArgs),
     Calls(CallsArgs),
+    Flows(FlowsArgs),
     Ping(PingArgs),
     Send(SendArgs),
     Sync(SyncArgs),
@@ -147,6 +149,7 @@ impl Command {
             Self::Up(args) => args.reporting.json,
             Self::Status(args) => args.reporting.json,
             Self::Calls(args) => args.reporting.json,
+            Self::Flows(args) => args.reporting.json,
             Self::Ping(args) => args.reporting.json,
             Self::Doctor(args) => args.reporting.json,
             Self::Send(args) => args.reporting.json,

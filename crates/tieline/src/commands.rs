@@ -7,6 +7,7 @@ mod delivery;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod down;
+pub(crate) mod flows;
 pub(crate) mod import;
 pub(crate) mod join;
 pub(crate) mod key;
@@ -22,6 +23,7 @@ mod run_hooks;
 pub(crate) mod send;
 pub(crate) mod status;
 pub(crate) mod sync;
+mod table;
 pub(crate) mod transfers;
 mod two_files;
 pub(crate) mod up;
@@ -46,6 +48,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Down(args) => down::run(&places(&cli.global)?, args),
         Command::Status(args) => status::run(&places(&cli.global)?, args),
         Command::Calls(args) => calls::run(&places(&cli.global)?, args),
+        Command::Flows(args) => flows::run(&places(&cli.global)?, args),
         Command::Ping(args) => ping::run(&places(&cli.global)?, args),
         Command::Send(args) => send::run(&places(&cli.global)?, args),
         Command::Sync(args) => sync::run(&places(&cli.global)?, args),

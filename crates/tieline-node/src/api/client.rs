@@ -26,6 +26,7 @@ use super::{ApiError, CancelRequest, UPGRADE};
 use crate::calls::CallsStatus;
 use crate::files::incoming::IncomingStatus;
 use crate::files::outgoing::{OutgoingStatus, cancel::Cancelled};
+use crate::flows::FlowsStatus;
 use crate::status::{Pong, Status};
 
 /// The longest answer that is read.
@@ -120,6 +121,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn calls(&self) -> Result<CallsStatus, ClientError> {
         self.json(Method::GET, "/v1/calls").await
+    }
+
+    /// What goes out over the line, flow by flow.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn flows(&self) -> Result<FlowsStatus, ClientError> {
+        self.json(Method::GET, "/v1/flows").await
     }
 
     /// What is going on in each outbox.

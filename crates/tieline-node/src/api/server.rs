@@ -63,6 +63,7 @@ pub async fn serve(
         .route("/v1/down", post(down))
         .route("/v1/files", post(self::files))
         .route("/v1/calls", get(calls))
+        .route("/v1/flows", get(flows))
         .route("/v1/transfers", get(transfers))
         .route("/v1/inboxes", get(inboxes))
         .route("/v1/transfers/pause", post(pause))
@@ -124,6 +125,10 @@ async fn files(State(shared): State<Shared>, Query(query): Query<FilesQuery>, re
 
 async fn calls(State(shared): State<Shared>) -> Response {
     Json(CallsStatus::of(&shared.calls_in.load(), Now::from_system())).into_response()
+}
+
+async fn flows(State(shared): State<Shared>) -> Response {
+    ask(&shared, Command::Flows).await
 }
 
 async fn transfers(State(shared): State<Shared>) -> Response {

@@ -83,6 +83,10 @@ impl Draft {
             several => Some(array(several)),
         };
         page.row("address", addresses, "\"office.example:51820\"");
+
+        page.raw("\n[rate]\n");
+        page.remark("What the internet connection here carries outwards. Then calls go first, and a copy of files no longer ruins them.");
+        page.row("out", None, "\"20 Mbit/s\"");
         page.0
     }
 

@@ -25,6 +25,7 @@ use super::{
     pace::Pace,
     sealer::Sealer,
 };
+use crate::flows::FlowsStatus;
 
 /// What may wait of the streams before the queues, and how long that takes the line.
 const STREAMS_WAIT_MAX: Duration = Duration::from_millis(10);
@@ -62,6 +63,9 @@ impl Sender {
         let mut pace = Pace::of_sending(Instant::now());
         while !self.is_stopping() {
             self.follow_rate();
+            if is_first {
+                self.tell_flows();
+            }
             let busy = (is_first && self.send_control())
                 | self.send_staged()
                 | (is_first && self.send_streams())
@@ -99,6 +103,16 @@ impl Sender {
         }
         queues.set_rate(rate);
         self.ports.streams.set_outgoing_max(rate.octets_in(STREAMS_WAIT_MAX) / self.ports.mtu);
+    }
+
+    /// Tells those who asked what goes out.
+    fn tell_flows(&self) {
+        while let Some(reply) = self.ports.flow_requests.pop() {
+            let now = Instant::now();
+            let told = self.queues.as_ref().map(|queues| FlowsStatus::new(queues.rate(), queues.flows(now)));
+            // Whoever asked may have gone.
+            let _ = reply.send(told.unwrap_or_default());
+        }
     }
 
     /// Sends what the line can carry now of what waits in the queues.

@@ -1,6 +1,6 @@
 //! `calls`: how good the telephone calls over a line are.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use clap::Args;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use tieline_node::{
     places::{LineName, Places},
 };
 
-use super::status::seconds;
+use super::{status::seconds, table::table};
 use crate::args::Reporting;
 use crate::failure::Failure;
 use crate::{output, process};
@@ -178,30 +178,6 @@ fn percent(share: f64) -> String {
 
 fn score(mos: Option<f64>) -> String {
     mos.map_or_else(|| "—".to_owned(), |mos| format!("{mos:.2}"))
-}
-
-/// Rows under their heads, each column as wide as it must be; nothing without rows.
-fn table<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<[String; N]> = rows.collect();
-    if rows.is_empty() {
-        return String::new();
-    }
-    let mut widths = heads.map(|head| head.chars().count());
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::from("\n");
-    for row in std::iter::once(heads.map(str::to_owned)).chain(rows) {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            let _ = write!(line, "{cell:<width$}  ");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]
