@@ -140,6 +140,8 @@ pub struct Counters {
     pub labelled_in: Flow,
     /// IP packets that the queues marked instead of dropping them (RFC 3168).
     pub queue_marked: Flow,
+    /// Acknowledgements that a later one has replaced in the queues.
+    pub acks_thinned: Flow,
     drops: [AtomicU64; DropReason::ALL.len()],
 }
 

@@ -20,6 +20,7 @@
 //!
 //! Read first: RFC 8290 §4 and §5, RFC 8289 §5, RFC 3246 §2.
 
+mod acks;
 mod codel;
 mod cutting;
 mod flow;
@@ -382,11 +383,30 @@ impl Queues {
             ServiceClass::Control => self.control.push(&mut self.pool, index),
             ServiceClass::Voice => self.voice.push(&mut self.pool, index),
             weighted => {
+                if self.replaces_last(index) {
+                    return;
+                }
                 self.flows.flow_mut(slot.flow).list.push(&mut self.pool, index);
                 let place = WEIGHTED.iter().position(|(class, _)| *class == weighted).unwrap_or(0);
                 self.rounds[place].add(&mut self.flows, slot.flow);
             }
         }
+    }
+
+    /// Puts a packet in the place of the last one of its flow that waits, if it says all that that one says. The first one stays: where
+    /// acknowledgements do not wait, none is missed.
+    fn replaces_last(&mut self, index: Index) -> bool {
+        let list = self.flows.flow(self.pool.slot(index).flow).list;
+        let Some(last) = list.last().filter(|last| list.first() != Some(*last)) else { return false };
+        let [later, earlier] = [index, last].map(|index| self.pool.packet(index));
+        if later.len() != earlier.len() || !acks::supersedes(later, earlier) {
+            return false;
+        }
+        self.pool.copy(index, last);
+        self.waiting -= usize::from(self.pool.slot(index).len);
+        self.pool.release(index);
+        self.shared.counters.acks_thinned.add(self.pool.packet(last).len());
+        true
     }
 
     fn next(&mut self, now: Instant) -> Option<(ServiceClass, Index)> {

@@ -69,6 +69,14 @@ pub fn udp_payload(packet: &[u8]) -> Option<&[u8]> {
     transport.get(UDP_HEADER_LEN..len).filter(|_| is_udp)
 }
 
+/// The TCP segment in a whole IP packet, header and payload; `None` if it carries none, or only a part of one.
+#[must_use]
+pub fn tcp_segment(packet: &[u8]) -> Option<&[u8]> {
+    let ip = IpPacket::parse(packet).ok()?;
+    let (protocol, transport, is_whole) = payload(&packet[..ip.total_len])?;
+    (protocol == TCP && is_whole).then_some(transport)
+}
+
 /// The protocol, what follows the IP header, and whether it is no fragment. IPv6 extension headers are not followed: what has them is
 /// none of what we look for.
 fn payload(packet: &[u8]) -> Option<(u8, &[u8], bool)> {
@@ -140,6 +148,15 @@ mod tests {
         assert_eq!(FiveTuple::of(&ipv4(TCP, 0, &DATAGRAM)).unwrap().destination.port(), 0x4000);
         for packet in [ipv4(TCP, 0, &DATAGRAM), ipv6(TCP, &DATAGRAM), vec![0x45; 9], vec![]] {
             assert!(!is_udp(&packet));
+        }
+    }
+
+    #[test]
+    fn a_segment_is_what_stands_behind_the_header_of_ip() {
+        assert_eq!(tcp_segment(&ipv4(TCP, 0, b"segment")), Some(&b"segment"[..]));
+        assert_eq!(tcp_segment(&ipv6(TCP, b"segment")), Some(&b"segment"[..]));
+        for other in [ipv4(UDP, 0, b"segment"), ipv4(TCP, 0x2000, b"segment"), vec![]] {
+            assert_eq!(tcp_segment(&other), None);
         }
     }
 

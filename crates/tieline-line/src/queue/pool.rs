@@ -70,6 +70,13 @@ impl Pool {
         self.free = index;
     }
 
+    /// Writes the packet at `from` over that at `to`, which has the same length.
+    pub(super) fn copy(&mut self, from: Index, to: Index) {
+        let start = usize::from(from) * self.place_len;
+        let len = usize::from(self.slot(from).len);
+        self.octets.copy_within(start..start + len, usize::from(to) * self.place_len);
+    }
+
     pub(super) fn slot(&self, index: Index) -> &Slot {
         &self.slots[usize::from(index)]
     }
@@ -114,6 +121,11 @@ impl List {
     /// The packet that came first.
     pub(super) fn first(&self) -> Option<Index> {
         (self.first != NONE).then_some(self.first)
+    }
+
+    /// The packet that came last.
+    pub(super) fn last(&self) -> Option<Index> {
+        (self.last != NONE).then_some(self.last)
     }
 
     pub(super) fn push(&mut self, pool: &mut Pool, index: Index) {

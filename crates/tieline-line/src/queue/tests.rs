@@ -385,6 +385,27 @@ fn a_packet_of_streams_is_cut_with_its_label() {
 }
 
 #[test]
+fn acknowledgements_that_wait_give_way_to_later_ones_and_the_first_and_the_last_go() {
+    let mut world = World::new(1_000_000);
+    // The line is taken by what was sent before.
+    world.queues.handle_sent(world.now, 12_500);
+    let sent: Vec<_> = (0..50).map(|step| acks::tests::segment(1448 * step, 500, 0x10, &[], b"")).collect();
+    for packet in &sent {
+        world.queues.enqueue_ip(world.now, packet.len(), |out| {
+            out[..packet.len()].copy_from_slice(packet);
+            packet.len()
+        });
+    }
+    let mut left = Vec::new();
+    while let Some(timeout) = world.queues.poll_timeout() {
+        left.push(world.queues.poll_transmit(timeout).unwrap().octets.to_vec());
+        world.queues.handle_sent(timeout, 100);
+    }
+    assert_eq!(left, [sent[0].clone(), sent[49].clone()]);
+    assert_eq!(world.shared.counters.acks_thinned.read().0, 48);
+}
+
+#[test]
 fn a_packet_longer_than_the_line_carries_is_refused() {
     let mut world = World::new(1_000_000);
     world.send(1, 0, MTU + 1);
@@ -430,7 +451,8 @@ proptest! {
             world.release();
         }
         let dropped: u64 = DropReason::ALL.into_iter().map(|reason| world.drops(reason)).sum();
-        prop_assert_eq!(world.left.len() as u64 + dropped, packets.len() as u64);
+        let thinned = world.shared.counters.acks_thinned.read().0;
+        prop_assert_eq!(world.left.len() as u64 + dropped + thinned, packets.len() as u64);
         prop_assert!(world.queues.is_empty());
         let queues = &mut world.queues;
         queues.free_leaving();

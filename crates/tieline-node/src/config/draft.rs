@@ -73,6 +73,9 @@ impl Draft {
         page.remark("\nSeconds between the packets that keep a way back through a NAT open; 0 is off. Default: 25 if peer.address is set, else 0.");
         page.row("keepalive-seconds", self.keepalive.map(|keepalive| keepalive.as_secs().to_string()), "25");
 
+        page.remark("\nWhat the internet connection here carries outwards. Say it, and calls go first: a copy of files no longer ruins them.");
+        page.row("rate.out", None, "\"20 Mbit/s\"");
+
         page.raw("\n[peer]\n");
         page.remark("The far end's public key. Pairing finds it by itself and keeps it in the key file.");
         page.row("public-key", self.peer_public_key.map(quoted), "\"…\"");
@@ -83,10 +86,6 @@ impl Draft {
             several => Some(array(several)),
         };
         page.row("address", addresses, "\"office.example:51820\"");
-
-        page.raw("\n[rate]\n");
-        page.remark("What the internet connection here carries outwards. Then calls go first, and a copy of files no longer ruins them.");
-        page.row("out", None, "\"20 Mbit/s\"");
         page.0
     }
 

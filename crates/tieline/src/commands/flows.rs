@@ -26,7 +26,7 @@ const SHOWN_MAX: usize = 40;
 /// Show what goes out over the line, flow by flow
 ///
 /// One row for each flow of the last half minute: between whom, as what it is served and why, how fast it is, how long its packets wait,
-/// and how many were dropped. There is a queue, and so something to see, once `[rate]` says what the line carries. What comes in is shown
+/// and how many were dropped. There is a queue, and so something to see, once `rate.out` says what the line carries. What comes in is shown
 /// at the other end.
 #[derive(Debug, Args)]
 pub(crate) struct FlowsArgs {
@@ -108,7 +108,7 @@ impl fmt::Display for Flows {
             return writeln!(
                 f,
                 "The line's rate is not known, so everything is sent at once and nothing is queued here. Say in the configuration what it \
-                 carries: [rate], out = \"20 Mbit/s\"."
+                 carries: rate.out = \"20 Mbit/s\"."
             );
         };
         writeln!(f, "{} flows out, on a line of {}", self.flows.len(), rate_text(rate as f64))?;
@@ -191,6 +191,6 @@ mod tests {
     fn a_line_without_a_rate_says_what_to_do() {
         let status = FlowsStatus::default();
         let text = Flows::new(&status, &status, 1.0).to_string();
-        assert!(text.contains("out = \"20 Mbit/s\""), "{text}");
+        assert!(text.contains("rate.out = \"20 Mbit/s\""), "{text}");
     }
 }

@@ -24,6 +24,7 @@ mod probe;
 mod recovery;
 mod rekey;
 mod restore;
+mod shaped;
 mod strangers;
 mod threads;
 mod traffic;
@@ -63,6 +64,7 @@ fn main() {
         rekey::TESTS,
         batch::TESTS,
         calls::TESTS,
+        shaped::TESTS,
         files::TESTS,
         threads::TESTS,
     ];

@@ -63,6 +63,13 @@ impl Probe {
         self.arrivals.lock().unwrap().iter().filter(|one| one.arrived >= since).count()
     }
 
+    /// How long the packets took that arrived since.
+    pub(crate) fn delays_since(&self, since: Instant) -> Vec<Duration> {
+        let arrivals = self.arrivals.lock().unwrap();
+        let late = arrivals.iter().filter(|one| one.sent >= since);
+        late.map(|one| one.arrived - one.sent).collect()
+    }
+
     /// The longest time without an arrival since `since`.
     pub(crate) fn longest_gap_since(&self, since: Instant) -> Duration {
         let arrivals = self.arrivals.lock().unwrap();
