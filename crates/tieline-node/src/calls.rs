@@ -4,9 +4,11 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tieline_line::calls::{IDLE_MAX, Snapshot, StreamReport, hours::Hour, sequence::share};
 use tieline_transfer::moment::Moment;
@@ -17,21 +19,29 @@ const QUIET_AFTER: Duration = Duration::from_secs(2);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// All that is known of the calls of a line: what comes out of it at this end.
+/// Where the packet threads show what they know of the calls. They replace it whole, once a second while there are any.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// What comes out of the line at this end.
+    pub incoming: Arc<ArcSwap<Snapshot>>,
+    /// What goes into it, by each sending thread.
+    pub outgoing: Vec<Arc<ArcSwap<Snapshot>>>,
+}
+
+/// All that is known of the calls of a line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CallsStatus {
-    /// Calls that go on, then those that have ended, the last one first. What the far end's phones say, as it comes out of the line here;
-    /// the other way is measured at the other end.
+    /// Calls that go on, then those that have ended, the last one first.
     pub calls: Vec<Call>,
-    /// Hours in which there were calls, oldest first.
+    /// Hours in which there were calls, oldest first: what came out of the line at this end.
     pub hours: Vec<HourStatus>,
-    /// Calls that were given up because there were too many.
+    /// Directions of calls that were given up because there were too many.
     pub unfollowed: u64,
 }
 
 /// Whether a call goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallState {
     /// Sound comes.
@@ -42,28 +52,38 @@ pub enum CallState {
     Ended,
 }
 
-/// One direction of one call. Times in seconds, shares from 0 to 1.
+/// One call: one direction, or both. Times in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Call {
     /// Whether it goes on.
     pub state: CallState,
     /// The phone in the other office.
-    pub from: SocketAddr,
+    pub there: SocketAddr,
     /// The phone in this one.
-    pub to: SocketAddr,
-    /// The codec, as far as it can be told from outside.
-    pub codec: String,
-    /// The payload type of RTP.
-    pub payload_type: u8,
-    /// Time in one packet, if it is known.
-    pub packet_seconds: Option<f64>,
+    pub here: SocketAddr,
     /// When the first packet came.
     pub began: String,
     /// From the first packet to the last.
     pub duration_seconds: f64,
     /// Since the last packet.
     pub silent_seconds: f64,
+    /// What the phone there says, as it comes out of the line at this end; none if it says nothing.
+    pub from_there: Option<Voice>,
+    /// What the phone here says, as it goes into the line. How it comes out is known at the other end.
+    pub from_here: Option<Voice>,
+}
+
+/// One direction of a call. Times in seconds, shares from 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Voice {
+    /// The codec, as far as it can be told from outside.
+    pub codec: String,
+    /// The payload type of RTP.
+    pub payload_type: u8,
+    /// Time in one packet, if it is known.
+    pub packet_seconds: Option<f64>,
     /// Packets that were sent, by their numbers.
     pub packets_expected: u64,
     /// Those that did not arrive.
@@ -84,9 +104,17 @@ pub struct Call {
     pub jitter_seconds: f64,
     /// The largest.
     pub jitter_max_seconds: f64,
-    /// One-way delay of the line meanwhile; none if the far end answers no probes.
+    /// How it sounds; none of what only goes into the line.
+    pub quality: Option<Quality>,
+}
+
+/// How a direction of a call sounds (ITU-T G.107).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Quality {
+    /// One-way delay of the line meanwhile, in seconds; none if the far end answers no probes.
     pub delay_seconds: Option<f64>,
-    /// R of the E-model (G.107), of all of it.
+    /// R of the E-model, of all of it.
     pub r: f64,
     /// The same as a mean opinion score.
     pub mos: f64,
@@ -122,36 +150,90 @@ pub struct HourStatus {
     pub mos_worst: Option<f64>,
 }
 
-impl CallsStatus {
-    /// What `snapshot` says at `now`.
+impl Watched {
+    /// For so many sending threads.
     #[must_use]
-    pub fn of(snapshot: &Snapshot, now: Now) -> Self {
-        let followed = snapshot.streams.iter().map(|report| call(report, now));
-        let ended = snapshot.ended.iter().rev().map(|report| call(report, now));
-        let mut calls: Vec<_> = followed.chain(ended).collect();
-        // What is followed may have ended since the last packet of any call.
-        calls.sort_by_key(|call| call.state == CallState::Ended);
-        Self { calls, hours: snapshot.hours.iter().map(hour).collect(), unfollowed: snapshot.unfollowed }
+    pub fn new(lanes: usize) -> Self {
+        Self { incoming: Arc::default(), outgoing: (0..lanes).map(|_| Arc::default()).collect() }
+    }
+
+    /// What they say at `now`.
+    #[must_use]
+    pub fn status(&self, now: Now) -> CallsStatus {
+        let incoming = self.incoming.load();
+        let outgoing: Vec<_> = self.outgoing.iter().map(|lane| lane.load_full()).collect();
+        let out: Vec<_> = outgoing.iter().flat_map(|lane| streams(lane)).collect();
+        let unfollowed = outgoing.iter().map(|lane| lane.unfollowed).sum::<u64>();
+        let mut calls = pair(streams(&incoming), out, now);
+        calls.sort_by(|one, other| {
+            let of = |call: &Call| (call.state == CallState::Ended).then_some(call.silent_seconds);
+            of(one).partial_cmp(&of(other)).unwrap_or(std::cmp::Ordering::Equal)
+        });
+        CallsStatus {
+            calls,
+            hours: incoming.hours.iter().map(hour).collect(),
+            unfollowed: incoming.unfollowed + unfollowed,
+        }
     }
 }
 
-fn call(report: &StreamReport, now: Now) -> Call {
-    let StreamReport { tuple, tally, began, last, .. } = report;
-    let silence = now.monotonic.saturating_duration_since(*last);
-    Call {
+fn streams(snapshot: &Snapshot) -> impl Iterator<Item = &StreamReport> {
+    snapshot.streams.iter().chain(snapshot.ended.iter().map(Arc::as_ref))
+}
+
+/// Puts together what two phones say to each other at the same time. The same two may have more calls, one after the other.
+fn pair<'s>(
+    incoming: impl Iterator<Item = &'s StreamReport>,
+    mut outgoing: Vec<&'s StreamReport>,
+    now: Now,
+) -> Vec<Call> {
+    let mut calls = Vec::new();
+    for from_there in incoming {
+        let answers = |out: &&StreamReport| {
+            out.tuple.source == from_there.tuple.destination
+                && out.tuple.destination == from_there.tuple.source
+                && out.began.monotonic <= from_there.last
+                && from_there.began.monotonic <= out.last
+        };
+        let from_here = outgoing.iter().position(answers).map(|index| outgoing.swap_remove(index));
+        calls.extend(call(Some(from_there), from_here, now));
+    }
+    calls.extend(outgoing.into_iter().filter_map(|from_here| call(None, Some(from_here), now)));
+    calls
+}
+
+/// None of no direction.
+fn call(from_there: Option<&StreamReport>, from_here: Option<&StreamReport>, now: Now) -> Option<Call> {
+    let both = || from_there.into_iter().chain(from_here);
+    let began = both().map(|report| report.began).min_by_key(|began| began.monotonic)?;
+    let last = both().map(|report| report.last).max()?;
+    let (there, here) = match (from_there, from_here) {
+        (Some(report), _) => (report.tuple.source, report.tuple.destination),
+        (None, report) => (report?.tuple.destination, report?.tuple.source),
+    };
+    let silence = now.monotonic.saturating_duration_since(last);
+    Some(Call {
         state: match silence {
             _ if silence >= IDLE_MAX => CallState::Ended,
             _ if silence >= QUIET_AFTER => CallState::Quiet,
             _ => CallState::Talking,
         },
-        from: tuple.source,
-        to: tuple.destination,
-        codec: report.codec.as_str().to_owned(),
-        payload_type: report.payload_type,
-        packet_seconds: report.packet_time.map(|time| time.as_secs_f64()),
+        there,
+        here,
         began: Moment::from(began.wall).to_string(),
         duration_seconds: last.saturating_duration_since(began.monotonic).as_secs_f64(),
         silent_seconds: silence.as_secs_f64(),
+        from_there: from_there.map(|report| Voice { quality: Some(quality(report)), ..voice(report) }),
+        from_here: from_here.map(voice),
+    })
+}
+
+fn voice(report: &StreamReport) -> Voice {
+    let tally = &report.tally;
+    Voice {
+        codec: report.codec.as_str().to_owned(),
+        payload_type: report.payload_type,
+        packet_seconds: report.packet_time.map(|time| time.as_secs_f64()),
         packets_expected: tally.expected,
         packets_lost: tally.lost(),
         packets_late: tally.late,
@@ -162,6 +244,12 @@ fn call(report: &StreamReport, now: Now) -> Call {
         burst_ratio: tally.burst_ratio(),
         jitter_seconds: report.jitter.as_secs_f64(),
         jitter_max_seconds: report.jitter_max.as_secs_f64(),
+        quality: None,
+    }
+}
+
+fn quality(report: &StreamReport) -> Quality {
+    Quality {
         delay_seconds: report.delay.map(|delay| delay.as_secs_f64()),
         r: report.rating.r(),
         mos: report.rating.mos(),
@@ -171,8 +259,8 @@ fn call(report: &StreamReport, now: Now) -> Call {
 }
 
 fn hour(hour: &Hour) -> HourStatus {
-    let began =
-        u32::try_from(hour.number).ok().and_then(|number| SystemTime::UNIX_EPOCH.checked_add(HOUR * number));
+    let since = u32::try_from(hour.number).ok().map(|number| HOUR * number);
+    let began = since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
     HourStatus {
         began: Moment::from(began.unwrap_or(SystemTime::UNIX_EPOCH)).to_string(),
         calls: hour.streams,
@@ -197,20 +285,29 @@ mod tests {
 
     const PACKET_TIME: Duration = Duration::from_millis(20);
 
-    /// Speaks for `packets` from `host` and returns when the last one came.
-    fn speak(calls: &mut Calls, start: Now, host: u8, packets: u8) -> Now {
+    /// `from` speaks to `to`, both hosts of 10.1.0.0/24, for `packets`. Returns when the last one came.
+    fn speak(calls: &mut Calls, start: Now, (from, to): (u8, u8), packets: u8) -> Now {
         let mut now = start;
         for n in 0..packets {
             now = start.after(PACKET_TIME * n.into());
-            let mut packet = vec![0x45, 0, 0, 60, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, host, 10, 2, 0, 9];
-            packet.extend([0x9c, 0x40, 0x40, 0x00, 0, 40, 0, 0]);
+            let mut packet = vec![0x45, 0, 0, 60, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, from, 10, 1, 0, to];
+            packet.extend([0x40, 0x00, 0x40, 0x00, 0, 40, 0, 0]);
             packet.extend([0x80, 18, 0, n]);
             packet.extend((u32::from(n) * 160).to_be_bytes());
-            packet.extend([0, 0, 0, host]);
+            packet.extend([0, 0, 0, from]);
             packet.resize(60, 0);
             calls.handle_packet(now, &packet);
         }
         now
+    }
+
+    fn status(incoming: &Calls, outgoing: &[&Calls], now: Now) -> CallsStatus {
+        let watched = Watched::new(outgoing.len());
+        watched.incoming.store(Arc::new(incoming.snapshot()));
+        for (lane, calls) in watched.outgoing.iter().zip(outgoing) {
+            lane.store(Arc::new(calls.snapshot()));
+        }
+        watched.status(now)
     }
 
     #[test]
@@ -220,15 +317,17 @@ mod tests {
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_858_245),
         };
         let mut calls = Calls::default();
-        let last = speak(&mut calls, start, 7, 104);
-        let snapshot = calls.snapshot();
-        let at = |seconds| CallsStatus::of(&snapshot, last.after(Duration::from_secs(seconds)));
+        let last = speak(&mut calls, start, (7, 9), 104);
+        let at = |seconds| status(&calls, &[], last.after(Duration::from_secs(seconds)));
         let [call] = &at(1).calls[..] else { panic!("{:?}", at(1)) };
-        assert_eq!((call.state, call.from.to_string().as_str()), (CallState::Talking, "10.1.0.7:40000"));
-        assert_eq!((call.codec.as_str(), call.packet_seconds), ("G.729", Some(0.02)));
-        assert_eq!((call.packets_expected, call.lost, call.delay_seconds), (100, 0.0, None));
+        assert_eq!((call.state, call.there.to_string().as_str()), (CallState::Talking, "10.1.0.7:16384"));
         assert_eq!(call.began, "2026-11-28T09:30:45.080000000Z");
-        assert!((call.duration_seconds - 1.98).abs() < 0.001 && call.mos > 4.0);
+        assert!((call.duration_seconds - 1.98).abs() < 0.001);
+        let voice = call.from_there.as_ref().unwrap();
+        assert_eq!((voice.codec.as_str(), voice.packet_seconds), ("G.729", Some(0.02)));
+        assert_eq!((voice.packets_expected, voice.lost), (100, 0.0));
+        let quality = voice.quality.as_ref().unwrap();
+        assert!(quality.mos > 4.0 && quality.delay_seconds.is_none());
         assert_eq!(at(5).calls[0].state, CallState::Quiet);
         assert_eq!(at(40).calls[0].state, CallState::Ended);
         assert_eq!(at(1).hours[0].began, "2026-11-28T09:00:00.000000000Z");
@@ -240,12 +339,51 @@ mod tests {
         let mut now = Now::from_system();
         let mut calls = Calls::default();
         for host in 1..4 {
-            now = speak(&mut calls, now, host, 10).after(IDLE_MAX);
+            now = speak(&mut calls, now, (host, 9), 10).after(IDLE_MAX);
             calls.handle_timeout(now, None);
         }
-        now = speak(&mut calls, now, 4, 10);
-        let said = CallsStatus::of(&calls.snapshot(), now);
-        let hosts: Vec<_> = said.calls.iter().map(|call| call.from.ip().to_string()).collect();
+        now = speak(&mut calls, now, (4, 9), 10);
+        let hosts: Vec<_> =
+            status(&calls, &[], now).calls.iter().map(|call| call.there.ip().to_string()).collect();
         assert_eq!(hosts, ["10.1.0.4", "10.1.0.3", "10.1.0.2", "10.1.0.1"]);
+    }
+
+    #[test]
+    fn two_directions_are_one_call_and_one_alone_is_one_too() {
+        let (mut incoming, mut out, mut out_too) = (Calls::default(), Calls::default(), Calls::default());
+        let start = Now::from_system();
+        // The same two phones: a call that has ended, and one that goes on.
+        speak(&mut incoming, start, (7, 9), 10);
+        speak(&mut out, start, (9, 7), 10);
+        let later = start.after(IDLE_MAX * 2);
+        for calls in [&mut incoming, &mut out] {
+            calls.handle_timeout(later, None);
+        }
+        speak(&mut incoming, later, (7, 9), 20);
+        speak(&mut out, later, (9, 7), 30);
+        // And two that nobody answers.
+        speak(&mut incoming, later, (5, 9), 20);
+        let last = speak(&mut out_too, later, (3, 6), 20);
+        let calls = status(&incoming, &[&out, &out_too], last).calls;
+        let expected = |voice: &Option<Voice>| voice.as_ref().map(|voice| voice.packets_expected);
+        let mut said: Vec<_> = calls
+            .iter()
+            .map(|call| {
+                let [there, here] = [call.there, call.here].map(|phone| phone.ip().to_string());
+                (there, here, call.state, expected(&call.from_there), expected(&call.from_here))
+            })
+            .collect();
+        said.sort();
+        let row = |there: &str, here: &str, state, from_there, from_here| {
+            (format!("10.1.0.{there}"), format!("10.1.0.{here}"), state, from_there, from_here)
+        };
+        let wanted = [
+            row("5", "9", CallState::Talking, Some(16), None),
+            row("6", "3", CallState::Talking, None, Some(16)),
+            row("7", "9", CallState::Talking, Some(16), Some(26)),
+            row("7", "9", CallState::Ended, Some(6), Some(6)),
+        ];
+        assert_eq!(said, wanted);
+        assert!(calls.iter().flat_map(|call| &call.from_here).all(|voice| voice.quality.is_none()));
     }
 }

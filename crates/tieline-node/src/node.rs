@@ -6,7 +6,6 @@
 
 use std::{io, path::PathBuf, sync::Arc, thread};
 
-use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use rand::{TryRngCore, rngs::OsRng};
 use tieline_io::{
@@ -29,6 +28,7 @@ use tokio::{net::UnixListener, sync::mpsc};
 
 use crate::{
     api,
+    calls::Watched,
     config::{Line, LineConfig, Problems},
     engine::{Command, Engine, Inputs, PacketPathEnded, Parts},
     files::{Files, notices, setup},
@@ -146,7 +146,7 @@ pub struct Node {
     inputs: Inputs,
     commands: mpsc::Sender<Command>,
     streams: Streams,
-    calls_in: Arc<ArcSwap<tieline_line::calls::Snapshot>>,
+    calls: Watched,
     files: Files,
     journal: Arc<Journal>,
     keys: LineKeys,
@@ -250,7 +250,7 @@ impl Node {
         let outboxes = setup::outboxes(&files, &config, &tellers);
         let sends = Files::start(outboxes, inboxes, &streams, &journal, &keys);
         tokio::spawn(sends.clone().follow(config.transfer.clone(), streams.clone()));
-        let calls_in = Arc::clone(&ports.calls_in);
+        let calls = ports.calls.clone();
         let drops = control.session().drops().clone();
         let to_control = ToControl { reports: report_sender, handshakes: handshake_sender };
         let path = PacketPath::start(Arc::clone(&ports), outbound, inbound, to_control)
@@ -279,7 +279,7 @@ impl Node {
             inputs: Inputs { reports, handshakes, far_end, commands: command_receiver },
             commands,
             streams,
-            calls_in,
+            calls,
             files: sends,
             journal,
             keys,
@@ -312,7 +312,7 @@ impl Node {
             self.listener,
             self.commands,
             self.streams,
-            self.calls_in,
+            self.calls,
             self.files,
             self.journal,
             self.keys,

@@ -42,16 +42,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
 use receiver::{Order, Receiver};
 use sender::Sender;
 use tieline_io::{tun::TunDevice, udp::UdpSocket, wait::Waker};
-use tieline_line::{Inbound, Outbound, Outgoing, Shared, calls, counters::DropReason, queue::Rate};
+use tieline_line::{Inbound, Outbound, Outgoing, Shared, counters::DropReason, queue::Rate};
 use tieline_wire::time::Now;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{flows::FlowsStatus, streams::channel::StreamChannel};
+use crate::{calls::Watched, flows::FlowsStatus, streams::channel::StreamChannel};
 
 /// Reports that wait for control; more are dropped and counted.
 pub const REPORTS_MAX: usize = 256;
@@ -122,8 +121,8 @@ pub struct Ports {
     pub receiving: Waker,
     /// The line's counters.
     pub shared: Arc<Shared>,
-    /// What is known of the calls that come in, not older than a second while there are any.
-    pub calls_in: Arc<ArcSwap<calls::Snapshot>>,
+    /// What the threads know of the calls.
+    pub calls: Watched,
     /// Who wants to know of the flows that go out.
     flow_requests: ArrayQueue<oneshot::Sender<FlowsStatus>>,
     /// The largest packet of the line.
@@ -163,7 +162,7 @@ impl Ports {
             senders,
             receiving: Waker::new()?,
             shared,
-            calls_in: Arc::default(),
+            calls: Watched::new(lanes),
             flow_requests: ArrayQueue::new(FLOW_REQUESTS_MAX),
             mtu,
             rate: AtomicU64::new(0),

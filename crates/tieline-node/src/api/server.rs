@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
     extract::{Query, Request, State},
@@ -13,7 +12,6 @@ use axum::{
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tieline_line::calls::Snapshot;
 use tieline_transfer::{Escaped, Journal, JournalError, RelativePath, receipt::LineKeys};
 use tieline_wire::time::Now;
 use tokio::{
@@ -28,7 +26,7 @@ use super::{
     accounts::{AccountsStart, OtherAccounts},
 };
 use crate::{
-    calls::CallsStatus,
+    calls::Watched,
     engine::Command,
     files::{
         Files,
@@ -41,7 +39,7 @@ use crate::{
 struct Shared {
     commands: mpsc::Sender<Command>,
     streams: Streams,
-    calls_in: Arc<ArcSwap<Snapshot>>,
+    calls: Watched,
     files: Files,
     journal: Arc<Journal>,
     keys: LineKeys,
@@ -52,7 +50,7 @@ pub async fn serve(
     listener: UnixListener,
     commands: mpsc::Sender<Command>,
     streams: Streams,
-    calls_in: Arc<ArcSwap<Snapshot>>,
+    calls: Watched,
     files: Files,
     journal: Arc<Journal>,
     keys: LineKeys,
@@ -62,7 +60,7 @@ pub async fn serve(
         .route("/v1/ping", post(ping))
         .route("/v1/down", post(down))
         .route("/v1/files", post(self::files))
-        .route("/v1/calls", get(calls))
+        .route("/v1/calls", get(self::calls))
         .route("/v1/flows", get(flows))
         .route("/v1/transfers", get(transfers))
         .route("/v1/inboxes", get(inboxes))
@@ -73,7 +71,7 @@ pub async fn serve(
         .route("/v1/receipts", get(receipts))
         .route("/v1/log", get(log))
         .route("/v1/pipe", post(pipe))
-        .with_state(Shared { commands, streams, calls_in, files, journal, keys });
+        .with_state(Shared { commands, streams, calls, files, journal, keys });
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "the local API has ended");
     }
@@ -124,7 +122,7 @@ async fn files(State(shared): State<Shared>, Query(query): Query<FilesQuery>, re
 }
 
 async fn calls(State(shared): State<Shared>) -> Response {
-    Json(CallsStatus::of(&shared.calls_in.load(), Now::from_system())).into_response()
+    Json(shared.calls.status(Now::from_system())).into_response()
 }
 
 async fn flows(State(shared): State<Shared>) -> Response {

@@ -235,7 +235,7 @@ impl Out {
     fn watch_calls(&mut self, now: Now) {
         if self.calls.poll_timeout().is_some_and(|turn| turn <= now.monotonic) {
             self.calls.handle_timeout(now, self.ports.shared.one_way_delay());
-            self.ports.calls_in.store(Arc::new(self.calls.snapshot()));
+            self.ports.calls.incoming.store(Arc::new(self.calls.snapshot()));
         }
     }
 

@@ -14,9 +14,15 @@ use tieline_io::{
 };
 use tieline_line::{
     Outbound, Outgoing,
+    calls::Calls,
     queue::{Queues, Rate},
 };
-use tieline_wire::label::{Label, LabelStackEntry, MplsTrafficClass};
+use tieline_wire::{
+    label::{Label, LabelStackEntry, MplsTrafficClass},
+    time::Now,
+    transport::is_udp,
+    vnet::VnetHeader,
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -39,6 +45,8 @@ pub(super) struct Sender {
     reports: mpsc::Sender<Report>,
     intake: Intake,
     sealer: Sealer,
+    /// What the phones of this office say, before the line has done anything to it.
+    calls: Calls,
     /// Where packets wait for their turn, once it is known what the line carries.
     queues: Option<Queues>,
     /// Somebody removed the device: its descriptor is readable for ever, without anything to read.
@@ -54,7 +62,16 @@ impl Sender {
     ) -> Self {
         let intake = Intake::new(Instant::now());
         let sealer = Sealer::new(Arc::clone(&ports), outbound, reports.clone());
-        Self { ports, lane, reports, intake, sealer, queues: None, device_is_gone: false }
+        Self {
+            ports,
+            lane,
+            reports,
+            intake,
+            sealer,
+            calls: Calls::default(),
+            queues: None,
+            device_is_gone: false,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -72,6 +89,7 @@ impl Sender {
                 | self.send_device()
                 | self.release();
             self.sealer.flush();
+            self.watch_calls();
             pace.count(self.sealer.take_count());
             pace.rest(!busy, |limit| match limit {
                 Some(pause) => self.pause(pause),
@@ -185,6 +203,16 @@ impl Sender {
         device.queues().get(QUEUES * self.lane..QUEUES * (self.lane + 1))
     }
 
+    /// Looks at all calls, if their time has come, and shows what is known of them as they go in.
+    fn watch_calls(&mut self) {
+        let Some(turn) = self.calls.poll_timeout() else { return };
+        let now = Now::from_system();
+        if turn <= now.monotonic {
+            self.calls.handle_timeout(now, None);
+            self.ports.calls.outgoing[self.lane].store(Arc::new(self.calls.snapshot()));
+        }
+    }
+
     fn send_control(&mut self) -> bool {
         let ports = Arc::clone(&self.ports);
         let mut busy = false;
@@ -238,9 +266,11 @@ impl Sender {
     fn send_device(&mut self) -> bool {
         let ports = Arc::clone(&self.ports);
         let Some(device) = self.device_queues(&ports) else { return false };
-        let now = Instant::now();
-        let Self { intake, sealer, queues, .. } = self;
+        let at = Now::from_system();
+        let now = at.monotonic;
+        let Self { intake, sealer, queues, calls, .. } = self;
         let taken = intake.take(device, now, |packet| {
+            watch(calls, at, packet);
             match queues {
                 Some(queues) => sealer.queue_super_packet(now, packet, queues),
                 None => sealer.seal_super_packet(now, packet),
@@ -259,5 +289,13 @@ impl Sender {
             }
             false
         })
+    }
+}
+
+/// Has `calls` look at what the device gave, if that is one packet and not several in one piece, as calls never are.
+fn watch(calls: &mut Calls, now: Now, octets: &[u8]) {
+    let Some((header, packet)) = octets.split_first_chunk() else { return };
+    if is_udp(packet) && VnetHeader::parse(header).is_ok_and(|header| header.segments.is_none()) {
+        calls.handle_packet(now, packet);
     }
 }

@@ -1,12 +1,13 @@
 //! `calls`: how good the telephone calls over a line are.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use clap::Args;
 use serde::Serialize;
 use tieline_node::{
     api::client::{Client, ClientError},
-    calls::{Call, CallState, CallsStatus, HourStatus},
+    calls::{Call, CallState, CallsStatus, HourStatus, Voice},
     places::{LineName, Places},
 };
 
@@ -22,8 +23,9 @@ const MOS_POOR: f64 = 3.6;
 
 /// Show how good the telephone calls are
 ///
-/// One row for each call: what the phones of the other office say, as it comes out of the line here, so all that the line did to it is in
-/// it. The other way is shown at the other end. Nothing has to be set up at the phones. MOS is the score that listeners would give, from 1
+/// For each call a row with what the phone in the other office says, as it comes out of the line here: all that the line did to it is in
+/// it. And a row with what the phone here says, as it goes into the line; how it comes out is shown at the other end. Nothing has to be
+/// set up at the phones. MOS is the score that listeners would give, from 1
 /// (bad) to 4.4 (as good as a telephone is), reckoned from loss, delay and codec (ITU-T G.107); "worst" is that of the worst five seconds.
 #[derive(Debug, Args)]
 pub(crate) struct CallsArgs {
@@ -107,13 +109,16 @@ impl fmt::Display for LineCalls {
             f.write_str(&table(HOUR_HEADS, hours.iter().map(hour_row)))?;
         } else {
             let shown = calls.iter().take(going_on + ENDED_SHOWN_MAX);
-            f.write_str(&table(CALL_HEADS, shown.map(call_row)))?;
+            f.write_str(&table(CALL_HEADS, shown.flat_map(call_rows)))?;
             if ended > ENDED_SHOWN_MAX {
                 writeln!(f, "… and {} that ended before; --json has them all", ended - ENDED_SHOWN_MAX)?;
             }
         }
         if *unfollowed > 0 {
-            writeln!(f, "{unfollowed} more were not followed to their end: there were too many at once")?;
+            writeln!(
+                f,
+                "{unfollowed} directions of calls were not followed to their end: there were too many at once"
+            )?;
         }
         Ok(())
     }
@@ -122,28 +127,43 @@ impl fmt::Display for LineCalls {
 const CALL_HEADS: [&str; 12] =
     ["from", "to", "codec", "for", "lost", "late", "jitter", "delay", "R", "MOS", "worst", ""];
 
-fn call_row(call: &Call) -> [String; 12] {
-    let state = match call.state {
+/// One row for each direction.
+fn call_rows(call: &Call) -> impl Iterator<Item = [String; 12]> {
+    let from_there = call.from_there.as_ref().map(|voice| voice_row(call, [call.there, call.here], voice));
+    let from_here = call.from_here.as_ref().map(|voice| voice_row(call, [call.here, call.there], voice));
+    from_there.into_iter().chain(from_here)
+}
+
+fn voice_row(call: &Call, [from, to]: [SocketAddr; 2], voice: &Voice) -> [String; 12] {
+    let packet = voice.packet_seconds.map(|time| format!(" {:.0} ms", time * 1000.0)).unwrap_or_default();
+    let quality = voice.quality.as_ref();
+    let of_line = |shown: Option<String>| shown.unwrap_or_default();
+    [
+        from.to_string(),
+        to.to_string(),
+        format!("{}{packet}", voice.codec),
+        whole_seconds(call.duration_seconds),
+        percent(voice.lost),
+        percent(voice.late),
+        millis(voice.jitter_seconds),
+        of_line(quality.map(|quality| quality.delay_seconds.map_or_else(|| "?".to_owned(), millis))),
+        of_line(quality.map(|quality| format!("{:.0}", quality.r))),
+        of_line(quality.map(|quality| format!("{:.2}", quality.mos))),
+        of_line(quality.map(|quality| score(quality.mos_worst))),
+        remark(call, voice),
+    ]
+}
+
+fn remark(call: &Call, voice: &Voice) -> String {
+    let Some(quality) = &voice.quality else { return "into the line".to_owned() };
+    match call.state {
+        CallState::Talking if quality.mos_now.is_some_and(|now| now < MOS_POOR) => {
+            "sounds bad now".to_owned()
+        }
         CallState::Talking => String::new(),
         CallState::Quiet => format!("quiet for {}", whole_seconds(call.silent_seconds)),
         CallState::Ended => format!("ended {} ago", whole_seconds(call.silent_seconds)),
-    };
-    let poor = call.mos_now.filter(|_| call.state == CallState::Talking).is_some_and(|now| now < MOS_POOR);
-    let packet = call.packet_seconds.map(|time| format!(" {:.0} ms", time * 1000.0)).unwrap_or_default();
-    [
-        call.from.to_string(),
-        call.to.to_string(),
-        format!("{}{packet}", call.codec),
-        whole_seconds(call.duration_seconds),
-        percent(call.lost),
-        percent(call.late),
-        millis(call.jitter_seconds),
-        call.delay_seconds.map_or_else(|| "?".to_owned(), millis),
-        format!("{:.0}", call.r),
-        format!("{:.2}", call.mos),
-        score(call.mos_worst),
-        if poor { "sounds bad now".to_owned() } else { state },
-    ]
+    }
 }
 
 const HOUR_HEADS: [&str; 8] =
@@ -182,19 +202,15 @@ fn score(mos: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tieline_node::calls::Quality;
+
     use super::*;
 
-    fn call(state: CallState) -> Call {
-        Call {
-            state,
-            from: "10.1.0.7:16384".parse().unwrap(),
-            to: "10.2.0.9:40000".parse().unwrap(),
+    fn voice() -> Voice {
+        Voice {
             codec: "G.711".to_owned(),
             payload_type: 0,
             packet_seconds: Some(0.02),
-            began: "2026-11-28T09:30:00.000000000Z".to_owned(),
-            duration_seconds: 200.2,
-            silent_seconds: 5.0,
             packets_expected: 10_000,
             packets_lost: 1,
             packets_late: 0,
@@ -205,11 +221,22 @@ mod tests {
             burst_ratio: 1.0,
             jitter_seconds: 0.0004,
             jitter_max_seconds: 0.001,
-            delay_seconds: Some(0.0153),
-            r: 90.6,
-            mos: 4.35,
-            mos_now: Some(2.0),
-            mos_worst: None,
+            quality: None,
+        }
+    }
+
+    fn call(state: CallState) -> Call {
+        let quality =
+            Quality { delay_seconds: Some(0.0153), r: 90.6, mos: 4.35, mos_now: Some(2.0), mos_worst: None };
+        Call {
+            state,
+            there: "10.1.0.7:16384".parse().unwrap(),
+            here: "10.2.0.9:40000".parse().unwrap(),
+            began: "2026-11-28T09:30:00.000000000Z".to_owned(),
+            duration_seconds: 200.2,
+            silent_seconds: 5.0,
+            from_there: Some(Voice { quality: Some(quality), ..voice() }),
+            from_here: Some(voice()),
         }
     }
 
@@ -231,13 +258,15 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_a_row() {
-        let text = shown(vec![call(CallState::Talking), call(CallState::Ended)], false);
+    fn each_direction_of_a_call_is_a_row() {
+        let ended = Call { from_here: None, ..call(CallState::Ended) };
+        let text = shown(vec![call(CallState::Talking), ended], false);
         let expected = "\
 berlin — 1 calls, and 1 that have ended
 
 from            to              codec        for         lost     late   jitter  delay    R   MOS   worst
 10.1.0.7:16384  10.2.0.9:40000  G.711 20 ms  3 min 20 s  < 0.1 %  0.0 %  0.4 ms  15.3 ms  91  4.35  —      sounds bad now
+10.2.0.9:40000  10.1.0.7:16384  G.711 20 ms  3 min 20 s  < 0.1 %  0.0 %  0.4 ms                           into the line
 10.1.0.7:16384  10.2.0.9:40000  G.711 20 ms  3 min 20 s  < 0.1 %  0.0 %  0.4 ms  15.3 ms  91  4.35  —      ended 5 s ago
 ";
         assert_eq!(text, expected);
@@ -256,7 +285,8 @@ hour (UTC)        calls  packets  lost   late   jitter up to  MOS   worst
 
     #[test]
     fn of_many_that_have_ended_people_see_the_last() {
-        let text = shown(vec![call(CallState::Ended); 30], false);
+        let ended = Call { from_here: None, ..call(CallState::Ended) };
+        let text = shown(vec![ended; 30], false);
         assert_eq!(text.lines().count(), 3 + ENDED_SHOWN_MAX + 1);
         assert!(text.ends_with("… and 10 that ended before; --json has them all\n"), "{text}");
         assert_eq!(shown(vec![], false), "berlin — 0 calls, and 0 that have ended\n");

@@ -41,14 +41,8 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn start(
-        from: (&NamespaceThread, IpAddr),
-        to: (&NamespaceThread, IpAddr),
-        codec: Codec,
-        packets: u16,
-    ) -> Self {
-        let (speaker, listener) = (bind(from.0, from.1), bind(to.0, to.1));
-        listener.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    fn start(speaker: &UdpSocket, listener: &UdpSocket, codec: Codec, packets: u16) -> Self {
+        let [speaker, listener] = [speaker, listener].map(|socket| socket.try_clone().unwrap());
         let (from, to) = (speaker.local_addr().unwrap(), listener.local_addr().unwrap());
         let speaks = thread::spawn(move || speak(&speaker, to, codec, packets));
         let listens = thread::spawn(move || listen(&listener));
@@ -62,7 +56,7 @@ impl Conversation {
         listens.join().unwrap()
     }
 
-    /// What the end where it comes out says of it; waits until that is as wanted.
+    /// What `end` says of it, where it comes out; waits until that is as wanted.
     fn wait_for(&self, end: &End, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -82,28 +76,35 @@ impl Conversation {
 fn good_calls() {
     let _quiet = quiet();
     let world = World::joined();
-    let (a, b) = (host(&world, true), host(&world, false));
-    let mut out = Conversation::start(a, b, G711, 400);
-    let mut back = Conversation::start(b, a, OPUS, 400);
-    let call = out.wait_for(&world.end_b, "a call from A", |call| !call["mos-now"].is_null());
-    assert_eq!((&call["state"], &call["codec"]), (&"talking".into(), &"G.711".into()), "{call:#}");
-    assert_eq!(call["packet-seconds"], 0.02);
-    assert!(call["mos-now"].as_f64().unwrap() > 4.3, "{call:#}");
-    let delay = Duration::from_secs_f64(call["delay-seconds"].as_f64().unwrap());
-    assert!(delay.abs_diff(DELAY) < Duration::from_millis(5), "{delay:?}");
-    assert!(call["jitter-seconds"].as_f64().unwrap() < 0.005, "{call:#}");
-    let call = back.wait_for(&world.end_a, "a call from B", |call| !call["mos-now"].is_null());
-    assert_eq!(call["codec"], "Opus", "{call:#}");
-    assert!(call["mos-now"].as_f64().unwrap() > 4.3, "{call:#}");
-
+    let (a, b) = (bind(host(&world, true)), bind(host(&world, false)));
+    let mut out = Conversation::start(&a, &b, G711, 400);
+    let mut back = Conversation::start(&b, &a, OPUS, 400);
+    for (one, end, codec, answer) in
+        [(&out, &world.end_b, "G.711", "Opus"), (&back, &world.end_a, "Opus", "G.711")]
+    {
+        let is_rated = |call: &Value| !call["from-there"]["quality"]["mos-now"].is_null();
+        let call = one.wait_for(end, "a call that is rated", is_rated);
+        assert_eq!(call["state"], "talking", "{call:#}");
+        let voice = &call["from-there"];
+        assert_eq!((&voice["codec"], &voice["packet-seconds"]), (&codec.into(), &0.02.into()), "{call:#}");
+        assert!(voice["jitter-seconds"].as_f64().unwrap() < 0.005, "{call:#}");
+        assert!(voice["quality"]["mos-now"].as_f64().unwrap() > 4.3, "{call:#}");
+        let delay = Duration::from_secs_f64(voice["quality"]["delay-seconds"].as_f64().unwrap());
+        assert!(delay.abs_diff(DELAY) < Duration::from_millis(5), "{call:#}");
+        assert_eq!(call["from-here"]["codec"], answer, "both directions are one call: {call:#}");
+        assert!(call["from-here"]["quality"].is_null());
+    }
     let arrived = out.arrived();
-    let call = out.wait_for(&world.end_b, "silence", |call| call["state"] == "quiet");
-    assert_eq!(call["packets-expected"], arrived - UNCOUNTED, "{call:#}");
-    assert_eq!(call["packets-lost"], 0);
     back.arrived();
+    let call = out.wait_for(&world.end_b, "silence", |call| call["state"] == "quiet");
+    assert_eq!(call["from-there"]["packets-expected"], arrived - UNCOUNTED, "{call:#}");
+    assert_eq!(call["from-there"]["packets-lost"], 0);
     let said = world.end_b.must(&["calls"]);
-    let row = said.lines().find(|row| row.starts_with(&out.from.to_string()));
-    assert!(row.is_some_and(|row| row.contains("G.711 20 ms") && row.contains("quiet for")), "{said}");
+    let rows = |from: &Conversation| {
+        said.lines().find(|row| row.starts_with(&from.from.to_string())).unwrap_or_default().to_owned()
+    };
+    assert!(rows(&out).contains("G.711 20 ms") && rows(&out).contains("quiet for"), "{said}");
+    assert!(rows(&back).contains("Opus 20 ms") && rows(&back).contains("into the line"), "{said}");
     assert!(world.end_b.must(&["calls", "--hours"]).contains("hour (UTC)"));
 }
 
@@ -111,21 +112,23 @@ fn lossy_call() {
     let _quiet = quiet();
     let model = PathModel { loss: 0.05, ..PathModel::internet(20_000_000, DELAY) };
     let world = World::over(&model).made().up();
-    let mut call = Conversation::start(host(&world, true), host(&world, false), G711, 600);
+    let (a, b) = (bind(host(&world, true)), bind(host(&world, false)));
+    let mut call = Conversation::start(&a, &b, G711, 600);
     let arrived = call.arrived();
     let said = call.wait_for(&world.end_b, "silence", |call| call["state"] == "quiet");
-    let number = |key: &str| said[key].as_u64().unwrap();
+    let voice = &said["from-there"];
+    let number = |key: &str| voice[key].as_u64().unwrap();
     let counted = number("packets-expected") - number("packets-lost");
-    // What came before it was recognised, in five packets without loss, is not counted.
+    // What came before it was recognised, by five packets without loss, is not counted.
     let uncounted = arrived - usize::try_from(counted).unwrap();
     assert!((UNCOUNTED..50).contains(&uncounted), "{arrived} arrived: {said:#}");
-    let lost = said["lost"].as_f64().unwrap();
+    let lost = voice["lost"].as_f64().unwrap();
     let expected = 1.0 - arrived as f64 / 600.0;
     assert!((lost - expected).abs() < 0.01, "{lost} of {expected}: {said:#}");
     // At 95 ms: 4.26 of 1 %, 3.82 of 5 %, 3.4 of 8 %.
-    let mos = said["mos"].as_f64().unwrap();
+    let mos = voice["quality"]["mos"].as_f64().unwrap();
     assert!((3.4..4.26).contains(&mos), "{said:#}");
-    assert!(said["mos-worst"].as_f64().unwrap() < mos, "{said:#}");
+    assert!(voice["quality"]["mos-worst"].as_f64().unwrap() < mos, "{said:#}");
 }
 
 /// A phone of office A, or of B.
@@ -135,11 +138,13 @@ fn host(world: &World, is_a: bool) -> (&NamespaceThread, IpAddr) {
 }
 
 /// RTP goes to even ports.
-fn bind(namespace: &NamespaceThread, address: IpAddr) -> UdpSocket {
-    namespace.run(move || {
-        let ports = (20_000..21_000).step_by(2);
-        ports.filter_map(|port| UdpSocket::bind((address, port)).ok()).next().expect("a free port")
-    })
+fn bind((namespace, address): (&NamespaceThread, IpAddr)) -> UdpSocket {
+    let socket = namespace.run(move || {
+        let mut ports = (20_000..21_000).step_by(2);
+        ports.find_map(|port| UdpSocket::bind((address, port)).ok()).expect("a free port")
+    });
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    socket
 }
 
 fn speak(socket: &UdpSocket, to: SocketAddr, codec: Codec, packets: u16) {
