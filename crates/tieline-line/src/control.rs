@@ -15,6 +15,7 @@ use tieline_seal::{Notice, Pace, PresharedKey, PublicKey, Tai64N, Transmit, limi
 use tieline_wire::{
     associated::{self, Alert, Hello},
     label::{Label, LabelStackEntry, MplsTrafficClass},
+    protection_report::ProtectionReport,
     stamp::{NtpTimestamp, ReflectorPacket, SenderPacket},
     time::Now,
 };
@@ -26,6 +27,7 @@ use crate::{
     greeting::{FarEnd, Greeting, Heard},
     key_watch::{HOLD_TIME, KeyInUseTwice, KeyWatch},
     liveness::{Liveness, Measured, Reachability},
+    protection::Reports,
     redial::{FarSide, Redial},
 };
 
@@ -110,6 +112,7 @@ pub struct Control {
     /// The timestamp that was given out last to be written down.
     written: Option<Tai64N>,
     mtu: usize,
+    protection: Reports,
     shared: Arc<Shared>,
 }
 
@@ -134,6 +137,7 @@ impl Control {
             events: VecDeque::new(),
             written,
             mtu,
+            protection: Reports::default(),
             shared,
         }
     }
@@ -175,6 +179,7 @@ impl Control {
             Ok(associated::Message::Alert(Alert::KeyInUseTwice)) => {
                 self.push_event(Event::OurKeyInUseTwice);
             }
+            Ok(associated::Message::Protection(report)) => self.on_protection_report(now.monotonic, report),
             Ok(associated::Message::Alert(Alert::Other(_))) => {
                 self.shared.counters.dropped(DropReason::MalformedMessage);
             }
@@ -182,8 +187,20 @@ impl Control {
         self.after_liveness_input(now);
     }
 
+    /// Tells the far end how its protected packets arrive.
+    pub fn report_protection(&mut self, report: ProtectionReport) {
+        self.push_message(&associated::Message::Protection(report));
+    }
+
+    /// What the far end reported of our voice.
+    #[must_use]
+    pub fn protection(&self) -> &Reports {
+        &self.protection
+    }
+
     /// Does what is due; to be called when [`Self::poll_timeout`] is reached.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.shared.protection.set_on(self.protection.is_on(now.monotonic));
         self.session.handle_timeout(now);
         self.after_session_input(now);
         if let Some(heard) = self.session.last_received() {
@@ -322,6 +339,11 @@ impl Control {
             self.liveness.stop();
             self.push_event(Event::FarEnd(far_end));
         }
+    }
+
+    fn on_protection_report(&mut self, now: Instant, report: ProtectionReport) {
+        self.protection.handle_report(now, report);
+        self.shared.protection.set_on(self.protection.is_on(now));
     }
 
     fn on_hello(&mut self, now: Now, from: SocketAddr, hello: Hello) {

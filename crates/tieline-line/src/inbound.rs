@@ -8,12 +8,14 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use tieline_seal::{Authentic, Notice, Opened, Opener};
 use tieline_wire::{
     ip::IpPacket,
-    label::Label,
+    label::{Label, LabelStackEntry},
+    protected,
+    protection_report::ProtectionReport,
     sealed::{Kind, Labelled},
     wireguard::MessageType,
 };
 
-use crate::{Shared, counters::DropReason};
+use crate::{Shared, counters::DropReason, protection::Restorer};
 
 /// Where what came in belongs.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,12 +52,13 @@ impl<'d> Received<'d> {
 /// The receiving half of a line.
 pub struct Inbound {
     session: tieline_seal::Inbound,
+    restorer: Restorer,
     shared: Arc<Shared>,
 }
 
 impl Inbound {
     pub(crate) fn new(session: tieline_seal::Inbound, shared: Arc<Shared>) -> Self {
-        Self { session, shared }
+        Self { session, restorer: Restorer::default(), shared }
     }
 
     /// What opens datagrams for this half in another thread, for [`Self::handle_authentic`].
@@ -79,7 +82,7 @@ impl Inbound {
             };
         }
         let opened = self.session.open(now, from, datagram);
-        self.received(opened)
+        self.received(now, opened)
     }
 
     /// Says where the content of `datagram` belongs, which an [`Opener`] of this half has opened. In which order datagrams come here is
@@ -95,12 +98,12 @@ impl Inbound {
             return Received::only(Delivery::Handshake(datagram));
         }
         let opened = self.session.accept(now, from, datagram, authentic);
-        self.received(opened)
+        self.received(now, opened)
     }
 
     /// Says where a packet belongs that came in pieces.
     pub fn handle_whole<'d>(&self, packet: &'d mut [u8]) -> Delivery<'d> {
-        let delivery = self.deliver(packet).unwrap_or_else(|reason| {
+        let delivery = self.deliver_source(packet).unwrap_or_else(|reason| {
             self.shared.counters.dropped(reason);
             Delivery::Nothing
         });
@@ -112,10 +115,39 @@ impl Inbound {
         delivery
     }
 
-    fn received<'d>(&self, opened: Result<Opened<'d>, tieline_seal::DropReason>) -> Received<'d> {
+    /// Whether [`Self::poll_restored`] may give a packet.
+    #[must_use]
+    pub fn has_restored(&self) -> bool {
+        self.restorer.has_restored()
+    }
+
+    /// Copies the next packet that was made again from others to the front of `buffer`, and says where it belongs. To be called until
+    /// there is none, after each datagram.
+    ///
+    /// # Panics
+    ///
+    /// If `buffer` is shorter than [`protected::PACKET_LEN_MAX`].
+    pub fn poll_restored<'d>(&mut self, now: Instant, buffer: &'d mut [u8]) -> Option<Delivery<'d>> {
+        let restored = self.restorer.poll_restored(now)?;
+        let len = restored.len();
+        buffer[..len].copy_from_slice(restored);
+        self.shared.protection.publish_received(&self.restorer.counts());
+        Some(self.handle_whole(&mut buffer[..len]))
+    }
+
+    /// What control is to tell the far end of its protected packets, for [`crate::Control::report_protection`].
+    pub fn poll_protection_report(&mut self, now: Instant) -> Option<ProtectionReport> {
+        self.restorer.poll_report(now)
+    }
+
+    fn received<'d>(
+        &mut self,
+        now: Instant,
+        opened: Result<Opened<'d>, tieline_seal::DropReason>,
+    ) -> Received<'d> {
         match opened {
             Ok(Opened::Packet { plaintext, notice }) => {
-                let delivery = self.deliver(plaintext).unwrap_or_else(|reason| {
+                let delivery = self.deliver(now, plaintext).unwrap_or_else(|reason| {
                     self.shared.counters.dropped(reason);
                     Delivery::Nothing
                 });
@@ -127,12 +159,36 @@ impl Inbound {
         }
     }
 
-    fn deliver<'d>(&self, plaintext: &'d mut [u8]) -> Result<Delivery<'d>, DropReason> {
+    fn deliver<'d>(&mut self, now: Instant, plaintext: &'d mut [u8]) -> Result<Delivery<'d>, DropReason> {
+        match Kind::of(plaintext) {
+            Kind::Labelled if is_protected(plaintext) => self.deliver_protected(now, plaintext),
+            _ => self.deliver_source(plaintext),
+        }
+    }
+
+    /// Delivers what is not protected, or was.
+    fn deliver_source<'d>(&self, plaintext: &'d mut [u8]) -> Result<Delivery<'d>, DropReason> {
         match Kind::of(plaintext) {
             Kind::Keepalive => Ok(Delivery::Nothing),
             Kind::Ip => self.deliver_ip(plaintext),
             Kind::Labelled => self.deliver_labelled(plaintext),
             Kind::Unknown(_) => Err(DropReason::UnknownNibble),
+        }
+    }
+
+    fn deliver_protected<'d>(
+        &mut self,
+        now: Instant,
+        plaintext: &'d mut [u8],
+    ) -> Result<Delivery<'d>, DropReason> {
+        let (_, payload) = plaintext.split_at_mut(LabelStackEntry::LEN);
+        let is_handed_on = self.restorer.handle_packet(now, payload).is_some();
+        self.shared.protection.publish_received(&self.restorer.counts());
+        self.shared.counters.labelled_in.add(payload.len());
+        match payload.split_at_mut_checked(protected::HEADER_LEN) {
+            Some((_, packet)) if is_handed_on => self.deliver_source(packet),
+            // Counted by the restorer, or a repair packet.
+            _ => Ok(Delivery::Nothing),
         }
     }
 
@@ -156,4 +212,9 @@ impl Inbound {
         self.shared.counters.labelled_in.add(labelled.payload.len());
         Ok(delivery)
     }
+}
+
+/// Whether a labelled packet is a protected one.
+fn is_protected(plaintext: &[u8]) -> bool {
+    Labelled::parse(plaintext).is_ok_and(|labelled| labelled.entry.label == Label::PROTECTED_HERE)
 }

@@ -29,6 +29,7 @@ pub mod key_watch;
 pub mod liveness;
 pub mod outbound;
 pub mod pieces;
+pub mod protection;
 pub mod queue;
 pub mod redial;
 pub mod rtp_evidence;
@@ -71,6 +72,8 @@ pub struct Config {
 pub struct Shared {
     /// What went through and what was dropped.
     pub counters: Counters,
+    /// What is protected against loss.
+    pub protection: protection::Figures,
     accept: ArcSwap<AcceptTable>,
     /// Nanoseconds; [`UNKNOWN`] before the first measurement.
     one_way_delay: AtomicU64,
@@ -80,9 +83,11 @@ pub struct Shared {
 const UNKNOWN: u64 = u64::MAX;
 
 impl Shared {
-    fn new(accept: AcceptTable) -> Self {
+    /// `process` is random.
+    fn new(accept: AcceptTable, process: u16) -> Self {
         Self {
             counters: Counters::default(),
+            protection: protection::Figures::new(process),
             accept: ArcSwap::from_pointee(accept),
             one_way_delay: AtomicU64::new(UNKNOWN),
         }
@@ -109,7 +114,7 @@ pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, In
     let mut session_seed = [0; 32];
     rng.fill_bytes(&mut session_seed);
     let greeting = Greeting::new(rng.next_u64(), config.certificate);
-    let shared = Arc::new(Shared::new(config.accept));
+    let shared = Arc::new(Shared::new(config.accept, rng.next_u32() as u16));
     let written = config.session.timestamp_floor;
     let (control, outbound, inbound) = tieline_seal::split(config.session, now, session_seed);
     (

@@ -79,6 +79,12 @@ impl Outbound {
         Self::new(self.session.another(), self.mtu, Arc::clone(&self.shared))
     }
 
+    /// Whether [`Self::seal_ip`] would seal `packet` now, and neither stage nor drop it.
+    #[must_use]
+    pub fn takes_ip(&self, now: Instant, packet: &[u8]) -> bool {
+        objection(packet, self.mtu).is_none() && self.session.has_session(now)
+    }
+
     /// Seals the IP packet at `buffer[HEADROOM..HEADROOM + len]`; without a session it is staged.
     ///
     /// # Panics

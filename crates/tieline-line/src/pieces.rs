@@ -117,7 +117,7 @@ mod tests {
     const LEN_MAX: usize = 1420;
 
     fn none_yet() -> Pieces {
-        Pieces::new(LEN_MAX, Arc::new(Shared::new(AcceptTable::default())))
+        Pieces::new(LEN_MAX, Arc::new(Shared::new(AcceptTable::default(), 0)))
     }
 
     fn lost(pieces: &Pieces) -> u64 {

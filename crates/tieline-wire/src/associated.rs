@@ -19,6 +19,7 @@
 
 use crate::{
     ParseError,
+    protection_report::{self, ProtectionReport},
     stamp::{self, ReflectorPacket, SenderPacket},
     suite::Announcement,
 };
@@ -29,7 +30,7 @@ pub const HEADER_LEN: usize = 4;
 pub const HELLO_LEN: usize = 44;
 /// The longest message of this channel, with its header.
 pub const MESSAGE_LEN_MAX: usize = HEADER_LEN + HELLO_LEN + Announcement::LEN;
-const _: () = assert!(stamp::LEN <= HELLO_LEN);
+const _: () = assert!(stamp::LEN <= HELLO_LEN && protection_report::LEN <= HELLO_LEN);
 
 /// The version of the line protocol spoken by this program, also the only one so far.
 pub const VERSION: u8 = 1;
@@ -39,6 +40,7 @@ const TYPE_HELLO: u16 = 0x7ff8;
 const TYPE_STAMP_SENDER: u16 = 0x7ff9;
 const TYPE_STAMP_REFLECTOR: u16 = 0x7ffa;
 const TYPE_ALERT: u16 = 0x7ffb;
+const TYPE_PROTECTION: u16 = 0x7ffe;
 const FLAG_ANSWER_WANTED: u16 = 0x0001;
 const FLAG_JOINS_PIECES: u16 = 0x0002;
 
@@ -53,6 +55,8 @@ pub enum Message {
     StampReflector(ReflectorPacket),
     /// Something that the other end's operator should know.
     Alert(Alert),
+    /// How protected packets arrive.
+    Protection(ProtectionReport),
 }
 
 /// The first message between two tielines; a plain WireGuard peer never answers it.
@@ -127,6 +131,7 @@ impl Message {
             TYPE_STAMP_SENDER => SenderPacket::parse(body).map(Self::StampSender),
             TYPE_STAMP_REFLECTOR => ReflectorPacket::parse(body).map(Self::StampReflector),
             TYPE_ALERT => parse_alert(body).map(Self::Alert),
+            TYPE_PROTECTION => ProtectionReport::parse(body).map(Self::Protection),
             other => Err(ParseError::Field { field: "channel type", value: other.into() }),
         }
     }
@@ -138,6 +143,7 @@ impl Message {
             Self::StampSender(packet) => (TYPE_STAMP_SENDER, &packet.emit()),
             Self::StampReflector(packet) => (TYPE_STAMP_REFLECTOR, &packet.emit()),
             Self::Alert(alert) => (TYPE_ALERT, &emit_alert(*alert)),
+            Self::Protection(report) => (TYPE_PROTECTION, &report.emit()),
         };
         out.extend_from_slice(&[0x10, 0]);
         out.extend_from_slice(&channel_type.to_be_bytes());
@@ -205,6 +211,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+    use crate::protected::StreamId;
     use crate::stamp::NtpTimestamp;
     use crate::wireguard::SessionIndex;
 
@@ -265,6 +272,12 @@ mod tests {
             Message::Alert(Alert::Goodbye),
             Message::Alert(Alert::KeyInUseTwice),
             Message::Alert(Alert::Other(700)),
+            Message::Protection(ProtectionReport {
+                stream: StreamId::of(7),
+                expected: 100,
+                received: 98,
+                restored: 2,
+            }),
         ] {
             let bytes = emitted(message);
             assert_eq!(Message::parse(&bytes), Ok(message));

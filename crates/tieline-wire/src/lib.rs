@@ -8,6 +8,7 @@
 //! - [`label`] — MPLS label stack entries. [`associated`] — the associated channel under label 13, with [`stamp`] and
 //!   [`suite`] in it.
 //! - [`control_word`] — which part of a packet follows. [`control`] — the messages on the control stream.
+//! - [`protected`] — voice with numbers and repair symbols, [`protection_report`] — how it arrives.
 //! - [`ip`] — as much of IP as a line needs, [`ds`] — how it wants to be served, [`transport`] — whose flow it is, [`rtp`] — sound.
 //! - [`vnet`] — what stands before packets of a network device, [`checksum`] — the checksum that it may leave to others.
 //! - [`time`] — the two clocks as one input.
@@ -19,6 +20,8 @@ pub mod control_word;
 pub mod ds;
 pub mod ip;
 pub mod label;
+pub mod protected;
+pub mod protection_report;
 pub mod rtp;
 pub mod sealed;
 pub mod stamp;

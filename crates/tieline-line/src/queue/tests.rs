@@ -38,7 +38,7 @@ struct Left {
 
 impl World {
     fn new(bits_per_second: u64) -> Self {
-        let shared = Arc::new(Shared::new(AcceptTable::default()));
+        let shared = Arc::new(Shared::new(AcceptTable::default(), 0));
         let start = Instant::now();
         let rate = Rate::from_bits_per_second(bits_per_second);
         let queues = Queues::new(rate, MTU, Arc::clone(&shared), start);
