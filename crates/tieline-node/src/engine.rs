@@ -25,7 +25,8 @@ use tieline_line::{
 use tieline_seal::{DropCounters, PublicKey};
 use tieline_transfer::{Journal, receipt::LineKeys};
 use tieline_wire::{
-    control::{Accepted, Hello, RefusedOffer},
+    control::{Accepted, Hello, PROTECTED, RefusedOffer},
+    label::Label,
     time::Now,
 };
 use tokio::{
@@ -223,6 +224,7 @@ impl Engine {
                 control.handle_associated(now, arrived, from, &message);
             }
             Report::Notice(notice) => control.handle_notice(now, notice),
+            Report::Protection(report) => control.report_protection(report),
             Report::SessionNeeded => control.request_session(now),
             Report::DeviceGone => {
                 tracing::error!("somebody removed the network device: no IP goes through the line any more");
@@ -248,6 +250,8 @@ impl Engine {
                 self.parts.state.peer_name = Some(hello.name.clone());
                 self.parts.state.peer_offers.clone_from(&hello.offers);
                 self.learn_signing_key(&hello).await;
+                let label = hello.labels.get(PROTECTED).and_then(|label| Label::new(*label).ok());
+                self.parts.ports.shared.protection.set_label(label);
                 self.far_hello = Some(hello);
                 self.remember();
                 self.settle_networks().await;
@@ -403,6 +407,8 @@ impl Engine {
     async fn on_far_end_kind(&mut self, far_end: FarEnd) {
         let joins = matches!(far_end, FarEnd::Tieline(hello) if hello.joins_pieces);
         self.parts.ports.far_end_joins.store(joins, Ordering::Relaxed);
+        // Until its hello on the control stream says otherwise.
+        self.parts.ports.shared.protection.set_label(None);
         match far_end {
             FarEnd::Tieline(hello) => {
                 tracing::info!("the far end is a tieline");

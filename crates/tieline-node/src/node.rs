@@ -23,7 +23,12 @@ use tieline_transfer::{
     InboxError, Journal, JournalError,
     receipt::{LineKeys, VerifyingKey},
 };
-use tieline_wire::{associated, control::Hello, label::LabelStackEntry, time::Now};
+use tieline_wire::{
+    associated,
+    control::{Hello, PROTECTED},
+    label::{Label, LabelStackEntry},
+    time::Now,
+};
 use tokio::{net::UnixListener, sync::mpsc};
 
 use crate::{
@@ -417,7 +422,7 @@ fn hello(config: &LineConfig, signing_key: VerifyingKey, port: u16) -> Hello {
         software: crate::SOFTWARE.to_owned(),
         offers: if config.routes { config.offer.iter().copied().chain(own).collect() } else { Vec::new() },
         services: vec!["files".to_owned(), "pipe".to_owned()],
-        labels: std::collections::BTreeMap::new(),
+        labels: [(PROTECTED.to_owned(), Label::PROTECTED_HERE.value())].into(),
         mtu: config.mtu,
         port,
         signing_key: Some(signing_key.to_string()),

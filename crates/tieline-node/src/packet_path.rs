@@ -47,7 +47,7 @@ use receiver::{Order, Receiver};
 use sender::Sender;
 use tieline_io::{tun::TunDevice, udp::UdpSocket, wait::Waker};
 use tieline_line::{Inbound, Outbound, Outgoing, Shared, counters::DropReason, queue::Rate};
-use tieline_wire::time::Now;
+use tieline_wire::{protection_report::ProtectionReport, time::Now};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{calls::Watched, flows::FlowsStatus, streams::channel::StreamChannel};
@@ -87,6 +87,8 @@ pub enum Report {
     },
     /// A hint of the session layer.
     Notice(tieline_line::Notice),
+    /// How the far end's protected packets arrive.
+    Protection(ProtectionReport),
     /// There is something to send and no session.
     SessionNeeded,
     /// Somebody removed the network device.

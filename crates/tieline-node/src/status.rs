@@ -67,6 +67,8 @@ pub struct Status {
     pub quality: Quality,
     /// What went through.
     pub traffic: Traffic,
+    /// Protection of voice against loss; none if the far end takes none, or the process is too old to say.
+    pub protection: Option<Protection>,
     /// What was dropped, by reason; only reasons that occurred.
     pub drops: BTreeMap<String, u64>,
     /// What needs somebody's attention, in sentences.
@@ -194,6 +196,38 @@ pub struct Cipher {
     pub out: String,
     /// Those of the far end; none before the first.
     pub r#in: Option<String>,
+}
+
+/// Protection of voice against loss, each way, counted since the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Protection {
+    /// Whether repair packets are sent now.
+    pub on: bool,
+    /// Loss of our voice in the last ten seconds, in thousandths; none if the far end reported nothing.
+    pub loss_per_mille: Option<u64>,
+    /// Packets of voice sent with a number.
+    pub packets_out: u64,
+    /// Repair packets sent.
+    pub repairs_out: u64,
+    /// How many times the octets on the wire that they would have cost alone these packets cost; none before the first.
+    pub cost: Option<f64>,
+    /// Times that a repair packet had to wait, for it would have cost too much.
+    pub withheld: u64,
+    /// Packets of voice too large to be protected.
+    pub too_large: u64,
+    /// Packets of ours that did not arrive.
+    pub lost_out: u64,
+    /// Those of them that the far end made again.
+    pub restored_out: u64,
+    /// Packets of voice that came with a number.
+    pub packets_in: u64,
+    /// Packets that did not come and were made again.
+    pub restored_in: u64,
+    /// How much later than the others they were there, on average.
+    pub restored_later_seconds: Option<f64>,
+    /// What came and was not handed on, by reason; only reasons that occurred.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// What the probes measured; times in seconds.

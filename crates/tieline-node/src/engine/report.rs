@@ -16,8 +16,8 @@ use crate::{
     offers,
     packet_path::Ports,
     status::{
-        Cipher, DeviceOffload, FarEnd, FarEndKind, Here, LineState, Offload, Quality, Session, Status,
-        Traffic,
+        Cipher, DeviceOffload, FarEnd, FarEndKind, Here, LineState, Offload, Protection, Quality, Session,
+        Status, Traffic,
     },
 };
 
@@ -46,6 +46,7 @@ impl Engine {
             }),
             quality: self.quality(now),
             traffic: traffic(&self.parts.ports.shared.counters, &session),
+            protection: self.protection(),
             drops: self.drops(),
             alarms: self.alarms.sentences(),
             confinement: self.parts.confinement.clone(),
@@ -131,6 +132,40 @@ impl Engine {
             probes_sent: measured.sent,
             probes_answered: measured.answered,
         }
+    }
+
+    fn protection(&self) -> Option<Protection> {
+        let figures = &self.parts.ports.shared.protection;
+        figures.label()?;
+        let (sent, received, reports) = (figures.sent(), figures.received(), self.parts.control.protection());
+        let ratio = |a: u64, b: u64| (b > 0).then(|| a as f64 / b as f64);
+        let drops = [
+            ("copies", received.copies),
+            ("behind", received.behind),
+            ("too-late", received.too_late),
+            ("malformed", received.malformed),
+            ("contradictions", received.contradictions),
+        ];
+        Some(Protection {
+            on: figures.is_on(),
+            loss_per_mille: reports.loss_per_mille(),
+            packets_out: sent.sources,
+            repairs_out: sent.repairs,
+            cost: ratio(sent.octets, sent.octets_alone),
+            withheld: sent.withheld,
+            too_large: sent.too_large,
+            lost_out: reports.lost(),
+            restored_out: reports.restored(),
+            packets_in: received.received,
+            restored_in: received.restored,
+            restored_later_seconds: ratio(received.restored_late_micros, received.restored)
+                .map(|micros| micros / 1e6),
+            drops: drops
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(reason, count)| (reason.to_owned(), count))
+                .collect(),
+        })
     }
 
     fn drops(&self) -> BTreeMap<String, u64> {

@@ -22,7 +22,7 @@ use tieline_line::{
     Authentic, Delivery, Inbound, Opener, Received, calls::Calls, counters::DropReason, flow, join::Joiner,
     pieces::Pieces,
 };
-use tieline_wire::time::Now;
+use tieline_wire::{protected::PACKET_LEN_MAX, time::Now};
 
 use super::{Handshake, Ports, Report, ToControl, Watch, pace::Pace, report};
 
@@ -146,9 +146,11 @@ impl Receiver {
         for datagram in self.buffers.datagrams() {
             let received = deliverer.inbound.handle_datagram(now.monotonic, datagram.from, datagram.octets);
             deliverer.receive(now, datagram.from, received, &mut joiner);
+            deliverer.deliver_restored(now, datagram.from);
         }
         deliverer.out.write(&mut joiner);
         deliverer.out.watch_calls(now);
+        deliverer.report_protection(now);
     }
 
     /// Opens a batch while others are at theirs, and delivers it in its turn.
@@ -166,10 +168,12 @@ impl Receiver {
                 let (from, octets) = (datagram.from, datagram.octets);
                 let received = deliverer.inbound.handle_authentic(now.monotonic, from, octets, authentic);
                 deliverer.receive(now, from, received, &mut joiner);
+                deliverer.deliver_restored(now, from);
             }
         }
         deliverer.out.write(&mut joiner);
         deliverer.out.watch_calls(now);
+        deliverer.report_protection(now);
         deliverer.delivered += 1;
         self.order.delivered.notify_all();
     }
@@ -196,6 +200,26 @@ impl Deliverer {
         let mut joiner = Joiner::new(false);
         self.out.deliver(now, from, self.inbound.handle_whole(whole), &mut joiner);
         self.out.write(&mut joiner);
+    }
+
+    /// Delivers what was made again of lost packets.
+    fn deliver_restored(&mut self, now: Now, from: SocketAddr) {
+        if !self.inbound.has_restored() {
+            return;
+        }
+        let mut restored = [0; PACKET_LEN_MAX];
+        while let Some(delivery) = self.inbound.poll_restored(now.monotonic, &mut restored) {
+            let mut joiner = Joiner::new(false);
+            self.out.deliver(now, from, delivery, &mut joiner);
+            self.out.write(&mut joiner);
+        }
+    }
+
+    /// Has the far end told how its protected packets arrive, when it is time.
+    fn report_protection(&mut self, now: Now) {
+        while let Some(arrival) = self.inbound.poll_protection_report(now.monotonic) {
+            report(&self.out.ports, &self.out.control.reports, Report::Protection(arrival));
+        }
     }
 }
 

@@ -6,9 +6,14 @@ use tieline_line::{
     HEADROOM, Notice, Outbound, Outcome,
     counters::DropReason,
     cut::SuperPacket,
+    protection::Protector,
     queue::{Departure, Queues},
 };
-use tieline_wire::{label::LabelStackEntry, vnet::VnetHeader};
+use tieline_wire::{
+    label::{Label, LabelStackEntry, MplsTrafficClass},
+    protected::HEADER_LEN,
+    vnet::VnetHeader,
+};
 use tokio::sync::mpsc;
 
 use super::{Ports, Report, report, run::Run};
@@ -132,6 +137,44 @@ impl Sealer {
             Some(entry) => self.outbound.seal_labelled(now, entry, place, len).into(),
             None => self.outbound.seal_ip(now, place, len).into(),
         };
+        self.finish_departure(sealed)
+    }
+
+    /// As [`Self::seal_departure`], for a packet that is to be protected: gives it its number, under `label`.
+    pub(super) fn seal_protected(
+        &mut self,
+        now: Instant,
+        departure: &Departure<'_>,
+        label: Label,
+        protector: &mut Protector,
+    ) -> usize {
+        let packet = departure.octets;
+        if departure.label.is_none() && !self.outbound.takes_ip(now, packet) {
+            return self.seal_departure(now, departure);
+        }
+        let place = self.run.place_for_labelled();
+        let mut end = HEADROOM + HEADER_LEN;
+        if let Some(entry) = departure.label {
+            let mut octets = [0; LabelStackEntry::LEN];
+            entry.emit(&mut octets);
+            place[end..end + octets.len()].copy_from_slice(&octets);
+            end += octets.len();
+        }
+        place[end..end + packet.len()].copy_from_slice(packet);
+        end += packet.len();
+        let Some(header) = protector.handle_packet(now, &place[HEADROOM + HEADER_LEN..end]) else {
+            return self.seal_departure(now, departure);
+        };
+        place[HEADROOM..HEADROOM + HEADER_LEN].copy_from_slice(&header);
+        let entry = LabelStackEntry::only(label, MplsTrafficClass::VOICE);
+        let sealed = self.outbound.seal_labelled(now, entry, place, end - HEADROOM).into();
+        if departure.label.is_none() {
+            self.ports.shared.counters.ip_out.add(packet.len());
+        }
+        self.finish_departure(sealed)
+    }
+
+    fn finish_departure(&mut self, sealed: Sealed) -> usize {
         let on_the_wire = sealed.datagram.map_or(0, |(to, len)| len + headers_on_the_wire(to));
         self.finish(sealed);
         on_the_wire

@@ -15,7 +15,9 @@ use tieline_io::{
 use tieline_line::{
     Outbound, Outgoing,
     calls::Calls,
-    queue::{Queues, Rate},
+    class::ServiceClass,
+    protection::{Figures, Protector},
+    queue::{Departure, Queues, Rate},
 };
 use tieline_wire::{
     label::{Label, LabelStackEntry, MplsTrafficClass},
@@ -49,6 +51,8 @@ pub(super) struct Sender {
     calls: Calls,
     /// Where packets wait for their turn, once it is known what the line carries.
     queues: Option<Queues>,
+    /// Numbers voice, and makes repair packets for it.
+    protector: Option<Protector>,
     /// Somebody removed the device: its descriptor is readable for ever, without anything to read.
     device_is_gone: bool,
 }
@@ -62,6 +66,8 @@ impl Sender {
     ) -> Self {
         let intake = Intake::new(Instant::now());
         let sealer = Sealer::new(Arc::clone(&ports), outbound, reports.clone());
+        let stream = ports.shared.protection.stream(lane);
+        let protector = stream.map(|stream| Protector::new(stream, ports.mtu));
         Self {
             ports,
             lane,
@@ -70,6 +76,7 @@ impl Sender {
             sealer,
             calls: Calls::default(),
             queues: None,
+            protector,
             device_is_gone: false,
         }
     }
@@ -137,18 +144,32 @@ impl Sender {
     fn release(&mut self) -> bool {
         let Some(queues) = &mut self.queues else { return false };
         let now = Instant::now();
-        let mut busy = false;
+        let mut protection = Protection::of(&mut self.protector, &self.ports, self.lane);
+        let mut busy = protection.as_mut().is_some_and(|protection| protection.repair(now, queues));
         while let Some(departure) = queues.poll_transmit(now) {
             busy = true;
-            let octets = self.sealer.seal_departure(now, &departure);
-            queues.handle_sent(now, octets);
+            match protection.as_mut().filter(|protection| protection.is_for(&departure)) {
+                None => {
+                    let octets = self.sealer.seal_departure(now, &departure);
+                    queues.handle_sent(now, octets);
+                }
+                Some(protection) => {
+                    let Protection { protector, label, .. } = protection;
+                    let octets = self.sealer.seal_protected(now, &departure, *label, protector);
+                    queues.handle_sent(now, octets);
+                    protection.repair(now, queues);
+                }
+            }
         }
         busy
     }
 
-    /// How long until the line can carry the next packet that waits; none if none does.
+    /// How long until the line can carry the next packet that waits, or a repair packet is due; none if nothing waits.
     fn until_release(&self) -> Option<Duration> {
-        let timeout = self.queues.as_ref()?.poll_timeout()?;
+        let queues = self.queues.as_ref()?;
+        let protector = self.protector.as_ref().filter(|_| self.ports.shared.protection.label().is_some());
+        let repair = protector.and_then(Protector::poll_timeout);
+        let timeout = [queues.poll_timeout(), repair].into_iter().flatten().min()?;
         Some(timeout.saturating_duration_since(Instant::now()))
     }
 
@@ -297,5 +318,40 @@ fn watch(calls: &mut Calls, now: Now, octets: &[u8]) {
     let Some((header, packet)) = octets.split_first_chunk() else { return };
     if is_udp(packet) && VnetHeader::parse(header).is_ok_and(|header| header.segments.is_none()) {
         calls.handle_packet(now, packet);
+    }
+}
+
+/// Protection of what a sending thread releases, towards a far end that takes protected packets.
+struct Protection<'s> {
+    protector: &'s mut Protector,
+    label: Label,
+    figures: &'s Figures,
+    lane: usize,
+}
+
+impl<'s> Protection<'s> {
+    fn of(protector: &'s mut Option<Protector>, ports: &'s Ports, lane: usize) -> Option<Self> {
+        let figures = &ports.shared.protection;
+        let (protector, label) = (protector.as_mut()?, figures.label()?);
+        protector.set_on(figures.is_on());
+        Some(Self { protector, label, figures, lane })
+    }
+
+    /// Voice, and what protects it is not protected again.
+    fn is_for(&self, departure: &Departure<'_>) -> bool {
+        let is_protected = departure.label.is_some_and(|entry| entry.label == self.label);
+        departure.class == ServiceClass::Voice && !is_protected
+    }
+
+    /// Puts the repair packets that are due into `queues`, where they go with voice.
+    fn repair(&mut self, now: Instant, queues: &mut Queues) -> bool {
+        let entry = LabelStackEntry::only(self.label, MplsTrafficClass::VOICE);
+        let mut busy = false;
+        while let Some(repair) = self.protector.poll_transmit(now) {
+            queues.enqueue_labelled(now, entry, repair);
+            busy = true;
+        }
+        self.figures.publish_sent(self.lane, &self.protector.counts());
+        busy
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tieline_node::{
     api::client::{Client, ClientError},
     places::{LineName, Places},
-    status::{Cipher, FarEndKind, LineState, Status},
+    status::{Cipher, FarEndKind, LineState, Protection, Status},
 };
 
 use crate::args::Reporting;
@@ -138,6 +138,9 @@ pub(crate) fn to_text(status: &Status) -> String {
             traffic.ip_packets_in
         ),
     );
+    if let Some(protection) = status.protection.as_ref().and_then(protection) {
+        page.row("voice", &protection);
+    }
     page.row("streams", if status.far_end.streams { "connected" } else { "not connected" });
     if let Some(inbox) = &status.here.inbox {
         page.row("inbox", &format!("{} ({} files received)", inbox.display(), status.here.files_received));
@@ -156,6 +159,22 @@ pub(crate) fn to_text(status: &Status) -> String {
     }
     page.row("process", &format!("{}, up for {}", status.pid, seconds(status.running_seconds)));
     page.0
+}
+
+/// What is known of the loss of voice; nothing before the first packet.
+fn protection(protection: &Protection) -> Option<String> {
+    if protection.packets_out + protection.packets_in == 0 {
+        return None;
+    }
+    let loss = protection.loss_per_mille.map_or_else(
+        || "loss not known".to_owned(),
+        |loss| format!("{}.{} % lost in the last ten seconds", loss / 10, loss % 10),
+    );
+    let on = if protection.on { "protected" } else { "not protected" };
+    Some(format!(
+        "{on}, {loss}; made again {} of {} lost out, {} in",
+        protection.restored_out, protection.lost_out, protection.restored_in
+    ))
 }
 
 fn headline(status: &Status) -> &'static str {
@@ -293,6 +312,28 @@ mod tests {
         assert_eq!(seconds(59), "59 s");
         assert_eq!(seconds(3_725), "1 h 2 min");
         assert_eq!(seconds(90_000), "1 days 1 h");
+    }
+
+    #[test]
+    fn protection_is_told_once_somebody_speaks() {
+        let silent = Protection { on: true, ..Protection::default() };
+        assert_eq!(protection(&silent), None);
+        let heard = Protection { packets_in: 9, restored_in: 1, ..Protection::default() };
+        assert_eq!(
+            protection(&heard).unwrap(),
+            "not protected, loss not known; made again 0 of 0 lost out, 1 in"
+        );
+        let lossy = Protection {
+            loss_per_mille: Some(21),
+            packets_out: 500,
+            lost_out: 10,
+            restored_out: 10,
+            ..silent
+        };
+        assert_eq!(
+            protection(&lossy).unwrap(),
+            "protected, 2.1 % lost in the last ten seconds; made again 10 of 10 lost out, 0 in"
+        );
     }
 
     #[test]

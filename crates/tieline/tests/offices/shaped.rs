@@ -67,6 +67,6 @@ fn pieces() {
     world.check(received > 100_000, &format!("{received} octets"));
     // Each long packet is two pieces at least.
     let status = world.end_a.status();
-    let labelled = status["counters"]["labelled-packets-out"].as_u64();
+    let labelled = status["traffic"]["labelled-packets-out"].as_u64();
     world.check(labelled.is_some_and(|pieces| pieces > 150), &format!("{labelled:?} pieces"));
 }
