@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use tieline_bench::line;
+use tieline_bench::offices::{Congestion, Office, Offices};
 use tieline_bench::process::{self, Daemon};
 use tieline_io::namespace::NamespaceCommand;
 
 use crate::case::Case;
 use crate::content::NAME;
-use crate::offices::{Office, Offices};
 use crate::options::Options;
 
 /// What `timeout` says when time was up.
@@ -33,13 +34,6 @@ pub(crate) enum Contender {
     Syq,
     Qcp,
     Sendme,
-}
-
-/// What decides how fast rivals send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Congestion {
-    Cubic,
-    Bbr,
 }
 
 /// One row of a table.
@@ -69,18 +63,6 @@ pub(crate) struct Running {
     daemons: Vec<Daemon>,
     /// The program, if it is not named by the contender's own name.
     program: PathBuf,
-}
-
-impl Congestion {
-    pub(crate) const ALL: [Self; 2] = [Self::Cubic, Self::Bbr];
-
-    /// As the kernel calls it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Cubic => "cubic",
-            Self::Bbr => "bbr",
-        }
-    }
 }
 
 impl Contender {
@@ -166,7 +148,7 @@ impl Contender {
     /// The folder of office B in which what is sent appears.
     pub(crate) fn target(self, offices: &Offices) -> PathBuf {
         match self {
-            Self::Tieline => tieline::inbox(&offices.b),
+            Self::Tieline => line::inbox(&offices.b),
             _ => offices.b.folder.join("target"),
         }
     }

@@ -12,7 +12,6 @@
 mod case;
 mod contender;
 mod content;
-mod offices;
 mod options;
 mod report;
 mod run;
@@ -65,16 +64,10 @@ fn measure(options: &Options) -> Result<(), String> {
 
 /// Those that can be run, and the names of those that cannot, with what is missing.
 fn installed(options: &Options) -> Result<(Vec<Contender>, Vec<String>), String> {
-    for program in ["cp", "ip", "ping", "sync", "timeout"] {
-        if !process::is_installed(program.as_ref()) {
-            return Err(format!("{program} is not installed, and nothing can be measured without it"));
-        }
-    }
+    process::need(&["cp", "ip", "ping", "sync", "timeout"])?;
     let (mut there, mut missing) = (Vec::new(), Vec::new());
     for contender in options.wanted() {
-        let programs = contender.programs(options);
-        let absent = programs.iter().filter(|program| !process::is_installed(program));
-        let absent: Vec<String> = absent.map(|program| program.display().to_string()).collect();
+        let absent = process::missing(&contender.programs(options));
         if absent.is_empty() {
             there.push(contender);
         } else {

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tieline_bench::options::number;
+use tieline_bench::offices::Congestion;
+use tieline_bench::options::{self, list, number};
 
 use crate::case::Case;
-use crate::contender::{Congestion, Contender};
+use crate::contender::Contender;
 
 const USAGE: &str = "\
 cargo xtask bench files [OPTION]...
@@ -88,19 +89,10 @@ impl Options {
     ///
     /// What is wrong with the arguments, or how they are used, in sentences.
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
-        let mut options = Self::default();
-        let mut arguments = arguments.iter();
-        while let Some(name) = arguments.next() {
-            if name == "--help" {
-                return Err(USAGE.into());
-            }
-            let value = arguments.next().ok_or(format!("{name} needs a value, or is no option\n{USAGE}"))?;
-            options.set(name, value)?;
-        }
-        Ok(options)
+        options::parse(arguments, USAGE, &[], Self::set)
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+    fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
         match name {
             "--case" => self.cases = list(name, value, &Case::ALL, Case::name)?,
             "--only" => self.only = list(name, value, &Contender::ALL, Contender::name)?,
@@ -122,9 +114,9 @@ impl Options {
             "--qcp" => self.qcp = value.into(),
             "--sendme" => self.sendme = value.into(),
             "--wireguard-go" => self.wireguard_go = value.into(),
-            _ => return Err(format!("{name}: there is no such option\n{USAGE}")),
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whom to measure, in the order of the table.
@@ -132,17 +124,6 @@ impl Options {
         let is_wanted = |contender: &Contender| self.only.is_empty() || self.only.contains(contender);
         Contender::ALL.into_iter().filter(is_wanted).collect()
     }
-}
-
-/// Names with commas between them, in the order in which they are given.
-fn list<T: Copy>(
-    option: &str,
-    value: &str,
-    all: &[T],
-    name: impl Fn(T) -> &'static str,
-) -> Result<Vec<T>, String> {
-    let find = |wanted: &str| all.iter().copied().find(|known| name(*known) == wanted);
-    value.split(',').map(|wanted| find(wanted).ok_or(format!("{option}: there is no {wanted}"))).collect()
 }
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ fn name(contestant: Contestant) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contender::Congestion;
+    use tieline_bench::offices::Congestion;
 
     fn contestant(contender: Contender, congestion: Option<Congestion>) -> Contestant {
         Contestant { contender, congestion, is_carried: false }

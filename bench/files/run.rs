@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use tieline_bench::process;
-use tieline_sim::path::PathCounters;
+use tieline_bench::offices::Offices;
+use tieline_bench::process::{self, Daemon};
+use tieline_sim::path::{PathCounters, PathModel};
 
 use crate::case::Case;
 use crate::contender::{Contender, Contestant, Job, Running};
 use crate::content::{self, Content, NAME};
-use crate::offices::Offices;
 use crate::options::Options;
 
 /// What one run took.
@@ -38,7 +38,7 @@ pub(crate) fn run(
     round: u32,
 ) -> Result<Figures, String> {
     let before = process::children_seconds()?;
-    let offices = Offices::new(options, case, contestant, round)?;
+    let (offices, tunnel) = between(options, case, contestant, round)?;
     let target = contestant.contender.target(&offices);
     if contestant.contender != Contender::Tieline {
         fs::create_dir_all(&target).map_err(|error| format!("{}: {error}", target.display()))?;
@@ -47,9 +47,28 @@ pub(crate) fn run(
     let done = timed(options, case, content, contestant, &offices, &running)
         .map_err(|problem| format!("{problem}\n{}", running.logs()));
     // Of what the daemons used the kernel tells when they have ended.
-    drop((running, offices));
+    drop((running, tunnel, offices));
     let figures = done?;
     Ok(Figures { processor: process::children_seconds()? - before, ..figures })
+}
+
+/// The offices, with what the contestant needs between them.
+fn between(
+    options: &Options,
+    case: Case,
+    contestant: Contestant,
+    round: u32,
+) -> Result<(Offices, Vec<Daemon>), String> {
+    let model = PathModel {
+        loss: case.loss(),
+        ..PathModel::internet(options.line_mbit * 1_000_000, options.round_trip / 2)
+    };
+    let mut offices = Offices::new(options.seed + u64::from(round), [model.clone(), model])?;
+    let tunnel = if contestant.is_carried { offices.dig(&options.wireguard_go)? } else { vec![] };
+    if let Some(congestion) = contestant.congestion {
+        offices.use_congestion_control(congestion)?;
+    }
+    Ok((offices, tunnel))
 }
 
 fn timed(

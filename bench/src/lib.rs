@@ -4,6 +4,7 @@
 pub mod figures;
 pub mod line;
 pub mod machine;
+pub mod offices;
 pub mod options;
 pub mod packets;
 pub mod pair;

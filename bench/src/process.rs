@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use tieline_io::namespace::NamespaceCommand;
 
@@ -42,6 +44,23 @@ pub fn is_installed(program: &Path) -> bool {
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
         .any(|folder| folder.join(program).is_file())
+}
+
+/// Those of them that are not installed.
+#[must_use]
+pub fn missing(programs: &[PathBuf]) -> Vec<String> {
+    let absent = programs.iter().filter(|program| !is_installed(program));
+    absent.map(|program| program.display().to_string()).collect()
+}
+
+/// # Errors
+///
+/// Which one of them is not installed.
+pub fn need(programs: &[&str]) -> Result<(), String> {
+    match programs.iter().find(|program| !is_installed(program.as_ref())) {
+        Some(absent) => Err(format!("{absent} is not installed, and nothing can be measured without it")),
+        None => Ok(()),
+    }
 }
 
 /// What a program calls itself: the first row that it writes when asked with `argument`.
@@ -106,6 +125,17 @@ impl Daemon {
         let peak = text.lines().find_map(|row| row.strip_prefix("VmHWM:"));
         let kib = peak.and_then(|row| row.trim().strip_suffix(" kB")?.trim().parse().ok());
         kib.ok_or("the kernel does not say how much memory the daemon had".into())
+    }
+
+    /// Tells it to end, as a person would, and waits so long for it.
+    pub fn terminate(mut self, limit: Duration) {
+        let pid = self.child.id().to_string();
+        // What cannot be told is killed at the end of this.
+        let _ = Command::new("sh").args(["-c", "kill \"$0\"", &pid]).status();
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            sleep(Duration::from_millis(10));
+        }
     }
 
     /// The end of what it said.

@@ -56,19 +56,10 @@ fn run(options: &Options) -> Result<(), String> {
 
 /// Those of the wanted tunnels that are installed; the others are named.
 fn available(options: &Options) -> Result<Vec<Peer>, String> {
-    for program in ["ip", "iperf3", "ping", "taskset", "timeout"] {
-        if !process::is_installed(program.as_ref()) {
-            return Err(format!("{program} is not installed, and nothing can be measured without it"));
-        }
-    }
+    process::need(&["ip", "iperf3", "ping", "taskset", "timeout"])?;
     let mut peers = Vec::new();
     for peer in options.wanted() {
-        let missing: Vec<String> = peer
-            .programs(options)
-            .iter()
-            .filter(|program| !process::is_installed(program))
-            .map(|program| program.display().to_string())
-            .collect();
+        let missing = process::missing(&peer.programs(options));
         if missing.is_empty() {
             peers.push(peer);
         } else {

@@ -43,24 +43,3 @@ const fn more(key: &'static str, name: &'static str, digits: usize) -> Metric {
 const fn less(key: &'static str, name: &'static str, digits: usize) -> Metric {
     Metric { key, name, more_is_better: false, digits }
 }
-
-/// The value below which `share` of them lie (0 to 1); `None` of none.
-pub(crate) fn percentile(values: &mut [f64], share: f64) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let rank = (values.len() as f64 * share).ceil() as usize;
-    values.get(rank.saturating_sub(1)).copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_percentile_is_a_value_that_was_measured() {
-        let mut values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
-        assert_eq!(percentile(&mut values, 0.5), Some(100.0));
-        assert_eq!(percentile(&mut values, 0.99), Some(198.0));
-        assert_eq!(percentile(&mut [7.0], 0.99), Some(7.0));
-        assert_eq!(percentile(&mut [], 0.5), None);
-    }
-}

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tieline_bench::options::number;
+use tieline_bench::options::{self, list, number};
 
 use crate::offices::Cable;
 use crate::peer::Peer;
@@ -69,27 +69,14 @@ impl Options {
     ///
     /// What is wrong with the arguments, or how they are used, in sentences.
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
-        let mut options = Self::default();
-        let mut arguments = arguments.iter();
-        while let Some(name) = arguments.next() {
-            if name == "--verify" {
-                options.verify = true;
-                continue;
-            }
-            if name == "--help" {
-                return Err(USAGE.into());
-            }
-            let value = arguments.next().ok_or(format!("{name} needs a value, or is no option\n{USAGE}"))?;
-            options.set(name, value)?;
-        }
-        Ok(options)
+        options::parse(arguments, USAGE, &["--verify"], Self::set)
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+    fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
         match name {
             "--seconds" => self.seconds = number(name, value, SECONDS_MAX)?,
             "--rounds" => self.rounds = number(name, value, ROUNDS_MAX)?,
-            "--only" => self.only = value.split(',').map(peer).collect::<Result<_, _>>()?,
+            "--only" => self.only = list(name, value, &Peer::ALL, Peer::name)?,
             "--cable" => {
                 self.cables = match value {
                     "whole" => vec![Cable::Whole],
@@ -98,6 +85,7 @@ impl Options {
                     _ => return Err(format!("--cable {value}: whole, wire or both")),
                 }
             }
+            "--verify" => self.verify = true,
             "--json" => self.json = Some(value.into()),
             "--tieline" => self.tieline = value.into(),
             "--chacha20" => self.chacha20 = value.into(),
@@ -106,9 +94,9 @@ impl Options {
             "--boringtun" => self.boringtun = value.into(),
             "--gotatun" => self.gotatun = value.into(),
             "--vpncloud" => self.vpncloud = value.into(),
-            _ => return Err(format!("{name}: there is no such option\n{USAGE}")),
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whom to measure, in the order of the table.
@@ -116,13 +104,6 @@ impl Options {
         let is_wanted = |peer: &Peer| self.only.is_empty() || self.only.contains(peer);
         Peer::ALL.into_iter().filter(is_wanted).collect()
     }
-}
-
-fn peer(name: &str) -> Result<Peer, String> {
-    Peer::ALL
-        .into_iter()
-        .find(|peer| peer.name() == name)
-        .ok_or(format!("--only {name}: there is no such peer"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tieline_bench::process::Daemon;
 
 use super::{Job, finish, limited, wait_for_port};
-use crate::offices::Offices;
+use tieline_bench::offices::Offices;
 
 pub(super) const RSYNC_PORT: u16 = 8730;
 /// How often it is looked whether the sender is ready.

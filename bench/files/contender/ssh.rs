@@ -5,7 +5,7 @@ use std::path::Path;
 use tieline_bench::process::{self, Daemon};
 
 use super::wait_for_port;
-use crate::offices::Offices;
+use tieline_bench::offices::Offices;
 
 pub(super) const SSHD: &str = "/usr/sbin/sshd";
 /// The name by which the client knows the server.

@@ -1,8 +1,8 @@
 //! Round trips, from the rows that `ping` writes.
 
+use tieline_bench::figures::percentile;
 use tieline_bench::process;
 
-use crate::metric::percentile;
 use crate::offices::Offices;
 
 /// The first ones wake caches and neighbours; they are left out.

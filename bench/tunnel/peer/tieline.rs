@@ -1,6 +1,5 @@
 //! The product, set up as a user does: `new`, `join`, `up`.
 
-use std::fs;
 use std::path::Path;
 
 use tieline_bench::line::{self, LINE};
@@ -23,18 +22,12 @@ pub(super) fn start(program: &Path, ends: &Up<'_>, offices: &Offices) -> Result<
 }
 
 fn up(ends: &Up<'_>, office: &Office) -> Result<Daemon, String> {
-    let file = office.folder.join("etc").join(format!("{LINE}.toml"));
-    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let text = format!("address = [\"{}\"]\n{text}", office.inside_network());
-    fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+    let address = office.inside_network();
+    line::configure(&office.folder, |text| format!("address = [\"{address}\"]\n{text}"))?;
     let up = command(ends.program, office).args(ends.arguments).args([LINE]);
     Daemon::start(up, office.folder.join("log"))
 }
 
 fn command(program: &Path, office: &Office) -> NamespaceCommand {
-    office
-        .command(program)
-        .env("TIELINE_CONFIG_DIR", office.folder.join("etc"))
-        .env("TIELINE_RUNTIME_DIR", office.folder.join("run"))
-        .env("NO_COLOR", "1")
+    line::with_places(office.command(program), &office.folder)
 }
