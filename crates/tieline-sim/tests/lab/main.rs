@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests, in a test program without the standard harness")]
 
+mod calls;
 mod internet;
 mod world;
 
@@ -17,7 +18,7 @@ fn main() {
     if let Some(obstacle) = &obstacle {
         eprintln!("the tests of this file are ignored: {obstacle}");
     }
-    let trials = internet::TESTS.iter().map(|(name, test)| {
+    let trials = internet::TESTS.iter().chain(calls::TESTS).map(|(name, test)| {
         Trial::ignorable_test(*name, || Ok(test())).with_ignored_flag(obstacle.is_some())
     });
     libtest_mimic::run(&arguments, trials.collect()).exit();
