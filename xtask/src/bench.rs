@@ -34,6 +34,15 @@ pub(crate) fn files(options: &[&str]) -> Result<(), String> {
     run(released("files")?.0.args(options))
 }
 
+/// Measures calls beside a full line; `options` are those of `bench/voice`.
+///
+/// # Errors
+///
+/// Which command failed.
+pub(crate) fn voice(options: &[&str]) -> Result<(), String> {
+    run(released("voice")?.0.args(options))
+}
+
 /// Builds all of it, and prepares a benchmark that is told where the program is. Beside it is the folder of all benchmarks.
 fn released(benchmark: &str) -> Result<(Command, PathBuf), String> {
     let [ours, theirs] = [root(), root().join("bench")].map(|folder| target_folder(&folder).join("release"));

@@ -18,7 +18,8 @@ cargo xtask fuzz [--seconds N] [--inputs N] [TARGET]...
                                     runs the fuzz targets, each for so long or so many inputs (default 60 s)
 cargo xtask bench micro [FILTER]    the packet path's parts and the ciphers, one core
 cargo xtask bench tunnel [--help]   the released program beside other tunnels, as root (about half an hour)
-cargo xtask bench files [--help]    the released program beside others that carry files, as root (many hours, unless told what to measure)";
+cargo xtask bench files [--help]    the released program beside others that carry files, as root (many hours, unless told what to measure)
+cargo xtask bench voice [--help]    calls beside a full line, over the released program and others, as root (about 25 minutes)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         ["bench", "micro", options @ ..] => bench::micro(options),
         ["bench", "tunnel", options @ ..] => bench::tunnel(options),
         ["bench", "files", options @ ..] => bench::files(options),
+        ["bench", "voice", options @ ..] => bench::voice(options),
         _ => Err(USAGE.into()),
     };
     match result {
