@@ -3,6 +3,7 @@
 //! Nothing here is staged: the ends are processes of this program, started as an administrator starts them, and every figure
 //! is measured as it happens. Each step either prints what it found or ends the demonstration with the reason.
 
+mod calls;
 mod party;
 pub(crate) mod stage;
 mod web;
@@ -102,6 +103,7 @@ pub(crate) fn run(mut stage: Stage, script: &Script) -> Result<(), DemoError> {
     let invitation = pair(&mut stage)?;
     bring_up(&mut stage)?;
     ping(&stage)?;
+    calls::show(&mut stage)?;
     stage.fetch_page()?;
     send_both_ways(&stage, script.send.as_deref())?;
     pull_the_cable(&stage)?;

@@ -12,7 +12,7 @@ use crate::output;
 /// Show two offices on this machine being joined by a line
 ///
 /// Makes two offices in network namespaces, with a modelled internet of 20 Mbit/s and 15 ms each way between them, and does what an
-/// administrator would: pairs them, brings the line up, reaches the other office, sends files, pulls the cable. Where namespaces are
+/// administrator would: pairs them, brings the line up, reaches the other office, calls it while files fill the line, sends files, pulls the cable. Where namespaces are
 /// not allowed, two ends on loopback without IP do as much of it as they can. Nothing of this machine is changed.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {

@@ -9,6 +9,7 @@ use std::{
 
 use tieline_io::{namespace::NamespaceThread, sysctl::IpVersion};
 use tieline_sim::{
+    calls::Place,
     lab::{Lab, LabConfig, Office, OfficeConfig},
     path::PathModel,
     relay::Relay,
@@ -20,7 +21,8 @@ use super::{DemoError, RUBBISH, party::Party, row, status_of, web};
 pub(crate) const LINE: &str = "demo";
 /// The port that office A listens on in its namespace.
 const PORT: u16 = 51820;
-const RATE_BITS_PER_SECOND: u64 = 20_000_000;
+/// Of the path between the offices.
+pub(super) const RATE_BITS_PER_SECOND: u64 = 20_000_000;
 const DELAY: Duration = Duration::from_millis(15);
 const OFFICE_A: &str = "office-a";
 const OFFICE_B: &str = "office-b";
@@ -137,6 +139,16 @@ impl Stage {
         arguments.extend(options.iter().cloned());
         run_quietly(&self.b, arguments)?;
         Ok(format!("join INVITATION {}", options.join(" ")))
+    }
+
+    /// Where the phones of both offices are; none without namespaces.
+    pub(super) fn phones(&self) -> Result<Option<[Place; 2]>, DemoError> {
+        let Medium::Offices { a, b, .. } = &self.medium else { return Ok(None) };
+        let place = |office: &Office| match office.host_address(IpVersion::V4) {
+            Some(IpAddr::V4(address)) => Ok(Place { namespace: office.host().clone(), address }),
+            _ => Err(DemoError::Wrong("an office has no computer with IPv4".into())),
+        };
+        Ok(Some([place(a)?, place(b)?]))
     }
 
     /// A computer in office A fetches a page from one in office B.
