@@ -35,6 +35,7 @@ mod names;
 pub mod pattern;
 pub mod rules;
 pub mod scan;
+pub mod tries;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

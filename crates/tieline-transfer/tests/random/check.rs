@@ -46,6 +46,8 @@ struct Account {
     by_entry: BTreeMap<(TransferId, u64), Entry>,
     /// What is delivered, and how often as new.
     delivered: BTreeMap<(Name, Hash), u32>,
+    /// What is not tried any more.
+    given_up: BTreeSet<Name>,
     /// What is said last of each name.
     last: BTreeMap<Name, Entry>,
 }
@@ -83,9 +85,15 @@ impl Account {
     fn of(journal: &Journal) -> Result<Self> {
         proof_of(journal).map_err(|broken| broken.to_string())?;
         let (mut by_entry, mut delivered, mut last) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut given_up = BTreeSet::new();
         for link in log(journal) {
             let entry = link.entry;
             let name = text(&entry.path);
+            if entry.event == Event::GivenUp {
+                // It is said of its last try as well that this was in vain.
+                given_up.insert(name);
+                continue;
+            }
             if is_delivered(&entry) {
                 let hash = entry.hash.ok_or("delivered without a hash")?;
                 *delivered.entry((name.clone(), hash)).or_default() +=
@@ -96,7 +104,7 @@ impl Account {
                 return Err(format!("{twice:?} has two ends"));
             }
         }
-        Ok(Self { by_entry, delivered, last })
+        Ok(Self { by_entry, delivered, given_up, last })
     }
 }
 
@@ -216,7 +224,8 @@ fn outbox_fits(life: &Life, inbox: &BTreeMap<Name, Hash>, here: &Account, there:
         let fits = if life.model.is_refused(name) {
             !is_delivered && both_say(Event::Refused, Obstacle::Name(0))
         } else if above(inbox) {
-            !is_delivered && both_say(Event::Failed, Obstacle::InTheWay)
+            let is_given_up = here.given_up.contains(name);
+            !is_delivered && is_given_up && both_say(Event::Failed, Obstacle::InTheWay)
         } else {
             is_delivered && (after == After::Keep || above(&sent))
         };

@@ -5,10 +5,14 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
+use tieline_transfer::audit::{Direction, Entry, Event};
+use tieline_transfer::journal::abandoned::AbandonedFile;
+use tieline_transfer::moment::Moment;
 use tieline_transfer::outbox::after::{After, dispose};
+use tieline_transfer::outbox::tries::{Next, Tries};
 use tieline_transfer::outbox::{Found, Hint, Look, Outbox, Rules, Scan, Sight, Verdict};
 use tieline_transfer::receipt::TransferId;
 use tieline_transfer::{
@@ -31,9 +35,10 @@ pub(crate) struct Sender {
     pub(crate) after: After,
     now: Instant,
     outbox: Outbox,
-    due: BTreeMap<RelativePath, u64>,
+    due: BTreeMap<RelativePath, (u64, Stamp)>,
     again: BTreeMap<RelativePath, Instant>,
     transfers: u64,
+    tries: Arc<Mutex<Tries>>,
 }
 
 impl Sender {
@@ -44,7 +49,8 @@ impl Sender {
         let now = Instant::now();
         let outbox = Outbox::new(Rules::default(), now);
         let (due, again) = (BTreeMap::new(), BTreeMap::new());
-        Self { folder, journal_path, journal, root, after, now, outbox, due, again, transfers: 0 }
+        let (transfers, tries) = (0, Arc::default());
+        Self { folder, journal_path, journal, root, after, now, outbox, due, again, transfers, tries }
     }
 
     pub(crate) fn journal(&self) -> &Arc<Journal> {
@@ -57,6 +63,7 @@ impl Sender {
         self.journal = Some(open_journal(&self.journal_path));
         self.outbox = Outbox::new(self.outbox.rules().clone(), self.now);
         (self.due, self.again) = (BTreeMap::new(), BTreeMap::new());
+        self.tries = Arc::default();
     }
 
     pub(crate) fn hint(&mut self, hint: Hint) {
@@ -108,8 +115,14 @@ impl Sender {
         let is_delivered = |path: &RelativePath, stamp: &Stamp| {
             Ok::<_, JournalError>(journal.delivered(OUTBOX, path)?.is_some_and(|file| file.stamp == *stamp))
         };
-        match self.outbox.handle_file(self.now, found, is_delivered).unwrap() {
-            Verdict::Due => drop(self.due.insert(found.path.clone(), found.size)),
+        let is_known = |path: &RelativePath, stamp: &Stamp| {
+            let given_up = journal.abandoned(OUTBOX, path)?;
+            Ok::<_, JournalError>(
+                given_up.is_some_and(|file| file.stamp == *stamp) || is_delivered(path, stamp)?,
+            )
+        };
+        match self.outbox.handle_file(self.now, found, is_known).unwrap() {
+            Verdict::Due => drop(self.due.insert(found.path.clone(), (found.size, found.stamp))),
             Verdict::Known if is_delivered(&found.path, &found.stamp).unwrap() => {
                 tidy(&self.root, &found.path, &found.stamp, self.after);
             }
@@ -121,7 +134,9 @@ impl Sender {
     /// A transfer of what is due.
     pub(crate) fn begin(&mut self) -> (Order, Arc<Transfer>) {
         let files: Vec<_> = std::mem::take(&mut self.due).into_iter().collect();
+        let stamps = files.iter().map(|(path, (_, stamp))| (path.clone(), *stamp)).collect();
         let paths = files.iter().map(|(path, _)| path.clone()).collect();
+        let files = files.into_iter().map(|(path, (size, _))| (path, size)).collect();
         self.transfers += 1;
         let mut order = order_into(Plan::of_files(self.folder.clone(), files), Arc::clone(self.journal()));
         order.outbox = OUTBOX.into();
@@ -133,6 +148,9 @@ impl Sender {
             root,
             journal,
             after: self.after,
+            now: self.now,
+            tries: Arc::clone(&self.tries),
+            stamps,
             settled: Mutex::default(),
         };
         (order, Arc::new(transfer))
@@ -155,6 +173,9 @@ pub(crate) struct Transfer {
     root: Arc<File>,
     journal: Arc<Journal>,
     after: After,
+    now: Instant,
+    tries: Arc<Mutex<Tries>>,
+    stamps: BTreeMap<RelativePath, Stamp>,
     settled: Mutex<BTreeMap<RelativePath, Option<Duration>>>,
 }
 
@@ -169,14 +190,33 @@ impl Progress for Transfer {
                 None
             }
             Fate::Refused(Obstacle::NoSpace { .. }) => Some(RETRY_LATER),
-            // Nobody there moves it away. So it is given up, until the file is another one.
-            Fate::Failed(Fault::Receiver(Obstacle::InTheWay)) => None,
+            // Nobody there moves it away. So it is given up in the end, until the file is another one.
+            Fate::Failed(Fault::Receiver(Obstacle::InTheWay)) => self.in_vain(&path, report),
             Fate::Refused(_) | Fate::Skipped(_) | Fate::Unchanged => None,
             Fate::Failed(Fault::Source(_)) => Some(RETRY_SOON),
             Fate::Failed(_) => Some(RETRY_LATER),
             Fate::Unconfirmed | Fate::NotSent => Some(RETRY_SOON),
         };
         self.settled.lock().unwrap().insert(path, again);
+    }
+}
+
+impl Transfer {
+    /// A try was in vain: there is another one, or an end of it.
+    fn in_vain(&self, path: &RelativePath, report: &EntryReport) -> Option<Duration> {
+        let stamp = self.stamps[path];
+        match self.tries.lock().unwrap().in_vain(path, stamp, RETRY_LATER, self.now) {
+            Next::Again(after) => Some(after),
+            Next::GiveUp { .. } => {
+                let (now, reason) = (Moment::from(SystemTime::now()), report.fate.reason());
+                let number = self.paths.iter().position(|one| one == path).unwrap() as u64;
+                let entry = Entry::of_report(report, now, Direction::Sent, self.id, number, None).unwrap();
+                let entry = Entry { event: Event::GivenUp, ..entry };
+                let file = AbandonedFile { stamp, reason };
+                self.journal.abandon(OUTBOX, [(path, file, entry)]).unwrap();
+                None
+            }
+        }
     }
 }
 

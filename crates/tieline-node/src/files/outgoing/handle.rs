@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use tieline_transfer::outbox::tries::Tries;
 use tieline_transfer::{RelativePath, Stamp, Work};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -42,7 +43,7 @@ pub struct OutgoingStatus {
     /// Why it does not go on, or what went wrong last, in a sentence.
     #[serde(default)]
     pub trouble: Option<String>,
-    /// Files that the far end refuses for good, until they change; the last of them.
+    /// Files that the far end refuses, or that were tried in vain for too long, until they change; the last of them.
     pub refused: Vec<String>,
     /// Whether somebody has stopped it.
     pub is_paused: bool,
@@ -83,6 +84,7 @@ pub struct Handle {
     orders: mpsc::Sender<CancelOrder>,
     /// Which versions of files were told to have failed.
     failed_told: Mutex<BTreeMap<RelativePath, Stamp>>,
+    tries: Mutex<Tries>,
 }
 
 /// Why nothing is sent.
@@ -103,9 +105,9 @@ impl Handle {
         let (name, folder, priority) = (config.name.clone(), config.folder.clone(), config.priority);
         let status = Mutex::new(OutgoingStatus { name, folder, priority, ..OutgoingStatus::default() });
         let (on_the_way, unwanted, stopped) = (Mutex::default(), Mutex::default(), watch::Sender::default());
-        let (moved, failed_told) = (AtomicU64::new(0), Mutex::default());
+        let (moved, failed_told, tries) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
         let effort = Effort::new(Instant::now());
-        Arc::new(Self { status, moved, effort, on_the_way, unwanted, stopped, orders, failed_told })
+        Arc::new(Self { status, moved, effort, on_the_way, unwanted, stopped, orders, failed_told, tries })
     }
 
     /// What is going on.
@@ -166,6 +168,10 @@ impl Handle {
 
     pub(super) fn failed_told(&self) -> MutexGuard<'_, BTreeMap<RelativePath, Stamp>> {
         self.failed_told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tries(&self) -> MutexGuard<'_, Tries> {
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a file given up that is on the way; false if it is not.

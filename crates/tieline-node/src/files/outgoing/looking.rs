@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::cancel::remove_copy;
 use super::queue::{PRIORITY_FIRST, Waiting};
-use super::transfer::{RETRY_SOON, show_refused};
+use super::transfer::{GIVEN_UP, RETRY_SOON, show_refused};
 use super::{BATCH_MAX, Outgoing};
 
 /// Files that are due and not in a transfer yet; then nobody looks for more, but for what goes first.
@@ -151,6 +151,9 @@ impl Outgoing {
     /// Learns of a file that was given up before this process began.
     fn on_abandoned(&self, file: &Found, abandoned: AbandonedFile) {
         match (abandoned.reason, &self.root) {
+            (Some(reason), _) if reason.starts_with(GIVEN_UP) => {
+                show_refused(&self.handle, format!("{}: {reason}", file.path));
+            }
             (Some(reason), _) => show_refused(&self.handle, format!("{}: refused: {reason}", file.path)),
             (None, Some(root)) => {
                 remove_copy(root, &file.path, &file.stamp);

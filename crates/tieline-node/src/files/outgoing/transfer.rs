@@ -12,6 +12,7 @@ use tieline_transfer::audit::{Direction, Entry, Event};
 use tieline_transfer::journal::abandoned::AbandonedFile;
 use tieline_transfer::moment::Moment;
 use tieline_transfer::outbox::after::{After, dispose};
+use tieline_transfer::outbox::tries::Next;
 use tieline_transfer::receipt::{LineKeys, TransferId};
 use tieline_transfer::{
     EntryReport, Fate, Fault, Journal, Obstacle, Order, Plan, Progress, RelativePath, SendError, SourceFault,
@@ -30,6 +31,8 @@ use crate::streams::Streams;
 pub(super) const RETRY_SOON: Duration = Duration::from_secs(1);
 /// After how long something is tried again that the far end could not store, such as on a full disk.
 const RETRY_LATER: Duration = Duration::from_secs(30);
+/// How the reason begins why a file is not tried any more that the far end did not refuse.
+pub(super) const GIVEN_UP: &str = "given up";
 /// Files of which it is remembered that they were told to have failed; more of them are told again.
 const FAILED_TOLD_MAX: usize = 1024;
 /// Refused files that are remembered by name.
@@ -127,6 +130,7 @@ impl Transfer {
             status.trouble = None;
         });
         self.handle.failed_told().remove(path);
+        self.handle.tries().forget(path);
         let teller = &self.config.teller;
         if self.config.after == After::Keep && !teller.wants(notices::Event::Delivered) {
             return;
@@ -159,7 +163,7 @@ impl Transfer {
     }
 
     /// Tells that a file cannot be delivered, once for each version of it.
-    fn tell_failed(&self, path: &RelativePath, report: &EntryReport) {
+    fn tell_failed_once(&self, path: &RelativePath, report: &EntryReport) {
         let stamp = self.files.get(path).map(|file| file.stamp);
         let mut told = self.handle.failed_told();
         if told.get(path).copied() == stamp {
@@ -172,26 +176,31 @@ impl Transfer {
             told.pop_first();
         }
         drop(told);
-        let notice = self.notice(notices::Event::Failed, path, report.size);
-        self.config.teller.tell(&Notice { reason: report.fate.reason(), ..notice });
+        self.tell_failed(path, report.size, report.fate.reason());
     }
 
-    fn on_undelivered(&self, path: RelativePath, report: &EntryReport) {
+    fn tell_failed(&self, path: &RelativePath, size: u64, reason: Option<String>) {
+        let notice = self.notice(notices::Event::Failed, path, size);
+        self.config.teller.tell(&Notice { reason, ..notice });
+    }
+
+    fn on_undelivered(&self, path: RelativePath, report: &EntryReport, now: Instant) {
         info!(outbox = self.config.name, "{report}");
         let after = match report.fate {
             Fate::Refused(Obstacle::NoSpace { .. })
             | Fate::Failed(Fault::Receiver(Obstacle::NoSpace { .. })) => RETRY_LATER,
-            Fate::Refused(_) | Fate::Skipped(_) => return self.give_up(&path, report),
+            Fate::Refused(_) | Fate::Skipped(_) => {
+                show_refused(&self.handle, report.to_string());
+                self.tell_failed_once(&path, report);
+                return self.give_up(&path, report, report.fate.reason());
+            }
             // Noted and logged by whoever cancelled it.
             Fate::Failed(Fault::Source(SourceFault::Cancelled)) => return,
             Fate::Failed(Fault::Source(SourceFault::Changed)) => RETRY_SOON,
-            Fate::Failed(Fault::Receiver(
-                Obstacle::HashMismatch | Obstacle::TooShort | Obstacle::OldVersion,
-            )) => RETRY_SOON,
-            Fate::Failed(fault) => {
-                self.tell_failed(&path, report);
-                if matches!(fault, Fault::Source(_)) { RETRY_SOON } else { RETRY_LATER }
-            }
+            Fate::Failed(fault) => match self.on_failed(&path, report, fault, now) {
+                Some(after) => after,
+                None => return,
+            },
             Fate::Unconfirmed
             | Fate::NotSent
             | Fate::Delivered { .. }
@@ -202,18 +211,51 @@ impl Transfer {
         lock(&self.course.again).push((path, after));
     }
 
-    /// The far end refuses the file for good, and would refuse it each time.
-    fn give_up(&self, path: &RelativePath, report: &EntryReport) {
-        show_refused(&self.handle, report.to_string());
-        self.tell_failed(path, report);
+    /// A try was in vain: returns after how long there is another one, if there is.
+    fn on_failed(
+        &self,
+        path: &RelativePath,
+        report: &EntryReport,
+        fault: Fault,
+        now: Instant,
+    ) -> Option<Duration> {
+        let pause = match fault {
+            // Something changed at the same moment: nobody need hear of it unless it goes on.
+            Fault::Receiver(Obstacle::HashMismatch | Obstacle::TooShort | Obstacle::OldVersion) => RETRY_SOON,
+            Fault::Source(_) => {
+                self.tell_failed_once(path, report);
+                RETRY_SOON
+            }
+            Fault::Receiver(_) | Fault::Abandoned(_) | Fault::Verdict(_) => {
+                self.tell_failed_once(path, report);
+                RETRY_LATER
+            }
+        };
+        let Some(Waiting { stamp, .. }) = self.files.get(path) else { return Some(pause) };
+        match self.handle.tries().in_vain(path, *stamp, pause, now) {
+            Next::Again(after) => Some(after),
+            Next::GiveUp { tries } => {
+                let reason = report.fate.reason().unwrap_or_default();
+                let reason = format!("{GIVEN_UP} after {tries} tries: {reason}");
+                warn!(outbox = self.config.name, %path, reason, "a file is not tried any more until it changes");
+                show_refused(&self.handle, format!("{path}: {reason}"));
+                self.tell_failed(path, report.size, Some(reason.clone()));
+                self.give_up(path, report, Some(reason));
+                None
+            }
+        }
+    }
+
+    /// The file is not tried any more, until it changes; both that and why is remembered and logged.
+    fn give_up(&self, path: &RelativePath, report: &EntryReport, reason: Option<String>) {
         let Some(Waiting { stamp, .. }) = self.files.get(path) else { return };
         let number = self.files.range(..path.clone()).count() as u64;
         let now = Moment::from(SystemTime::now());
         let refused = Entry::of_report(report, now, Direction::Sent, self.id, number, None);
         let Some(entry) = refused.map(|entry| Entry { event: Event::GivenUp, ..entry }) else { return };
-        let file = AbandonedFile { stamp: *stamp, reason: report.fate.reason() };
+        let file = AbandonedFile { stamp: *stamp, reason };
         if let Err(error) = self.journal.abandon(&self.config.name, [(path, file, entry)]) {
-            warn!(%path, %error, "a file that the far end refuses will be offered again after a restart");
+            warn!(%path, %error, "a file that was given up will be offered again after a restart");
         }
     }
 }
@@ -271,7 +313,7 @@ impl Progress for Transfer {
         if report.fate.is_delivered() {
             self.on_delivered(&path, report.size);
         } else {
-            self.on_undelivered(path, report);
+            self.on_undelivered(path, report, Instant::now());
         }
     }
 }
@@ -353,11 +395,53 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_does_not_fit_is_tried_again_and_not_given_up() {
+    fn what_may_come_right_by_itself_is_tried_for_ever() {
         let (transfer, _place) = transfer();
-        transfer.settled(&report("a", Fate::Refused(Obstacle::NoSpace { missing_bytes: 1 })));
-        assert_eq!(*lock(&transfer.course.again), [(path("a"), RETRY_LATER)]);
+        let full = Obstacle::NoSpace { missing_bytes: 1 };
+        for (fate, after) in [
+            (Fate::Refused(full), RETRY_LATER),
+            (Fate::Failed(Fault::Receiver(full)), RETRY_LATER),
+            (Fate::Failed(Fault::Source(SourceFault::Changed)), RETRY_SOON),
+            (Fate::Unconfirmed, RETRY_SOON),
+            (Fate::NotSent, RETRY_SOON),
+        ] {
+            for hour in 0..100 {
+                let now = Instant::now() + Duration::from_hours(hour);
+                transfer.on_undelivered(path("a"), &report("a", fate), now);
+                assert_eq!(lock(&transfer.course.again).pop(), Some((path("a"), after)), "{fate:?}");
+            }
+        }
         assert_eq!(transfer.journal.abandoned("pair", &path("a")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_somebody_has_to_see_to_is_given_up_in_the_end_and_logged_once() {
+        for fate in [
+            Fate::Failed(Fault::Receiver(Obstacle::InTheWay)),
+            Fate::Failed(Fault::Receiver(Obstacle::Denied)),
+            Fate::Failed(Fault::Receiver(Obstacle::HashMismatch)),
+            Fate::Failed(Fault::Receiver(Obstacle::Io { errno: 5 })),
+            Fate::Failed(Fault::Source(SourceFault::Unreadable { errno: 13 })),
+        ] {
+            let (transfer, _place) = transfer();
+            let (mut now, mut tries) = (Instant::now(), 0);
+            loop {
+                transfer.on_undelivered(path("b"), &report("b", fate), now);
+                tries += 1;
+                match lock(&transfer.course.again).pop() {
+                    Some((_, after)) => now += after,
+                    None => break,
+                }
+            }
+            assert!((5..20).contains(&tries), "{fate:?}: {tries}");
+            let given_up = transfer.journal.abandoned("pair", &path("b")).unwrap().unwrap();
+            let reason = given_up.reason.unwrap();
+            assert!(reason.starts_with("given up after"), "{reason}");
+            assert!(reason.ends_with(&fate.reason().unwrap()), "{reason}");
+            assert!(transfer.handle.status().refused[0].starts_with("b: given up after"));
+            let [link] = &log(&transfer.journal)[..] else { panic!("logged once") };
+            assert_eq!((link.entry.event, link.entry.entry), (Event::GivenUp, 1));
+        }
     }
 
     #[test]
