@@ -103,7 +103,8 @@ pub(crate) struct Assembly {
     admission: Arc<Admission>,
     folder: Option<RelativePath>,
     announced: u64,
-    next_entry: u64,
+    /// Numbers that came, a bit for each up to the greatest: 125 KB at most.
+    came: Vec<u64>,
     state: State,
     /// What was told of the entry whose offer follows.
     attributes: Option<(u64, Attributes)>,
@@ -160,7 +161,7 @@ impl Assembly {
             admission,
             folder,
             announced,
-            next_entry: 0,
+            came: Vec::new(),
             state: State::Idle,
             attributes: None,
             names: Names::default(),
@@ -308,14 +309,17 @@ impl Assembly {
                 | SenderMessage::Identify { .. }
                 | SenderMessage::End,
             )
-            // They come before the first entry, and not here.
+            // They come before the first entry, or stand for others, and are not here.
             | (
                 State::Idle
                 | State::Growing(_)
                 | State::Claimed(_)
                 | State::Discarding { .. }
                 | State::Wanting { .. },
-                SenderMessage::Mirror { .. } | SenderMessage::Listing { .. } | SenderMessage::Listed,
+                SenderMessage::Mirror { .. }
+                | SenderMessage::Listing { .. }
+                | SenderMessage::Listed
+                | SenderMessage::Bundle { .. },
             ) => return Err(Violation::OutOfPlace(message.kind())),
         };
         Ok(false)
@@ -413,10 +417,18 @@ impl Assembly {
 
     /// The next entry has this number; returns what was told of it before.
     fn take_number(&mut self, entry: u64) -> Result<Attributes, Violation> {
-        if entry < self.next_entry || entry >= self.announced {
-            return Err(Violation::Entry { entry, announced: self.announced });
+        let wrong = Violation::Entry { entry, announced: self.announced };
+        if entry >= self.announced {
+            return Err(wrong);
         }
-        self.next_entry = entry + 1;
+        let (word, bit) = (usize::try_from(entry / 64).map_err(|_| wrong)?, 1 << (entry % 64));
+        if word >= self.came.len() {
+            self.came.resize(word + 1, 0);
+        }
+        if self.came[word] & bit != 0 {
+            return Err(wrong);
+        }
+        self.came[word] |= bit;
         match self.attributes.take() {
             Some((other, _)) if other != entry => Err(Violation::Attributes(other)),
             attributes => Ok(attributes.map_or_else(Attributes::default, |(_, attributes)| attributes)),

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use crate::bundle::{Bundler, DATA_IN_BUNDLE_MAX};
 use crate::compress::{self, COMPRESS_OVERHEAD_MAX, Compressor};
 use crate::outcome::{Progress, Work};
 use crate::protocol::{DATA_LEN_MAX, SenderMessage};
@@ -35,6 +36,8 @@ pub(crate) struct Blocks {
     progress: Arc<dyn Progress>,
     blocks: mpsc::Sender<Block>,
     block: Block,
+    /// Frames that go behind those in the block.
+    bundler: Bundler,
     /// What was read last, and what it was packed to.
     data: Vec<u8>,
     packed: Vec<u8>,
@@ -58,6 +61,7 @@ impl Blocks {
             progress,
             blocks,
             block: Block::default(),
+            bundler: Bundler::new(|len, packed, out| SenderMessage::Bundle { len, packed }.emit(out)),
             data: Vec::new(),
             packed: Vec::new(),
             compressor: Packing::NotYet,
@@ -67,7 +71,7 @@ impl Blocks {
     }
 
     pub(crate) fn put(&mut self, message: SenderMessage<'_>) -> Result<(), Closed> {
-        message.emit(&mut self.block.frames);
+        self.bundler.add(&mut self.block.frames, |frame| message.emit(frame));
         self.flush_if_long()
     }
 
@@ -98,13 +102,19 @@ impl Blocks {
         let read = Instant::now();
         self.progress.spent(Work::Disk, read - start);
         see(&self.data);
-        if self.until_sample == 0 {
-            self.is_worth_packing = compress::worth_it(&self.data);
-            self.until_sample = SAMPLE_EVERY;
-        }
-        self.until_sample = self.until_sample.saturating_sub(len);
-        if !(self.is_worth_packing && self.pack()) {
-            SenderMessage::Data(&self.data).emit(&mut self.block.frames);
+        if len <= DATA_IN_BUNDLE_MAX {
+            let data = SenderMessage::Data(&self.data);
+            self.bundler.add(&mut self.block.frames, |frame| data.emit(frame));
+        } else {
+            self.bundler.flush(&mut self.block.frames);
+            if self.until_sample == 0 {
+                self.is_worth_packing = compress::worth_it(&self.data);
+                self.until_sample = SAMPLE_EVERY;
+            }
+            self.until_sample = self.until_sample.saturating_sub(len);
+            if !(self.is_worth_packing && self.pack()) {
+                SenderMessage::Data(&self.data).emit(&mut self.block.frames);
+            }
         }
         self.block.file_bytes += len as u64;
         self.progress.spent(Work::Processor, read.elapsed());
@@ -134,10 +144,11 @@ impl Blocks {
     }
 
     fn flush_if_long(&mut self) -> Result<(), Closed> {
-        if self.block.frames.len() >= BLOCK_LEN { self.flush() } else { Ok(()) }
+        if self.block.frames.len() + self.bundler.pending() >= BLOCK_LEN { self.flush() } else { Ok(()) }
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), Closed> {
+        self.bundler.flush(&mut self.block.frames);
         if self.block.frames.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! A changed file at the sending end: what of it the old version has, found by the sums that came, and what is sent then.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::blocks::{Blocks, Closed};
 use crate::content::ContentHasher;
@@ -11,6 +12,7 @@ use crate::sender::Job;
 use crate::source::{Source, SourceFault};
 
 /// What was found with the first sums of a file.
+#[derive(Debug)]
 pub(crate) struct Compared {
     matches: Matches,
     /// Of the whole new version.
@@ -18,11 +20,16 @@ pub(crate) struct Compared {
 }
 
 impl Compared {
-    /// Reads all of `source`. Blocks on the disk.
-    pub(crate) fn of(source: &mut Source<'_>, signature: &Signature) -> Result<Self, SourceFault> {
+    /// Reads all of `source`. Blocks on the disk; fails soon when `is_gone`.
+    pub(crate) fn of(
+        source: &mut Source<'_>,
+        signature: &Signature,
+        is_gone: &dyn Fn() -> bool,
+    ) -> Result<Self, SourceFault> {
         source.go_to(0)?;
         let size = source.size;
-        let mut new = Hashed { source, hasher: ContentHasher::new() };
+        let mut new =
+            Hashed { file: Watched { file: source.whole(), is_gone }, hasher: ContentHasher::new() };
         let matches = Matches::find(&mut new, size, signature)?;
         // The search ends where nothing more can be found.
         io::copy(&mut new, &mut io::sink())?;
@@ -37,13 +44,15 @@ impl Compared {
         self.matches.fine_request()
     }
 
-    /// Looks for more with the sums that were asked for. Blocks on the disk.
+    /// Looks for more with the sums that were asked for. Blocks on the disk; fails soon when `is_gone`.
     pub(crate) fn refine(
         self,
         source: &mut Source<'_>,
         fine: &Signature,
+        is_gone: &dyn Fn() -> bool,
     ) -> Result<(Operations, ContentHasher), SourceFault> {
-        Ok((self.matches.refine(&mut source.whole(), fine)?, self.hasher))
+        let mut file = Watched { file: source.whole(), is_gone };
+        Ok((self.matches.refine(&mut file, fine)?, self.hasher))
     }
 
     /// Leaves it at what was found.
@@ -113,16 +122,34 @@ pub(crate) fn send_changed(
     Ok(source.go_to(source.size).map_or_else(Sent::Fault, |()| Sent::Whole))
 }
 
-/// A source that is hashed while it is read.
-struct Hashed<'s, 'a> {
-    source: &'s mut Source<'a>,
+/// A file that is hashed while it is read.
+struct Hashed<'s> {
+    file: Watched<'s>,
     hasher: ContentHasher,
 }
 
-impl Read for Hashed<'_, '_> {
+impl Read for Hashed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.whole().read(buffer)?;
+        let read = self.file.read(buffer)?;
         self.hasher.update(&buffer[..read]);
         Ok(read)
+    }
+}
+
+/// A file that is not read any more when nobody wants to know.
+struct Watched<'s> {
+    file: &'s mut File,
+    is_gone: &'s dyn Fn() -> bool,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if (self.is_gone)() { Err(io::ErrorKind::BrokenPipe.into()) } else { self.file.read(buffer) }
+    }
+}
+
+impl Seek for Watched<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }

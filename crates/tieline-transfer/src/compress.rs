@@ -38,8 +38,21 @@ impl Compressor {
     ///
     /// If there is no memory.
     pub fn new() -> io::Result<Self> {
+        Self::with_window(WINDOW_BITS)
+    }
+
+    /// Begins a stream of what is short and like what came shortly before; holds less than a MiB.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory.
+    pub(crate) fn of_frames() -> io::Result<Self> {
+        Self::with_window(FRAMES_WINDOW_BITS)
+    }
+
+    fn with_window(bits: u32) -> io::Result<Self> {
         let mut encoder = Encoder::new(LEVEL)?;
-        encoder.set_parameter(CParameter::WindowLog(WINDOW_BITS))?;
+        encoder.set_parameter(CParameter::WindowLog(bits))?;
         Ok(Self { encoder })
     }
 
@@ -159,6 +172,8 @@ impl Decompressor {
 const LEVEL: i32 = 3;
 /// The window is a MiB: what a reader must be ready to remember.
 const WINDOW_BITS: u32 = 20;
+/// 128 KiB hold the names of a thousand files, and all else that comes again.
+const FRAMES_WINDOW_BITS: u32 = 17;
 const TRIAL_LEVEL: i32 = 1;
 /// A sample shows what a file is like; more of it would only take time.
 const SAMPLE_LEN_MAX: usize = 64 * 1024;

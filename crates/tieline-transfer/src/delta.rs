@@ -53,7 +53,7 @@ pub use signature::Signature;
 /// Octets of the shortest file that is worth a delta: sums and a round trip cost more than what a shorter one has.
 pub const DELTA_LEN_MIN: u64 = 4 * 1024;
 /// Octets of the shortest block: below it, sums cost more than what they find saves.
-pub const BLOCK_LEN_MIN: u32 = 512;
+pub const BLOCK_LEN_MIN: u32 = 256;
 /// Octets of the longest block; the buffer of the search holds two. Together with [`BLOCKS_MAX`] it covers 2 TiB.
 pub const BLOCK_LEN_MAX: u32 = 4 << 20;
 /// Blocks of one signature: 4 MiB of index and, at 9 octets a sum, 4.5 MiB of sums.

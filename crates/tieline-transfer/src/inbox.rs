@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 
@@ -49,6 +49,8 @@ pub struct Inbox {
     has_unsynced: Mutex<bool>,
     /// Files that were not what they were taken for, by the hash of the whole that was made from them.
     distrusted: Mutex<BTreeSet<RelativePath>>,
+    /// Mirrors into which a transfer goes at this moment; no more than there are transfers.
+    mirrors: Mutex<BTreeSet<RelativePath>>,
 }
 
 /// Why a folder cannot be an inbox.
@@ -144,6 +146,7 @@ impl Inbox {
             leftovers,
             has_unsynced,
             distrusted: Mutex::default(),
+            mirrors: Mutex::default(),
         })
     }
 
@@ -246,13 +249,17 @@ impl Inbox {
         self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
     }
 
+    fn mirrors(&self) -> MutexGuard<'_, BTreeSet<RelativePath>> {
+        self.mirrors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Admits one more transfer, or says how many run already.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Admission, u64> {
         self.running
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| {
                 (running < TRANSFERS_MAX).then_some(running + 1)
             })
-            .map(|_| Admission { inbox: Arc::clone(self), is_mirror: AtomicBool::new(false) })
+            .map(|_| Admission { inbox: Arc::clone(self), mirror: OnceLock::new() })
     }
 }
 
@@ -260,18 +267,21 @@ impl Inbox {
 #[derive(Debug)]
 pub(crate) struct Admission {
     inbox: Arc<Inbox>,
-    is_mirror: AtomicBool,
+    mirror: OnceLock<RelativePath>,
 }
 
 impl Admission {
-    /// The transfer writes into a mirror from now on.
-    pub(crate) fn set_mirror(&self) {
-        self.is_mirror.store(true, Ordering::Release);
+    /// The transfer writes into the mirror `root` from now on, and no other one does. False if there is one, or if it has a mirror already.
+    pub(crate) fn keep_mirror(&self, root: &RelativePath) -> bool {
+        let mut mirrors = self.inbox.mirrors();
+        // Held, so that a second one of this transfer does not take the first one's place.
+        let is_free = self.mirror.get().is_none() && mirrors.insert(root.clone());
+        is_free && self.mirror.set(root.clone()).is_ok()
     }
 
     /// What it does with files whose names are taken.
     pub(crate) fn same_name(&self) -> SameName {
-        if self.is_mirror.load(Ordering::Acquire) { SameName::Replace } else { self.inbox.same_name }
+        if self.mirror.get().is_some() { SameName::Replace } else { self.inbox.same_name }
     }
 
     /// The number of the only copy that there may be of a file; none if there may be several.
@@ -290,6 +300,9 @@ impl std::ops::Deref for Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
+        if let Some(mirror) = self.mirror.get() {
+            self.inbox.mirrors().remove(mirror);
+        }
         self.inbox.running.fetch_sub(1, Ordering::AcqRel);
         let not_given = self.not_given.swap(0, Ordering::Relaxed);
         if not_given > 0 {

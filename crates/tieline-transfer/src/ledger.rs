@@ -16,6 +16,8 @@ pub(crate) struct Ledger(Mutex<Book>);
 #[derive(Debug)]
 struct Book {
     entries: Vec<State>,
+    /// Whose verdict the reading thread waits for, as if it were an answer.
+    awaited: Option<usize>,
     open: u64,
     ended: bool,
     listing: Listing,
@@ -76,6 +78,7 @@ impl Ledger {
     pub(crate) fn new(entries: usize) -> Self {
         Self(Mutex::new(Book {
             entries: vec![State::Waiting; entries],
+            awaited: None,
             open: 0,
             ended: false,
             listing: Listing::Open,
@@ -232,6 +235,19 @@ impl Ledger {
         matches!(self.book().entries[entry], State::Settled { .. })
     }
 
+    /// Whether it is known what became of the entry, which was offered. If it is not, the verdict on it will be an answer.
+    pub(crate) fn is_settled_or_await(&self, entry: usize) -> bool {
+        let mut book = self.book();
+        let is_settled = matches!(book.entries[entry], State::Settled { .. });
+        book.awaited = (!is_settled).then_some(entry);
+        is_settled
+    }
+
+    /// Whether the receiver has said that it has the entry.
+    pub(crate) fn is_delivered(&self, entry: usize) -> bool {
+        matches!(self.book().entries[entry], State::Settled { fate, .. } if fate.is_delivered())
+    }
+
     /// Enters the receiver's word; returns what is new. If it says that a file is there, only after `check` of what was sent.
     ///
     /// # Errors
@@ -247,16 +263,17 @@ impl Ledger {
         let fate = Fate::from(verdict);
         let wrong = Violation::Verdict(entry);
         let index = usize::try_from(entry).map_err(|_| wrong)?;
+        let is_answer = book.awaited == Some(index);
         let state = book.entries.get_mut(index).ok_or(wrong)?;
         let (settled, news) = match *state {
             State::Asked { .. } | State::Offered if fate.is_delivered() => return Err(wrong),
             State::Asked { .. } => (fate, Some(News { fate, is_answer: true, version: None })),
-            State::Offered => (fate, Some(News { fate, is_answer: false, version: None })),
+            State::Offered => (fate, Some(News { fate, is_answer, version: None })),
             State::Ended(version) => {
                 if let Some(version) = version.as_ref().filter(|_| fate.is_delivered()) {
                     check(version)?;
                 }
-                (fate, Some(News { fate, is_answer: false, version }))
+                (fate, Some(News { fate, is_answer, version }))
             }
             State::Settled { verdict_may_come: true, .. } if fate.is_delivered() => return Err(wrong),
             State::Settled { fate: ours, verdict_may_come: true } => (ours, None),
@@ -417,6 +434,16 @@ mod tests {
         assert_eq!(ledger.on_verdict(0, YES, refuse), Err(wrong));
         assert_eq!(ledger.fates(), [Fate::Unconfirmed], "nothing was entered");
         assert!(ledger.on_verdict(0, NO, refuse).is_ok(), "what is not there needs no check");
+    }
+
+    #[test]
+    fn a_verdict_that_is_awaited_is_an_answer() {
+        let ledger = book("ended");
+        assert!(!ledger.is_settled_or_await(0) && !ledger.is_delivered(0));
+        assert!(ledger.on_verdict(0, YES, unchecked).unwrap().unwrap().is_answer);
+        assert!(ledger.is_settled_or_await(0) && ledger.is_delivered(0));
+        let ledger = book("given up");
+        assert!(ledger.is_settled_or_await(0) && !ledger.is_delivered(0));
     }
 
     #[test]

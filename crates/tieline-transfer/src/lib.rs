@@ -17,7 +17,7 @@
 //! | module | idea |
 //! |---|---|
 //! | [`path`] | names that may be created, their copies, and how they are shown |
-//! | [`protocol`], `frame`, [`reason`] | octets |
+//! | [`protocol`], `frame`, [`bundle`], [`reason`] | octets |
 //! | [`content`], [`stamp`] | the hash of a file that comes in parts, and which version of it that is |
 //! | [`metadata`], [`holes`] | what files keep besides their content, and which parts of that are none |
 //! | [`journal`] | what is remembered across cuts and restarts |
@@ -35,6 +35,7 @@ pub mod audit;
 mod basis;
 mod beneath;
 mod blocks;
+pub mod bundle;
 mod checking;
 mod comparing;
 pub mod compress;

@@ -7,33 +7,50 @@
 //! ```
 //!
 //! The sender lists all folders, each with what is to be in it, and sends what the receiver wants of that. A file is not wanted if the
-//! journal there knows it as arrived and one of that size and time of modification has the name. The listing is compressed: some ten octets
-//! for a file.
+//! journal there knows it as arrived and one that has the name has the same [fingerprint](Fingerprint): that of its size and time of
+//! modification, and if that is wanted, of its content, which both ends read then. The listing is compressed: five octets for a file, and
+//! what its name differs from the one before.
 //!
 //! Only a folder that a sync has made, or found empty, is a mirror; the journal there remembers which are. Nothing else is ever replaced or
 //! removed by one. What is removed is found below the mirror's folder, by held descriptors, step by step; links are removed and not
 //! followed, and what is mounted inside stays. Each file is in the audit log, on the disk, before it is removed, so a power cut leaves
 //! nothing that is gone without a trace; one that is left is removed and logged by the next sync.
 //!
-//! Records of a listing, numbers big-endian:
+//! Each message of a listing has whole records, by columns, as those compress best. Numbers are big-endian:
 //!
-//! | 0: kind (1) | |
+//! | octets | of each record |
 //! |---|---|
-//! | 1 | a folder: path length (2), path below the mirror, empty for the mirror itself. What follows is in it, names ascending |
-//! | 2 | a file: entry (8), size (8), mtime seconds (8, signed), nanoseconds (4), name length (1), name |
-//! | 3 | a folder in it, which has a record of kind 1 of its own: entry (8), name length (1), name |
-//! | 4 | something that is not sent; whatever has its name there stays: name length (1), name |
+//! | 4 | how many records there are |
+//! | 1 for each | kind: 1 a folder, in which is what follows, names ascending; 2 a file; 3 a folder in it, which has a record of kind 1 of its own; 4 something that is not sent, and whatever has its name there stays |
+//! | 2 for each | of a folder the length of its path below the mirror; of others the octets that the name begins with as the one before in this folder (1), and how many follow (1) |
+//! | their lengths | paths, and what follows of names |
+//! | 5 for each of kind 2 | fingerprint |
+//! | the rest, for each of kind 2 and 3 | how much its entry is above the last one's plus 1, which is 0 before the first: twice that, or if it is negative, twice its amount less 1; seven bits in an octet, lowest first, 0x80 says that more follow |
+//!
+//! A fingerprint is the front of the BLAKE3, under the key of the mirror, of size (8), modified seconds (8, signed), nanoseconds (4) and, where
+//! content is compared, BLAKE3 of the content (32).
 
 mod compare;
+mod fingerprint;
 mod list;
+mod records;
 mod remove;
 
-pub(crate) use self::compare::Mirroring;
+pub(crate) use self::compare::{Mirroring, Tell};
+pub use self::fingerprint::{FINGERPRINT_LEN, Fingerprint, FingerprintKey};
 pub(crate) use self::list::list;
+pub use self::records::{Record, RecordReader, RecordWriter};
 
-use crate::fields::{CutShort, Fields};
-use crate::moment::Moment;
-use crate::protocol::FileTime;
+use crate::fields::CutShort;
+
+/// How a mirror is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MirrorRules {
+    /// Whether what is not listed is removed there.
+    pub removes: bool,
+    /// Whether the content of all files is compared, and not only their sizes and times. Both ends read all of them then.
+    pub by_content: bool,
+}
 
 /// Octets of records in one message at most, before they are compressed.
 const LISTING_LEN_MAX: usize = 48 * 1024;
@@ -50,9 +67,12 @@ pub enum ListingFault {
     /// A kind of record that is not known.
     #[error("with a record of unknown kind {0}")]
     Kind(u8),
-    /// A time that is none.
-    #[error("with {0} nanoseconds")]
-    Nanoseconds(u32),
+    /// The number of an entry that is none.
+    #[error("with the number of an entry that is none")]
+    Step,
+    /// More octets than the records have.
+    #[error("with {0} octets behind its records")]
+    Trailing(usize),
     /// A record before that of the mirror itself.
     #[error("that does not begin with the mirror itself")]
     NoFolder,
@@ -67,110 +87,8 @@ pub enum ListingFault {
     Entry(u64),
 }
 
-/// One record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Record<'a> {
-    Folder { path: &'a [u8] },
-    File { entry: u64, size: u64, modified: FileTime, name: &'a [u8] },
-    Below { entry: u64, name: &'a [u8] },
-    Stays { name: &'a [u8] },
-}
-
-mod kind {
-    pub(super) const FOLDER: u8 = 1;
-    pub(super) const FILE: u8 = 2;
-    pub(super) const BELOW: u8 = 3;
-    pub(super) const STAYS: u8 = 4;
-}
-
-impl<'a> Record<'a> {
-    fn parse(fields: &mut Fields<'a>) -> Result<Self, ListingFault> {
-        let name = |fields: &mut Fields<'a>| {
-            let len = fields.u8()?;
-            fields.slice(len.into())
-        };
-        Ok(match fields.u8()? {
-            kind::FOLDER => {
-                let len = fields.u16()?;
-                Self::Folder { path: fields.slice(len.into())? }
-            }
-            kind::FILE => {
-                let (entry, size) = (fields.u64()?, fields.u64()?);
-                let modified = fields.moment()?.map_err(ListingFault::Nanoseconds)?;
-                let modified = FileTime { seconds: modified.seconds(), nanoseconds: modified.nanoseconds() };
-                Self::File { entry, size, modified, name: name(fields)? }
-            }
-            kind::BELOW => Self::Below { entry: fields.u64()?, name: name(fields)? },
-            kind::STAYS => Self::Stays { name: name(fields)? },
-            unknown => return Err(ListingFault::Kind(unknown)),
-        })
-    }
-
-    /// Appends its octets. Names and paths are as long as a [`crate::RelativePath`] has them.
-    fn emit(&self, out: &mut Vec<u8>) {
-        let emit_name = |out: &mut Vec<u8>, name: &[u8]| {
-            out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-            out.extend_from_slice(name);
-        };
-        match *self {
-            Self::Folder { path } => {
-                out.push(kind::FOLDER);
-                crate::fields::emit_counted(out, path);
-            }
-            Self::File { entry, size, modified, name } => {
-                out.push(kind::FILE);
-                out.extend(entry.to_be_bytes());
-                out.extend(size.to_be_bytes());
-                crate::fields::emit_moment(out, Moment::from(modified));
-                emit_name(out, name);
-            }
-            Self::Below { entry, name } => {
-                out.push(kind::BELOW);
-                out.extend(entry.to_be_bytes());
-                emit_name(out, name);
-            }
-            Self::Stays { name } => {
-                out.push(kind::STAYS);
-                emit_name(out, name);
-            }
-        }
-    }
-}
-
 impl From<CutShort> for ListingFault {
     fn from(_: CutShort) -> Self {
         Self::CutShort
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_have_their_octets_both_ways_and_none_is_read_that_is_cut_short() {
-        let modified = FileTime { seconds: -1, nanoseconds: 5 };
-        for (record, octets) in [
-            (Record::Folder { path: b"" }, &b"\x01\0\0"[..]),
-            (Record::Folder { path: b"a/b" }, b"\x01\0\x03a/b"),
-            (
-                Record::File { entry: 1, size: 2, modified, name: b"n" },
-                b"\x02\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\x05\x01n",
-            ),
-            (Record::Below { entry: 3, name: b"m" }, b"\x03\0\0\0\0\0\0\0\x03\x01m"),
-            (Record::Stays { name: b"l" }, b"\x04\x01l"),
-        ] {
-            let mut out = Vec::new();
-            record.emit(&mut out);
-            assert_eq!(out, octets);
-            assert_eq!(Record::parse(&mut Fields::of(octets)), Ok(record));
-            for len in 0..octets.len() {
-                let cut = Record::parse(&mut Fields::of(&octets[..len]));
-                assert_eq!(cut, Err(ListingFault::CutShort), "{record:?} cut to {len}");
-            }
-        }
-        assert_eq!(Record::parse(&mut Fields::of(b"\x05")), Err(ListingFault::Kind(5)));
-        let late = [&b"\x02"[..], &[0; 24], b"\x3b\x9a\xca\x00\x01n"].concat();
-        assert_eq!(Record::parse(&mut Fields::of(&late)), Err(ListingFault::Nanoseconds(1_000_000_000)));
     }
 }

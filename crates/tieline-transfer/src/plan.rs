@@ -15,6 +15,7 @@ use crate::beneath;
 use crate::content::PIECE_LEN;
 use crate::holes::room_of;
 use crate::metadata::Carry;
+use crate::mirror::MirrorRules;
 use crate::outcome::{EntryKind, EntryReport, Fate, Fault, Progress, Skip};
 use crate::path::{NameFault, RelativePath};
 use crate::protocol::{ENTRIES_MAX, FileTime};
@@ -32,8 +33,8 @@ pub struct Plan {
     pub(crate) set_aside: Vec<EntryReport>,
     /// What is sent of the files beyond their content.
     pub(crate) carry: Carry,
-    /// Whether it is a mirror's, and then whether what it does not have is to be removed there.
-    pub(crate) mirror: Option<bool>,
+    /// Whether it is a mirror's, and then how that is kept.
+    pub(crate) mirror: Option<MirrorRules>,
     files: u64,
     bytes: u64,
 }
@@ -130,17 +131,16 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Everything below `folder`, of which the folder of the transfer is to be a mirror; what is in the mirror and not here is removed
-    /// there if `removes`. Else as [`Self::scan`].
+    /// Everything below `folder`, of which the folder of the transfer is to be a mirror, kept by `rules`. Else as [`Self::scan`].
     ///
     /// # Errors
     ///
     /// `Folder`, `TooMany`.
-    pub fn mirror(folder: &Path, removes: bool, progress: &dyn Progress) -> Result<Self, PlanError> {
+    pub fn mirror(folder: &Path, rules: MirrorRules, progress: &dyn Progress) -> Result<Self, PlanError> {
         let unreadable = |fault| PlanError::Folder { path: folder.into(), fault };
         let root = open_root(folder).map_err(unreadable)?;
         let top = list(root.as_fd(), None).map_err(unreadable)?;
-        let mut plan = Self { roots: vec![folder.into()], mirror: Some(removes), ..Self::default() };
+        let mut plan = Self { roots: vec![folder.into()], mirror: Some(rules), ..Self::default() };
         plan.walk(root.as_fd(), top, progress)?;
         progress.scanned(plan.files, plan.bytes);
         Ok(plan)

@@ -23,9 +23,10 @@
 //! | 0x10 | sender | attributes | entry (8), items: what is told of the entry that follows besides its offer |
 //! | 0x11 | sender | hole | length (8): so many zeros of the open file, 1 to [`HOLE_LEN_MAX`], that take no room |
 //! | 0x12 | sender | link | entry (8), mtime seconds (8, signed), nanoseconds (4), target length (2), target, path length (2), path |
-//! | 0x18 | sender | mirror | flags (1): 1 what is not listed is removed. Before the first entry |
+//! | 0x18 | sender | mirror | flags (1): 1 what is not listed is removed, 2 content is compared; key (32). Before the first entry |
 //! | 0x19 | sender | listing | octets that it becomes (4), records of [`mirror`](crate::mirror), compressed |
 //! | 0x1a | sender | listed | |
+//! | 0x1b | sender | bundle | octets that it becomes (4), [frames](crate::bundle), compressed |
 //! | 0x41 | receiver | welcome | version (2) |
 //! | 0x42 | receiver | verdict | entry (8), what (1), code (2), detail (8) |
 //! | 0x43 | receiver | done | |
@@ -37,9 +38,10 @@
 //! | 0x4c | receiver | wanted | first entry (8), count (8), flags (1): of what was listed, these are to be sent; 1 other versions of them are there |
 //! | 0x4d | receiver | checked | after the last wanted: everything else that was listed is as it should be |
 //! | 0x4e | receiver | removed | files (8), folders (8), what could not be removed (8): before done, of a mirror that removes |
+//! | 0x4f | receiver | bundle | octets that it becomes (4), [frames](crate::bundle), compressed |
 //!
 //! Nothing waits for an answer but files of which something may be at the receiving end. The hello comes first; the sender streams
-//! entries, numbered upwards below the announced count, each file followed by its data and its end. It asks first about a large one, a part
+//! entries, each with a number of its own below the announced count, each file followed by its data and its end. It asks first about a large one, a part
 //! of which may be there from a transfer that was cut, told by its path and its stamp ([`Stamp`]); about a small one where it knows
 //! that an older version is there; and it claims that one is there whose content it has sent before, under whatever name. Up to
 //! [`ASKED_MAX`] questions about large files may be open while other entries go on, and [`ASKED_SMALL_MAX`] about others. Each is followed
@@ -62,6 +64,9 @@
 //! Attributes come right before the offer of their entry, if there is anything to be told; what an item is says
 //! [`metadata`](crate::metadata). A hole takes the place of data: its zeros are part of the file and of its hash.
 //!
+//! Either end may put frames that leave together into a [bundle](crate::bundle), which stands for them. Hello, welcome and what ends a
+//! transfer before its end go as they are.
+//!
 //! A symbolic link is a text of 1 to [`PATH_LEN_MAX`](crate::path::PATH_LEN_MAX) octets without NUL. For a receipt it is a file with the target
 //! as its content.
 //!
@@ -70,7 +75,7 @@
 
 use crate::delta::DeltaViolation;
 use crate::holes::HOLE_LEN_MAX;
-use crate::mirror::ListingFault;
+use crate::mirror::{FingerprintKey, ListingFault, MirrorRules};
 use crate::reason::{Obstacle, StopReason};
 use crate::receipt::{GroupError, KeyChanged, TransferId, VerifyError, VerifyingKey, WeakKey};
 use crate::stamp::Stamp;
@@ -78,7 +83,7 @@ use crate::stamp::Stamp;
 mod octets;
 
 pub use crate::content::HASH_LEN;
-pub(crate) use octets::{is_end, is_of_mirror};
+pub(crate) use octets::{is_bundle, is_end, is_of_mirror, receiver_bundle, sender_bundle};
 
 /// Octets of the length before each frame.
 pub const PREFIX_LEN: usize = 4;
@@ -130,8 +135,8 @@ pub enum Violation {
     /// A message that has no place in the present state.
     #[error("a message of kind {0:#04x} where it does not belong")]
     OutOfPlace(u8),
-    /// An entry number that is not above the last one and below the announced count.
-    #[error("entry {entry} out of order or beyond the announced {announced}")]
+    /// An entry number that came before, or is not below the announced count.
+    #[error("entry {entry} for the second time, or beyond the announced {announced}")]
     Entry {
         /// Its number.
         entry: u64,
@@ -201,6 +206,9 @@ pub enum Violation {
     /// Attributes that are none, or that the offer of their entry does not follow.
     #[error("attributes of entry {0} that are none, or without its offer")]
     Attributes(u64),
+    /// A bundle that cannot be taken apart.
+    #[error("a bundle of frames that is none")]
+    Bundle,
     /// A listing that cannot be one.
     #[error("a listing of a mirror {0}")]
     Listing(ListingFault),
@@ -257,6 +265,7 @@ impl Violation {
             Self::Copy { .. } => 23,
             Self::Listing(_) => 40,
             Self::Wanted { .. } => 41,
+            Self::Bundle => 42,
         }
     }
 }
@@ -407,8 +416,10 @@ pub enum SenderMessage<'a> {
     Link(LinkOffer<'a>),
     /// The folder of this transfer is a mirror of what is listed next.
     Mirror {
-        /// Whether what is not listed is to be removed.
-        removes: bool,
+        /// How it is kept.
+        rules: MirrorRules,
+        /// What the fingerprints in the listing depend on.
+        key: FingerprintKey,
     },
     /// What is to be in the mirror: records, compressed.
     Listing {
@@ -419,6 +430,13 @@ pub enum SenderMessage<'a> {
     },
     /// That was all.
     Listed,
+    /// Frames that left together.
+    Bundle {
+        /// Octets of them.
+        len: u32,
+        /// The next block of the stream that they are compressed in.
+        packed: &'a [u8],
+    },
     /// An ignorable kind of a later version.
     Unknown(u8),
 }
@@ -512,6 +530,13 @@ pub enum ReceiverMessage<'a> {
     Checked,
     /// What was not listed was removed.
     Removed(Removed),
+    /// Frames that left together.
+    Bundle {
+        /// Octets of them.
+        len: u32,
+        /// The next block of the stream that they are compressed in.
+        packed: &'a [u8],
+    },
     /// An ignorable kind of a later version.
     Unknown(u8),
 }

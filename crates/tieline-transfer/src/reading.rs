@@ -1,19 +1,26 @@
 //! The sender's thread: files become frames, gathered into blocks for the stream.
 //!
 //! Small files follow one another. A large one is asked about, and a small one that was delivered before in another version, or with the
-//! same content; their data is sent when the answer has come, while the plan goes on.
+//! same content; their data is sent when the answer has come, while the plan goes on. A large one that changed is [compared apart](apart).
 
+mod apart;
 mod questions;
+mod same;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc as sync_mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::fstat;
 use tokio::sync::mpsc;
 
+use self::apart::{Done, Leaving, Task, compare_all};
 use self::questions::Question;
+use self::same::SameContent;
 use crate::beneath;
 use crate::blocks::{Block, Blocks, Closed};
 use crate::content::{ContentHasher, HASH_LEN, PIECE_LEN, pieces_within};
@@ -22,7 +29,7 @@ use crate::ledger::Version;
 use crate::links::Link;
 use crate::metadata::attributes::Attributes;
 use crate::metadata::{Carry, Names};
-use crate::mirror;
+use crate::mirror::{self, FingerprintKey, MirrorRules};
 use crate::outcome::{Fate, Fault, Turn, Work};
 use crate::path::RelativePath;
 use crate::plan::{Entry, Plan, PlannedKind, open_root};
@@ -48,6 +55,8 @@ pub(crate) enum Answer {
     Settled { index: usize },
     /// It has said what it wants of a mirror.
     Checked,
+    /// Not from the receiver: what was found of a large file with its sums.
+    Compared(Done),
 }
 
 /// Reads everything in the plan, in order.
@@ -59,13 +68,39 @@ pub(crate) fn read_all(
     job: &Job,
     blocks: mpsc::Sender<Block>,
     answers: mpsc::Receiver<Answer>,
+    more_answers: &mpsc::WeakSender<Answer>,
     settled: mpsc::Sender<Settled>,
 ) -> Result<(), Closed> {
+    let has_ended = AtomicBool::new(false);
+    let (tasks, tasks_out) = sync_mpsc::sync_channel(1);
+    let leaving = Leaving(&has_ended);
     let out = Blocks::new(blocks, Arc::clone(&job.progress));
     let roots = Roots { plan: &job.plan, open: None };
     let names = Names::default();
     let (asked, asked_small, is_checked) = (BTreeMap::new(), 0, false);
-    Reading { job, out, roots, names, answers, settled, asked, asked_small, is_checked }.run()
+    let (to_compare, is_comparing) = (VecDeque::new(), false);
+    let reading = Reading {
+        job,
+        out,
+        roots,
+        names,
+        answers,
+        settled,
+        asked,
+        asked_small,
+        is_checked,
+        tasks,
+        to_compare,
+        is_comparing,
+        same: SameContent::default(),
+    };
+    thread::scope(|scope| {
+        let has_ended = &has_ended;
+        scope.spawn(move || compare_all(job, &tasks_out, more_answers, has_ended));
+        // Whatever comes of it, the other thread ends as well.
+        let _leaving = leaving;
+        reading.run()
+    })
 }
 
 /// What is at a path that is to be sent.
@@ -87,13 +122,20 @@ struct Reading<'j> {
     asked_small: usize,
     /// Whether the receiver has said what it wants of a mirror.
     is_checked: bool,
+    /// To the thread that compares large files.
+    tasks: sync_mpsc::SyncSender<Task>,
+    /// Files for it, each of them one that was asked about.
+    to_compare: VecDeque<Task>,
+    /// Whether it has one.
+    is_comparing: bool,
+    same: SameContent,
 }
 
 impl<'j> Reading<'j> {
     fn run(mut self) -> Result<(), Closed> {
         let job = self.job;
-        if let Some(removes) = job.plan.mirror {
-            self.list(removes)?;
+        if let Some(rules) = job.plan.mirror {
+            self.list(rules)?;
         }
         for (index, Entry { path, kind, .. }) in job.plan.entries.iter().enumerate() {
             while let Ok(answer) = self.answers.try_recv() {
@@ -118,6 +160,7 @@ impl<'j> Reading<'j> {
             }
             self.out.offer_block()?;
         }
+        self.send_later()?;
         while !self.asked.is_empty() {
             self.out.flush()?;
             self.wait_for_answer()?;
@@ -128,14 +171,20 @@ impl<'j> Reading<'j> {
     }
 
     /// Lists what is to be in a mirror, and waits until the receiver has said what it wants of it.
-    fn list(&mut self, removes: bool) -> Result<(), Closed> {
+    fn list(&mut self, rules: MirrorRules) -> Result<(), Closed> {
         let job = self.job;
-        self.out.put(SenderMessage::Mirror { removes })?;
+        let mut key = [0; FingerprintKey::LEN];
+        aws_lc_rs::rand::fill(&mut key).map_err(|error| {
+            tracing::error!(%error, "no random numbers for the key of a listing");
+            Closed
+        })?;
+        let key = FingerprintKey(key);
+        self.out.put(SenderMessage::Mirror { rules, key })?;
         let root = self.roots.open(0).map_err(|fault| {
             tracing::error!(%fault, "the folder that is to be mirrored");
             Closed
         })?;
-        for (index, fault) in mirror::list(job, root.as_fd(), &mut self.out)? {
+        for (index, fault) in mirror::list(job, &root, rules.by_content, key, &mut self.out)? {
             self.give_up(index, fault);
         }
         job.ledger.all_listed();
@@ -151,34 +200,49 @@ impl<'j> Reading<'j> {
         if self.turn(index) == Turn::Later {
             return Ok(());
         }
-        let found = match self.find(index) {
-            Ok(found) => found,
+        let mut source = match self.find(index) {
+            Ok(Found::File(source)) => source,
+            Ok(Found::Link(link)) => return self.send_link(index, &link),
             Err(fault) => {
                 self.give_up(index, fault);
                 return Ok(());
             }
         };
-        let mut source = match found {
-            Found::File(source) => source,
-            Found::Link(link) => return self.send_link(index, &link),
-        };
         match self.claim(index, &mut source) {
             Ok(Some(hash)) => self.ask(index, &source, |offer| SenderMessage::Claim { hash, offer }),
-            Ok(None) if source.size >= ASK_LEN_MIN || self.may_be_changed(index, &source) => {
-                self.ask(index, &source, SenderMessage::Ask)
-            }
-            Ok(None) => {
-                self.job.ledger.offered(index);
-                let told = source.told(self.job.plan.carry, &mut self.names);
-                self.tell(index, &told)?;
-                self.out.put(SenderMessage::File(self.offer(index, &source)))?;
-                self.send_data(index, source, ContentHasher::new())
-            }
+            Ok(None) => match self.is_for_later(index, &mut source) {
+                Ok(true) => Ok(()),
+                Ok(false) => self.send_or_ask(index, source),
+                Err(fault) => {
+                    self.give_up(index, fault);
+                    Ok(())
+                }
+            },
             Err(fault) => {
                 self.give_up(index, fault);
                 Ok(())
             }
         }
+    }
+
+    /// Offers a file with its data, or asks first from where that is wanted.
+    fn send_or_ask(&mut self, index: usize, source: Source<'j>) -> Result<(), Closed> {
+        if source.size >= ASK_LEN_MIN || self.may_be_changed(index, &source) {
+            return self.ask(index, &source, SenderMessage::Ask);
+        }
+        self.job.ledger.offered(index);
+        let told = source.told(self.job.plan.carry, &mut self.names);
+        self.tell(index, &told)?;
+        self.out.put(SenderMessage::File(self.offer(index, &source)))?;
+        self.send_data(index, source, ContentHasher::new())
+    }
+
+    /// Opens a file that waited, if it is its turn and can be sent; else it is known what becomes of it.
+    fn next_source(&mut self, index: usize) -> Option<Source<'j>> {
+        if self.turn(index) == Turn::Later {
+            return None;
+        }
+        self.source(index).map_err(|fault| self.give_up(index, fault)).ok()
     }
 
     fn find(&mut self, index: usize) -> Result<Found<'j>, SourceFault> {

@@ -235,6 +235,9 @@ pub enum StopReason {
         "the folder is inside another mirror of the receiving end, whose next sync would remove it; name another"
     )]
     InsideMirror,
+    /// Another transfer goes into the mirror.
+    #[error("another sync into this folder of the receiving end is going on; wait until it has ended")]
+    MirrorBusy,
     /// A code of a later version.
     #[error(
         "the receiving end stopped for reason {code}, which this version of tieline does not know (detail {detail})"
@@ -262,6 +265,7 @@ impl StopReason {
             Self::NotAMirror => (40, 0),
             Self::NoMirrorFolder => (41, 0),
             Self::InsideMirror => (42, 0),
+            Self::MirrorBusy => (43, 0),
             Self::Other { code, detail } => (code, detail),
         }
     }
@@ -280,6 +284,7 @@ impl StopReason {
             40 => Self::NotAMirror,
             41 => Self::NoMirrorFolder,
             42 => Self::InsideMirror,
+            43 => Self::MirrorBusy,
             _ => Self::Other { code, detail },
         }
     }
@@ -309,7 +314,7 @@ mod tests {
             let without = (3..=12).contains(&code) || [14, 30].contains(&code) || (40..=42).contains(&code);
             let detail = if without { 0 } else { 7 };
             assert_eq!(Obstacle::from_wire(code, detail).to_wire(), (code, detail));
-            let detail = if (40..=42).contains(&code) { 0 } else { 7 };
+            let detail = if (40..=43).contains(&code) { 0 } else { 7 };
             assert_eq!(StopReason::from_wire(code, detail).to_wire(), (code, detail));
         }
         assert_eq!(Obstacle::from_wire(13, 5), Obstacle::Io { errno: 5 });

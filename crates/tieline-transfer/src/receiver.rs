@@ -23,17 +23,18 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::assembly::{Assembly, Ended, Outputs, Reply, Settled};
 use crate::basis::{SUM_JOBS_MAX, SumsOpen, sum_all};
-use crate::frame::{self, FrameError};
+use crate::bundle::Bundler;
+use crate::frame::{FrameError, Frames};
 use crate::inbox::{Admission, Inbox, journal_errno};
 use crate::keeping::{HOLDS_MAX, keep};
 use crate::metadata::folder_times::FolderTimes;
-use crate::mirror::Mirroring;
+use crate::mirror::{Mirroring, Tell};
 use crate::moment::Moment;
 use crate::outcome::{Fate, Progress, Totals};
 use crate::path::RelativePath;
 use crate::protocol::{
     DATA_LEN_MAX, ENTRIES_MAX, Hello, KeyFault, ReceiverMessage, SenderMessage, VERSION, Verdict, Violation,
-    is_end, is_of_mirror,
+    is_end, is_of_mirror, sender_bundle,
 };
 use crate::publish::{GROUP_MAX, note_arrived, publish_folder, publish_group};
 use crate::reason::StopReason;
@@ -113,7 +114,7 @@ where
     S: AsyncRead + AsyncWrite,
 {
     let (reader, mut writer) = tokio::io::split(stream);
-    let mut reader = BufReader::with_capacity(DATA_LEN_MAX, reader);
+    let mut reader = Frames::of(BufReader::with_capacity(DATA_LEN_MAX, reader), sender_bundle);
     let accepted = match accept(&mut reader, inbox, folder).await {
         Ok(accepted) => accepted,
         Err(error) => {
@@ -193,11 +194,11 @@ struct Accepted {
 
 /// Reads the hello and decides about the transfer as a whole.
 async fn accept<R: AsyncRead + Unpin>(
-    reader: &mut R,
+    reader: &mut Frames<R>,
     inbox: &Arc<Inbox>,
     folder: Option<&[u8]>,
 ) -> Result<Accepted, ReceiveError> {
-    let frame = frame::read(reader).await?;
+    let frame = reader.next().await?;
     let hello = match SenderMessage::parse(&frame)? {
         SenderMessage::Hello(hello) => hello,
         other => return Err(Violation::OutOfPlace(other.kind()).into()),
@@ -238,12 +239,12 @@ fn prepare(inbox: &Inbox, hello: &Hello, folder: Option<&RelativePath>) -> Resul
 
 /// Hands every frame on, up to the sender's end or until nobody takes them.
 async fn read_frames<R: AsyncRead + Unpin>(
-    mut reader: R,
+    mut reader: Frames<R>,
     frames: mpsc::Sender<Vec<u8>>,
 ) -> Result<(), FrameError> {
     loop {
         let frame = tokio::select! {
-            frame = frame::read(&mut reader) => frame?,
+            frame = reader.next() => frame?,
             () = frames.closed() => return Ok(()),
         };
         let last = is_end(&frame);
@@ -315,10 +316,13 @@ impl MirrorPlace {
         replies: &mpsc::Sender<Reply>,
     ) -> Result<Mirroring, ReceiveError> {
         // Nobody listens any more when the transfer was cut.
-        let mut tell = |run| drop(replies.blocking_send(Reply::Wanted(run)));
+        let mut tell = Tell {
+            wanted: &mut |run| drop(replies.blocking_send(Reply::Wanted(run))),
+            is_gone: &|| replies.is_closed(),
+        };
         match (message, mirror) {
-            (SenderMessage::Mirror { removes }, None) => {
-                Mirroring::begin(&self.admission, self.folder.as_ref(), self.entries, removes)
+            (SenderMessage::Mirror { rules, key }, None) => {
+                Mirroring::begin(&self.admission, self.folder.as_ref(), self.entries, rules, key)
             }
             (SenderMessage::Listing { len, packed }, Some(mut mirror)) if !mirror.is_listed() => {
                 mirror.on_listing(len, packed, signing, &mut tell)?;
@@ -396,34 +400,38 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
         let mut result = Ok(());
         let mut batch = Vec::with_capacity(REPLIES_MAX);
         let mut out = Vec::new();
+        let mut bundler = Bundler::new(|len, packed, out| ReceiverMessage::Bundle { len, packed }.emit(out));
         while replies.recv_many(&mut batch, REPLIES_MAX).await > 0 {
             for reply in batch.drain(..) {
+                let mut put =
+                    |message: ReceiverMessage<'_>| bundler.add(&mut out, |frame| message.emit(frame));
                 match reply {
-                    Reply::Go { entry, from } => ReceiverMessage::Go { entry, from }.emit(&mut out),
+                    Reply::Go { entry, from } => put(ReceiverMessage::Go { entry, from }),
                     Reply::Sums { entry, octets } => {
-                        ReceiverMessage::Sums { entry, octets: &octets }.emit(&mut out);
+                        put(ReceiverMessage::Sums { entry, octets: &octets });
                     }
-                    Reply::Identify(key) => ReceiverMessage::Identify { key }.emit(&mut out),
+                    Reply::Identify(key) => put(ReceiverMessage::Identify { key }),
                     Reply::Receipt(group) => {
                         let mut octets = Vec::new();
                         group.emit(&mut octets);
-                        ReceiverMessage::Receipt(&octets).emit(&mut out);
+                        put(ReceiverMessage::Receipt(&octets));
                     }
-                    Reply::Wanted(run) => ReceiverMessage::Wanted(run).emit(&mut out),
-                    Reply::Checked => ReceiverMessage::Checked.emit(&mut out),
+                    Reply::Wanted(run) => put(ReceiverMessage::Wanted(run)),
+                    Reply::Checked => put(ReceiverMessage::Checked),
                     Reply::Removed(removed) => {
                         tracing::info!(?removed, "what is not at the far end any more was removed");
-                        ReceiverMessage::Removed(removed).emit(&mut out);
+                        put(ReceiverMessage::Removed(removed));
                     }
                     Reply::Settled(Settled { entry, verdict, report }) => {
                         self.totals.count(report.kind, report.size, &report.fate);
                         self.progress.settled(&report);
                         if let Some(verdict) = verdict {
-                            ReceiverMessage::Verdict { entry, verdict }.emit(&mut out);
+                            put(ReceiverMessage::Verdict { entry, verdict });
                         }
                     }
                 }
             }
+            bundler.flush(&mut out);
             if result.is_ok() {
                 result = write_out(&mut self.writer, &out).await;
                 if result.is_err() {

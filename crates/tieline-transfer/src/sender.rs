@@ -8,7 +8,7 @@
 //!             journal ◀─ record ◀─ [settled]
 //! ```
 //!
-//! Reading and recording wait for disks and so have a thread each; writing and listening are part of the returned future and go on at the
+//! Reading, comparing large changed files, and recording wait for disks and so have a thread each; writing and listening are part of the returned future and go on at the
 //! same time, so neither end can wait for the other to listen. When the future is dropped the channels close and the threads end.
 
 use std::io;
@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use crate::audit::{Direction, Entry as LogEntry};
 use crate::blocks::Block;
 use crate::checking::Checking;
-use crate::frame::{self, FrameError};
+use crate::frame::{FrameError, Frames};
 use crate::journal::Journal;
 use crate::journal::accounts::Accounts;
 use crate::journal::outgoing::DeliveredFile;
@@ -35,7 +35,7 @@ use crate::outcome::{EntryKind, EntryReport, Fate, Progress, Totals, Work};
 use crate::plan::{Entry, Plan, PlannedKind};
 use crate::protocol::{
     ASKED_MAX, ASKED_SMALL_MAX, HASH_LEN, Hello, ReceiverMessage, Removed, SenderMessage, VERSION, Verdict,
-    Violation,
+    Violation, receiver_bundle,
 };
 use crate::reading::{Answer, read_all};
 use crate::reason::StopReason;
@@ -132,7 +132,7 @@ where
 {
     let Order { plan, journal, outbox, transfer, keys } = order;
     let (reader, mut writer) = tokio::io::split(stream);
-    let mut reader = BufReader::new(reader);
+    let mut reader = Frames::of(BufReader::new(reader), receiver_bundle);
     progress.started(plan.entries.len() as u64, plan.bytes());
 
     let (plan, room) = spawn_blocking(move || {
@@ -156,9 +156,9 @@ where
     let (answers, answers_out) = mpsc::channel(ASKED_MAX + ASKED_SMALL_MAX);
     let (settled, settled_out) = mpsc::channel(SETTLED_MAX);
     let reading = {
-        let (job, settled) = (Arc::clone(&job), settled.clone());
+        let (job, settled, more) = (Arc::clone(&job), settled.clone(), answers.downgrade());
         // If nobody takes the blocks any more, whoever stopped knows why.
-        spawn_blocking(move || drop(read_all(&job, blocks, answers_out, settled)))
+        spawn_blocking(move || drop(read_all(&job, blocks, answers_out, &more, settled)))
     };
     let recording = {
         let job = Arc::clone(&job);
@@ -228,7 +228,7 @@ impl Job {
 
 /// Writes and listens until the receiver is done or either way is cut. Says also whether it has let us in.
 async fn talk<R, W>(
-    reader: &mut R,
+    reader: &mut Frames<R>,
     writer: &mut W,
     identity: SenderMessage<'_>,
     blocks: mpsc::Receiver<Block>,
@@ -320,9 +320,9 @@ pub(crate) struct Settled {
 
 impl Listener<'_> {
     /// Enters every word until the receiver is done.
-    async fn run<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> Result<(), SendError> {
+    async fn run<R: AsyncRead + Unpin>(&mut self, reader: &mut Frames<R>) -> Result<(), SendError> {
         loop {
-            let frame = frame::read(reader).await?;
+            let frame = reader.next().await?;
             let message = ReceiverMessage::parse(&frame)?;
             match message {
                 ReceiverMessage::Unknown(kind) => {
@@ -356,7 +356,9 @@ impl Listener<'_> {
                     self.job.ledger.on_checked()?;
                     self.answer(Answer::Checked).await;
                 }
-                ReceiverMessage::Removed(removed) if self.job.plan.mirror == Some(true) => {
+                ReceiverMessage::Removed(removed)
+                    if self.job.plan.mirror.is_some_and(|rules| rules.removes) =>
+                {
                     if self.job.removed.set(removed).is_err() {
                         return Err(Violation::OutOfPlace(message.kind()).into());
                     }
@@ -374,6 +376,7 @@ impl Listener<'_> {
                 | ReceiverMessage::Wanted(_)
                 | ReceiverMessage::Checked
                 | ReceiverMessage::Removed(_)
+                | ReceiverMessage::Bundle { .. }
                 | ReceiverMessage::Done => return Err(Violation::OutOfPlace(message.kind()).into()),
             }
         }

@@ -109,6 +109,11 @@ impl<'a> Source<'a> {
         Ok(Self { root, path, file: fd.into(), stamp, size, mode, modified, room, holes, stat, left: size })
     }
 
+    /// The folder below which it was opened.
+    pub(crate) fn root(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.root)
+    }
+
     /// What is told of it beyond its offer.
     pub(crate) fn told(&self, carry: Carry, names: &mut Names) -> Attributes {
         carry.told(self.file.as_fd(), &self.stat, names)

@@ -37,6 +37,11 @@ pub(crate) enum SumsContent {
 }
 
 impl Sums {
+    /// Whether there are none.
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self.content, SumsContent::None)
+    }
+
     /// Takes them into use. From now on the receiver may send others in their place, so this comes before whatever tells it so.
     pub(crate) fn into_content(mut self) -> SumsContent {
         std::mem::replace(&mut self.content, SumsContent::None)

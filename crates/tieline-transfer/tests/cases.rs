@@ -194,7 +194,7 @@ async fn case_26_a_transfer_that_is_played_again_changes_nothing() {
     let octets = frames(messages);
     let mut there = None;
     for _ in 0..3 {
-        let (mut near, far) = duplex(BUFFER);
+        let (far, mut near) = support::by_hand(BUFFER);
         near.write_all(&octets).await.unwrap();
         assert!(receive(far, &offices.inbox, None, Arc::new(())).await.unwrap().is_complete());
         assert_eq!(there.get_or_insert_with(|| offices.arrived()), &offices.arrived());

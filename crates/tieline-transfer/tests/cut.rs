@@ -51,7 +51,7 @@ async fn a_sender_cut_off_after_any_octet_leaves_whole_files_only() {
     let mut most = 0;
     for cut in 0..octets.len() {
         let offices = Offices::new();
-        let (mut near, far) = duplex(BUFFER);
+        let (far, mut near) = support::by_hand(BUFFER);
         near.write_all(&octets[..cut]).await.unwrap();
         near.shutdown().await.unwrap();
         let received = receive(far, &offices.inbox, None, Arc::new(())).await;
@@ -77,7 +77,7 @@ async fn a_receiver_dropped_at_any_point_leaves_whole_files_only_and_frees_the_i
     let (octets, there) = transfer();
     for cut in (0..octets.len()).step_by(7) {
         let offices = Offices::new();
-        let (mut near, far) = duplex(BUFFER);
+        let (far, mut near) = support::by_hand(BUFFER);
         near.write_all(&octets[..cut]).await.unwrap();
         let receiving = receive(far, &offices.inbox, None, Arc::new(()));
         // The sender says no more, and the caller waits for no longer than this.
@@ -113,7 +113,7 @@ async fn a_receiver_cut_off_after_any_octet_confirms_only_what_was_heard_whole()
     let paths = ["a", "b", "c"].map(|name| offices.write(name, name));
     for cut in 0..answers.len() {
         let plan = Plan::scan(&paths, &()).unwrap();
-        let (near, mut far) = duplex(BUFFER);
+        let (near, mut far) = support::by_hand(BUFFER);
         let receiver = async {
             let (welcome, rest) = answers[..cut].split_at(cut.min(ends[0]));
             far.write_all(welcome).await.unwrap();
@@ -264,7 +264,7 @@ async fn what_was_still_waiting_for_the_disk_is_forgotten_when_the_future_is_dro
     let disk =
         Arc::new(SlowDisk { arrived: AtomicU64::new(0), reached: Notify::new(), gate: Mutex::new(gate) });
     let (octets, _) = transfer();
-    let (mut near, far) = duplex(BUFFER);
+    let (far, mut near) = support::by_hand(BUFFER);
     near.write_all(&octets).await.unwrap();
     tokio::select! {
         received = receive(far, &offices.inbox, None, disk.clone()) => panic!("{received:?}"),

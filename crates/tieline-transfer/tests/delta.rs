@@ -124,12 +124,12 @@ fn a_file_that_became_shorter_is_an_error_of_its_reader() {
 fn a_request_is_these_octets() {
     let request = SumRequest::whole(KEY, 1_000_000, 1_000_000);
     let golden =
-        [&[7; 32][..], b"\0\0\x08\0\x04\x02\0\0\0\x01", b"\0\0\0\0\0\0\0\0\0\0\0\0\0\x0f\x42\x40"].concat();
+        [&[7; 32][..], b"\0\0\x08\0\x04\x01\0\0\0\x01", b"\0\0\0\0\0\0\0\0\0\0\0\0\0\x0f\x42\x40"].concat();
     let mut out = vec![0xa5];
     request.emit(&mut out);
     assert_eq!(out[1..], golden);
     assert_eq!(request.emitted_len(), golden.len());
-    assert_eq!((request.block_len(), request.blocks(), request.sums_len()), (2048, 489, 489 * 6));
+    assert_eq!((request.block_len(), request.blocks(), request.sums_len()), (2048, 489, 489 * 5));
     let followed = [&golden[..], b"more"].concat();
     assert_eq!(SumRequest::parse(&followed), Ok((request, &b"more"[..])));
 }
@@ -144,10 +144,10 @@ fn sums_are_as_they_are_described() {
         let weak = block
             .iter()
             .fold(0, |value: u128, octet| (value * u128::from(point) + u128::from(*octet)) % ((1 << 61) - 1));
-        [&weak.to_be_bytes()[12..], &blake3::keyed_hash(&[7; 32], block).as_bytes()[..2]].concat()
+        [&weak.to_be_bytes()[12..], &blake3::keyed_hash(&[7; 32], block).as_bytes()[..1]].concat()
     };
     let signature = Signature::of(request, &mut Cursor::new(&old)).unwrap();
-    assert_eq!(signature.sums(), [sum(&old[..512]), sum(b"abc")].concat());
+    assert_eq!(signature.sums(), [sum(&old[..256]), sum(&old[256..512]), sum(b"abc")].concat());
 }
 
 #[test]
@@ -171,12 +171,12 @@ fn what_is_no_request_is_refused() {
     let range = |from, len| Err(DeltaViolation::Range { from, len });
     for (bytes, expected) in [
         (header(0, [4, 2], 0), Err(DeltaViolation::BlockLen(0))),
-        (header(256, [4, 2], 0), Err(DeltaViolation::BlockLen(256))),
+        (header(128, [4, 2], 0), Err(DeltaViolation::BlockLen(128))),
         (header(513, [4, 2], 0), Err(DeltaViolation::BlockLen(513))),
         (header(2 * BLOCK_LEN_MAX, [4, 2], 0), Err(DeltaViolation::BlockLen(2 * BLOCK_LEN_MAX))),
         (header(512, [3, 2], 0), Err(DeltaViolation::SumLen { weak: 3, strong: 2 })),
         (header(512, [7, 2], 0), Err(DeltaViolation::SumLen { weak: 7, strong: 2 })),
-        (header(512, [4, 1], 0), Err(DeltaViolation::SumLen { weak: 4, strong: 1 })),
+        (header(512, [4, 0], 0), Err(DeltaViolation::SumLen { weak: 4, strong: 0 })),
         (header(512, [4, 9], 0), Err(DeltaViolation::SumLen { weak: 4, strong: 9 })),
         (header(512, [4, 2], RANGES_MAX + 1), Err(DeltaViolation::Ranges(RANGES_MAX + 1))),
         (with(&[(0, 0)]), range(0, 0)),
@@ -191,7 +191,7 @@ fn what_is_no_request_is_refused() {
     }
     let request = SumRequest::whole(KEY, 1000, 1000);
     for got in [0, 11, 13] {
-        let expected = Err(DeltaViolation::SumsLen { expected: 12, got });
+        let expected = Err(DeltaViolation::SumsLen { expected: 20, got });
         assert_eq!(Signature::parse(request.clone(), vec![0; got]), expected);
     }
 }

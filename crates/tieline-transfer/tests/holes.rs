@@ -207,7 +207,7 @@ fn offer(entry: u64, size: u64) -> FileOffer<'static> {
 
 /// Sends whatever it is told to, and what the receiver made of it.
 async fn attack(offices: &Offices, messages: Vec<SenderMessage<'_>>) -> Result<Received, ReceiveError> {
-    let (mut near, far) = duplex(16 * 1024 * 1024);
+    let (far, mut near) = support::by_hand(16 * 1024 * 1024);
     let octets = frames(std::iter::once(hello(10, 0)).chain(messages));
     near.write_all(&octets).await.unwrap();
     near.shutdown().await.unwrap();

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use support::{BUFFER, Offices, attack, frames, hello, noise, order};
 use tieline_transfer::compress::{COMPRESS_BLOCK_LEN_MAX, Compressor};
-use tieline_transfer::delta::{DeltaViolation, Key, SumRequest};
+use tieline_transfer::delta::{DeltaViolation, Key, Signature, SumRequest};
 use tieline_transfer::protocol::{
     ASKED_SMALL_MAX, DATA_LEN_MAX, FileOffer, FileTime, PREFIX_LEN, ReceiverMessage, SUMS_OPEN_MAX,
     SenderMessage, VERSION, Verdict, Violation, frame_len,
 };
 use tieline_transfer::{Obstacle, Plan, ReceiveError, SendError, Stamp, send};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 const LEN: u64 = 100_000;
 const HASH: [u8; 32] = [9; 32];
@@ -148,6 +148,44 @@ async fn a_claim_of_what_nobody_sent_is_answered_like_a_question() {
 }
 
 #[tokio::test]
+async fn what_is_compared_for_long_holds_nothing_else_up() {
+    let offices = Offices::new();
+    let old = noise(1, 64 << 20);
+    let new = [&old[..], b"and more"].concat();
+    let paths = [offices.write("a", &new), offices.write("b", noise(2, 2 << 20))];
+    let request = SumRequest::whole(Key::new([5; Key::LEN]), old.len() as u64, new.len() as u64);
+    let mut octets = Vec::new();
+    request.emit(&mut octets);
+    octets.extend(Signature::of(request, &mut std::io::Cursor::new(&old)).unwrap().sums());
+    let plan = Plan::scan(&paths, &()).unwrap();
+    let (near, mut far) = support::by_hand(BUFFER);
+    let receiver = async move {
+        // Hello, identify, and what is asked about both files.
+        for _ in 0..4 {
+            read_message(&mut far).await;
+        }
+        let mut answers = Vec::new();
+        let sums = octets.chunks(30_000).map(|octets| ReceiverMessage::Sums { entry: 0, octets });
+        let go = [0, 1].map(|entry| ReceiverMessage::Go { entry, from: 0 });
+        for message in [ReceiverMessage::Welcome { version: VERSION }].into_iter().chain(sums).chain(go) {
+            message.emit(&mut answers);
+        }
+        far.write_all(&answers).await.unwrap();
+        let mut begun = Vec::new();
+        while begun.len() < 2 {
+            let frame = read_message(&mut far).await;
+            if let SenderMessage::Body { entry, .. } = SenderMessage::parse(&frame).unwrap() {
+                begun.push(entry);
+            }
+        }
+        begun
+    };
+    let both = async { tokio::join!(send(near, order(plan), Arc::new(())), receiver) };
+    let (_, begun) = tokio::time::timeout(Duration::from_secs(60), both).await.expect("nobody hangs");
+    assert_eq!(begun, [1, 0], "the second file does not wait for the first one");
+}
+
+#[tokio::test]
 async fn sums_that_were_not_asked_for_or_are_too_many_end_the_transfer() {
     let sums = |entry, octets| ReceiverMessage::Sums { entry, octets };
     let go = ReceiverMessage::Go { entry: 0, from: 0 };
@@ -162,7 +200,7 @@ async fn sums_that_were_not_asked_for_or_are_too_many_end_the_transfer() {
     ] {
         let offices = Offices::new();
         let plan = Plan::scan(&[offices.write("big", noise(1, 40_000_000))], &()).unwrap();
-        let (near, mut far) = duplex(BUFFER);
+        let (near, mut far) = support::by_hand(BUFFER);
         let liar = async {
             let welcome = ReceiverMessage::Welcome { version: VERSION };
             let mut octets = Vec::new();

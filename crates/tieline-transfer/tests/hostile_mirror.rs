@@ -9,28 +9,40 @@ use std::sync::Arc;
 
 use support::{BUFFER, Offices, answer, frames, hello, order};
 use tieline_transfer::compress::Compressor;
-use tieline_transfer::mirror::ListingFault;
-use tieline_transfer::protocol::{ReceiverMessage, Removed, SenderMessage, VERSION, Violation, WantedRun};
+use tieline_transfer::mirror::{FingerprintKey, ListingFault, MirrorRules, Record, RecordWriter};
+use tieline_transfer::protocol::{
+    FileTime, ReceiverMessage, Removed, SenderMessage, VERSION, Violation, WantedRun,
+};
 use tieline_transfer::{Outcome, Plan, ReceiveError, SendError, receive, send};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const MIRROR: SenderMessage<'_> = SenderMessage::Mirror { removes: true };
+const RULES: MirrorRules = MirrorRules { removes: true, by_content: false };
+const KEY: FingerprintKey = FingerprintKey([7; FingerprintKey::LEN]);
+const MIRROR: SenderMessage<'_> = SenderMessage::Mirror { rules: RULES, key: KEY };
 
 /// Records of folders and of files with two octets, by their entries.
-fn folder(path: &[u8]) -> Vec<u8> {
-    [&[1], &u16::try_from(path.len()).unwrap().to_be_bytes()[..], path].concat()
+fn folder(path: &[u8]) -> Record<'_> {
+    Record::Folder { path }
 }
 
-fn file(entry: u64, name: &[u8]) -> Vec<u8> {
-    let (len, size) = (u8::try_from(name.len()).unwrap(), 2_u64.to_be_bytes());
-    [&[2], &entry.to_be_bytes()[..], &size, &[0; 12], &[len], name].concat()
+fn file(entry: u64, name: &[u8]) -> Record<'_> {
+    let fingerprint = KEY.of(2, FileTime { seconds: 0, nanoseconds: 0 }, None);
+    Record::File { entry, fingerprint, name }
 }
 
 /// One message with these records.
-fn listing(records: &[u8]) -> SenderMessage<'static> {
+fn listing(records: &[Record<'_>]) -> SenderMessage<'static> {
+    let (mut writer, mut octets) = (RecordWriter::default(), Vec::new());
+    records.iter().for_each(|record| writer.add(*record));
+    writer.emit(&mut octets);
+    packed(&octets)
+}
+
+/// One message with these octets.
+fn packed(octets: &[u8]) -> SenderMessage<'static> {
     let mut packed = Vec::new();
-    Compressor::new().unwrap().compress(records, &mut packed).unwrap();
-    SenderMessage::Listing { len: u32::try_from(records.len()).unwrap(), packed: packed.leak() }
+    Compressor::new().unwrap().compress(octets, &mut packed).unwrap();
+    SenderMessage::Listing { len: u32::try_from(octets.len()).unwrap(), packed: packed.leak() }
 }
 
 /// What comes of these messages behind a hello for ten entries into the mirror.
@@ -38,7 +50,7 @@ async fn attack(
     offices: &Offices,
     messages: Vec<SenderMessage<'static>>,
 ) -> (Vec<ReceiverMessage<'static>>, Violation) {
-    let (mut near, far) = duplex(1 << 20);
+    let (far, mut near) = support::by_hand(1 << 20);
     let sender = async {
         near.write_all(&frames([vec![hello(10, 0)], messages].concat())).await.unwrap();
         let mut answers = Vec::new();
@@ -60,36 +72,37 @@ async fn a_listing_that_cannot_be_one_ends_the_transfer() {
     let top = || folder(b"");
     let fault = Violation::Listing;
     let broken = SenderMessage::Listing { len: 100, packed: b"not compressed" };
-    let longer = match listing(&top()) {
+    let longer = match listing(&[top()]) {
         SenderMessage::Listing { packed, .. } => SenderMessage::Listing { len: u32::MAX, packed },
         other => other,
     };
-    let bomb = match listing(&vec![4; 900_000]) {
+    let bomb = match packed(&vec![4; 900_000]) {
         SenderMessage::Listing { packed, .. } => SenderMessage::Listing { len: 50_000, packed },
         other => other,
     };
     for (messages, violation) in [
-        (vec![listing(&top())], Violation::OutOfPlace(0x19)),
+        (vec![listing(&[top()])], Violation::OutOfPlace(0x19)),
         (vec![SenderMessage::Listed], Violation::OutOfPlace(0x1a)),
         (vec![MIRROR, MIRROR], Violation::OutOfPlace(0x18)),
         (vec![MIRROR, SenderMessage::End], Violation::OutOfPlace(0x07)),
-        (vec![MIRROR, listing(&top()), SenderMessage::Data(b"x")], Violation::OutOfPlace(0x04)),
+        (vec![MIRROR, listing(&[top()]), SenderMessage::Data(b"x")], Violation::OutOfPlace(0x04)),
         (vec![MIRROR, SenderMessage::Listed], fault(ListingFault::NoFolder)),
         (
-            vec![MIRROR, listing(&top()), SenderMessage::Listed, SenderMessage::Listed],
+            vec![MIRROR, listing(&[top()]), SenderMessage::Listed, SenderMessage::Listed],
             Violation::OutOfPlace(0x1a),
         ),
         (vec![MIRROR, broken], fault(ListingFault::Packed)),
         (vec![MIRROR, longer], fault(ListingFault::Packed)),
         (vec![MIRROR, bomb], fault(ListingFault::Packed)),
-        (vec![MIRROR, listing(&file(0, b"a"))], fault(ListingFault::NoFolder)),
-        (vec![MIRROR, listing(&folder(b"a"))], fault(ListingFault::NoFolder)),
-        (vec![MIRROR, listing(&[top(), top()].concat())], fault(ListingFault::NoFolder)),
-        (vec![MIRROR, listing(&[top(), vec![9]].concat())], fault(ListingFault::Kind(9))),
-        (vec![MIRROR, listing(&[top(), vec![2, 0]].concat())], fault(ListingFault::CutShort)),
-        (vec![MIRROR, listing(&[top(), file(10, b"a")].concat())], fault(ListingFault::Entry(10))),
-        (vec![MIRROR, listing(&[top(), file(0, b"b"), file(1, b"a")].concat())], fault(ListingFault::Order)),
-        (vec![MIRROR, listing(&[top(), file(0, b"b"), file(1, b"b")].concat())], fault(ListingFault::Order)),
+        (vec![MIRROR, listing(&[file(0, b"a")])], fault(ListingFault::NoFolder)),
+        (vec![MIRROR, listing(&[folder(b"a")])], fault(ListingFault::NoFolder)),
+        (vec![MIRROR, listing(&[top(), top()])], fault(ListingFault::NoFolder)),
+        (vec![MIRROR, packed(b"\0\0\0\x02\x01\x09\0\0\0\0")], fault(ListingFault::Kind(9))),
+        (vec![MIRROR, packed(b"\0\0\0\x02\x01\x02\0\0\0\x01n")], fault(ListingFault::CutShort)),
+        (vec![MIRROR, packed(b"\0\0\0\x01\x01\0\0more")], fault(ListingFault::Trailing(4))),
+        (vec![MIRROR, listing(&[top(), file(10, b"a")])], fault(ListingFault::Entry(10))),
+        (vec![MIRROR, listing(&[top(), file(0, b"b"), file(1, b"a")])], fault(ListingFault::Order)),
+        (vec![MIRROR, listing(&[top(), file(0, b"b"), file(1, b"b")])], fault(ListingFault::Order)),
     ] {
         let offices = Offices::new();
         let (answers, found) = attack(&offices, messages.clone()).await;
@@ -106,10 +119,10 @@ async fn case_23_no_name_of_a_listing_leads_out_of_the_mirror() {
     fs::write(offices.inside("beside"), "x").unwrap();
     for name in [&b".."[..], b".", b"", b"a/b", b"../private", b"a\0b", b"/"] {
         for record in [file(0, name), folder(name)] {
-            let records = [folder(b""), record].concat();
-            if name.is_empty() || (name == b"a/b" && records[3] == 1) {
+            if name.is_empty() || record == folder(b"a/b") {
                 continue; // The mirror itself again, and a folder of it.
             }
+            let records = [folder(b""), record];
             let (_, found) = attack(&offices, vec![MIRROR, listing(&records)]).await;
             assert_eq!(found, Violation::Listing(ListingFault::Name), "{records:?}");
         }
@@ -121,10 +134,10 @@ async fn case_23_no_name_of_a_listing_leads_out_of_the_mirror() {
 async fn nothing_is_removed_before_everything_was_sent() {
     let offices = Offices::new();
     let (answers, _) =
-        attack(&offices, vec![MIRROR, listing(&folder(b"")), SenderMessage::Listed, MIRROR]).await;
+        attack(&offices, vec![MIRROR, listing(&[folder(b"")]), SenderMessage::Listed, MIRROR]).await;
     assert_eq!(answers[1], ReceiverMessage::Checked);
     fs::write(offices.inside("mirror/kept"), "x").unwrap();
-    attack(&offices, vec![MIRROR, listing(&folder(b"")), SenderMessage::Listed, MIRROR]).await;
+    attack(&offices, vec![MIRROR, listing(&[folder(b"")]), SenderMessage::Listed, MIRROR]).await;
     assert!(offices.inside("mirror/kept").exists());
 }
 
@@ -134,9 +147,10 @@ async fn lie(removes: bool, answers: Vec<ReceiverMessage<'static>>) -> (Result<O
     for name in ["a", "b"] {
         offices.write(&format!("dir/{name}"), "x");
     }
-    let plan = Plan::mirror(&offices.out("dir"), removes, &()).unwrap();
+    let rules = MirrorRules { removes, ..MirrorRules::default() };
+    let plan = Plan::mirror(&offices.out("dir"), rules, &()).unwrap();
     let shown = format!("{answers:?}");
-    let (near, mut far) = duplex(BUFFER);
+    let (near, mut far) = support::by_hand(BUFFER);
     let receiver = async {
         let mut out = Vec::new();
         ReceiverMessage::Welcome { version: VERSION }.emit(&mut out);

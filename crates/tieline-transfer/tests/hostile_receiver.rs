@@ -42,7 +42,7 @@ async fn a_receiver_cannot_confirm_what_it_was_not_sent() {
 async fn a_file_is_not_believed_delivered_before_its_end_was_sent() {
     let offices = Offices::new();
     let plan = Plan::scan(&[offices.write("big", noise(1, 10_000_000))], &()).unwrap();
-    let (near, mut far) = duplex(BUFFER);
+    let (near, mut far) = support::by_hand(BUFFER);
     let liar = async {
         read_message(&mut far).await;
         far.write_all(&frames([WELCOME])).await.unwrap();
@@ -62,7 +62,7 @@ async fn a_file_that_the_receiver_cannot_store_is_not_sent_to_its_end_and_the_ne
     let offices = Offices::new();
     let paths = [offices.write("a-big", noise(1, 50_000_000)), offices.write("b", "small")];
     let plan = Plan::scan(&paths, &()).unwrap();
-    let (near, mut far) = duplex(BUFFER);
+    let (near, mut far) = support::by_hand(BUFFER);
     let full = Verdict::Failed(Obstacle::NoSpace { missing_bytes: 0 });
     let receiver = async {
         read_message(&mut far).await;
@@ -214,7 +214,7 @@ async fn drain(stream: &mut DuplexStream) -> Vec<u8> {
 async fn talk_to(answers: &[u8]) -> (Result<Outcome, SendError>, Vec<u8>) {
     let offices = Offices::new();
     let plan = Plan::scan(&[offices.write("a", "1"), offices.write("b", "2")], &()).unwrap();
-    let (near, mut far) = duplex(BUFFER);
+    let (near, mut far) = support::by_hand(BUFFER);
     let receiver = async {
         far.write_all(answers).await.unwrap();
         drain(&mut far).await
@@ -226,7 +226,7 @@ async fn talk_to(answers: &[u8]) -> (Result<Outcome, SendError>, Vec<u8>) {
 async fn after_everything(answers: &[u8]) -> Outcome {
     let offices = Offices::new();
     let plan = Plan::scan(&[offices.write("a", "1"), offices.write("b", "2")], &()).unwrap();
-    let (near, mut far) = duplex(BUFFER);
+    let (near, mut far) = support::by_hand(BUFFER);
     let (welcome, rest) = answers.split_at(frames([WELCOME]).len());
     let receiver = async {
         read_message(&mut far).await;

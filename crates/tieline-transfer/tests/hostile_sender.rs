@@ -93,7 +93,7 @@ async fn case_24_links_planted_in_the_inbox_are_not_written_through() {
 async fn case_24_a_folder_swapped_for_a_link_in_the_middle_is_not_written_through() {
     let offices = Offices::new();
     let outside = tempfile::tempdir().unwrap();
-    let (mut near, far) = duplex(BUFFER);
+    let (far, mut near) = support::by_hand(BUFFER);
     let attacker = async {
         let start = [vec![hello(9, 0), folder_offer(0, b"a")], file(1, b"a/before", b"x")].concat();
         near.write_all(&frames(start)).await.unwrap();
@@ -250,7 +250,7 @@ async fn case_26_whatever_breaks_the_protocol_ends_the_transfer_and_only_whole_f
 #[tokio::test]
 async fn a_sender_that_broke_the_protocol_and_hangs_on_is_told_at_once() {
     let offices = Offices::new();
-    let (mut near, far) = duplex(BUFFER);
+    let (far, mut near) = support::by_hand(BUFFER);
     let attacker = async {
         near.write_all(&frames([hello(3, 0), SenderMessage::Data(b"stray")])).await.unwrap();
         // Nothing more is sent, and nothing closed.
@@ -399,7 +399,7 @@ async fn case_27_a_silent_sender_leaves_nothing_when_it_is_dropped() {
     let offices = Offices::new();
     let half = noise(1, DATA_LEN_MAX);
     let offer = SenderMessage::File(FileOffer { size: 1 << 20, ..an_offer(b"half") });
-    let (mut near, far) = duplex(BUFFER * 4);
+    let (far, mut near) = support::by_hand(BUFFER * 4);
     near.write_all(&frames([hello(1, 0), offer, SenderMessage::Data(&half)])).await.unwrap();
     let receiving = receive(far, &offices.inbox, None, Arc::new(()));
     let waited = tokio::time::timeout(Duration::from_millis(300), receiving).await;

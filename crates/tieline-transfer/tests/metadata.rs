@@ -366,7 +366,7 @@ fn with_items(items: &[u8]) -> Vec<SenderMessage<'_>> {
 
 /// Sends whatever it is told to, and returns what the receiver made of it.
 async fn attack(offices: &Offices, messages: Vec<SenderMessage<'_>>) -> Result<Received, ReceiveError> {
-    let (mut near, far) = duplex(16 * 1024 * 1024);
+    let (far, mut near) = support::by_hand(16 * 1024 * 1024);
     near.write_all(&frames(std::iter::once(hello(10, 0)).chain(messages))).await.unwrap();
     near.shutdown().await.unwrap();
     receive(far, &offices.inbox, None, Arc::new(())).await

@@ -13,14 +13,16 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use sim::{Careless, Random, SimDisk, Trouble, is_power_cut};
-use support::{BUFFER, Offices, Tree, noise, order, receiver_keys, tree};
+use support::{BUFFER, Offices, Tree, answer, by_hand, frames, hello, noise, order, receiver_keys, tree};
 use tieline_transfer::audit::{Entry, Event};
+use tieline_transfer::compress::Compressor;
 use tieline_transfer::content::PIECE_LEN;
-use tieline_transfer::protocol::Removed;
+use tieline_transfer::mirror::{FingerprintKey, MirrorRules, Record, RecordWriter};
+use tieline_transfer::protocol::{ReceiverMessage, Removed, SenderMessage};
 use tieline_transfer::{
     Fate, Inbox, Journal, Obstacle, Outcome, Plan, ReceiveError, SendError, StopReason, receive, send,
 };
-use tokio::io::duplex;
+use tokio::io::{AsyncWriteExt, duplex};
 
 /// As large as files are that are asked about before they are sent.
 const LARGE: usize = PIECE_LEN as usize + 5;
@@ -29,6 +31,7 @@ const LARGE: usize = PIECE_LEN as usize + 5;
 struct Mirrored {
     offices: Offices,
     journal: Arc<Journal>,
+    rules: MirrorRules,
 }
 
 impl Mirrored {
@@ -38,7 +41,7 @@ impl Mirrored {
         let inbox = Inbox::open(&offices.dir.path().join("in2"), "inbox", Arc::clone(&journal)).unwrap();
         offices.inbox = Arc::new(inbox.with_keys(receiver_keys()));
         fs::create_dir(offices.out("dir")).unwrap();
-        Self { offices, journal }
+        Self { offices, journal, rules: MirrorRules::default() }
     }
 
     /// A path of the folder that is mirrored.
@@ -59,7 +62,8 @@ impl Mirrored {
         folder: Option<&[u8]>,
         removes: bool,
     ) -> (Result<Outcome, SendError>, Result<tieline_transfer::Received, ReceiveError>) {
-        let plan = Plan::mirror(&self.offices.out("dir"), removes, &()).unwrap();
+        let plan =
+            Plan::mirror(&self.offices.out("dir"), MirrorRules { removes, ..self.rules }, &()).unwrap();
         let (near, far) = duplex(BUFFER);
         tokio::join!(
             send(near, order(plan), Arc::new(())),
@@ -79,7 +83,9 @@ impl Mirrored {
 
     /// Syncs, and counts the octets there and back.
     async fn sync_counted(&self) -> (Outcome, u64, u64) {
-        let plan = Plan::mirror(&self.offices.out("dir"), true, &()).unwrap();
+        let plan =
+            Plan::mirror(&self.offices.out("dir"), MirrorRules { removes: true, by_content: false }, &())
+                .unwrap();
         let ((near, mut between), (mut other, far)) = (duplex(BUFFER), duplex(BUFFER));
         let carried =
             tokio::spawn(async move { tokio::io::copy_bidirectional(&mut between, &mut other).await });
@@ -153,6 +159,61 @@ async fn a_file_is_told_by_its_size_and_time_and_by_having_arrived() {
     set(mirrored.there("own"), 2000);
     assert_eq!(counts(&mirrored.sync(false).await).0, 1);
     mirrored.assert_same();
+}
+
+#[tokio::test]
+async fn case_19_a_change_that_size_and_time_do_not_show_is_noticed_where_content_is_compared() {
+    let set = |path: PathBuf| {
+        let times = FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(1000));
+        File::options().write(true).open(path).unwrap().set_times(times).unwrap();
+    };
+    let mut mirrored = Mirrored::new();
+    for name in ["a", "b", "c"] {
+        mirrored.write(name, format!("{name} as it was"));
+        set(mirrored.here(name));
+    }
+    mirrored.sync(false).await;
+    mirrored.write("a", "a as it is.");
+    fs::write(mirrored.there("b"), "b spoiled..").unwrap();
+    set(mirrored.here("a"));
+    set(mirrored.there("b"));
+    assert_eq!(counts(&mirrored.sync(false).await), (0, 0, 3), "size and time are the same");
+    mirrored.rules.by_content = true;
+    assert_eq!(counts(&mirrored.sync(false).await), (2, 0, 1));
+    mirrored.assert_same();
+    assert_eq!(counts(&mirrored.sync(false).await), (0, 0, 3));
+}
+
+#[tokio::test]
+async fn case_4_a_second_sync_into_a_mirror_is_refused_while_one_goes_on() {
+    let mirrored = Mirrored::new();
+    mirrored.write("file", "x");
+    mirrored.sync(false).await;
+    // One that has looked at the mirror, and sends nothing.
+    let (far, mut near) = by_hand(BUFFER);
+    let inbox = Arc::clone(&mirrored.offices.inbox);
+    let first = tokio::spawn(async move { receive(far, &inbox, Some(b"mirror"), Arc::new(())).await });
+    let (mut records, mut octets, mut packed) = (RecordWriter::default(), Vec::new(), Vec::new());
+    records.add(Record::Folder { path: b"" });
+    records.emit(&mut octets);
+    Compressor::new().unwrap().compress(&octets, &mut packed).unwrap();
+    let (rules, key) = (MirrorRules::default(), FingerprintKey([7; FingerprintKey::LEN]));
+    let listing = SenderMessage::Listing { len: u32::try_from(octets.len()).unwrap(), packed: &packed };
+    let begun = [hello(1, 0), SenderMessage::Mirror { rules, key }, listing, SenderMessage::Listed];
+    near.write_all(&frames(begun)).await.unwrap();
+    while answer(&mut near).await.unwrap() != ReceiverMessage::Checked {}
+    let refused = match mirrored.sync_into(Some(b"mirror"), true).await.0 {
+        Ok(outcome) => outcome.interruption.unwrap(),
+        Err(error) => error,
+    };
+    assert!(matches!(refused, SendError::Refused(StopReason::MirrorBusy)), "{refused}");
+    assert!(
+        mirrored.sync_into(Some(b"other"), true).await.0.unwrap().is_complete(),
+        "another mirror is free"
+    );
+    drop(near);
+    assert!(first.await.unwrap().unwrap().interruption.is_some());
+    mirrored.sync(true).await;
 }
 
 #[tokio::test]
@@ -418,7 +479,10 @@ impl Life {
             Err(panic) if is_power_cut(&*panic) => return false,
             Err(panic) => resume_unwind(panic),
         };
-        let order = order(Plan::mirror(&self.offices.out("dir"), true, &()).unwrap());
+        let order = order(
+            Plan::mirror(&self.offices.out("dir"), MirrorRules { removes: true, by_content: false }, &())
+                .unwrap(),
+        );
         let (near, far) = duplex(BUFFER);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (sent, received) = runtime.block_on(async {

@@ -1,6 +1,7 @@
 //! The messages, octet by octet: golden ones, every rejection, round trips, and anything at all.
 
 use proptest::prelude::*;
+use tieline_transfer::mirror::{FingerprintKey, MirrorRules};
 use tieline_transfer::protocol::{
     DATA_LEN_MAX, FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, KeyFault, LinkOffer, PREFIX_LEN,
     ReceiverMessage, Removed, SenderMessage, Verdict, Violation, WantedRun, frame_len,
@@ -65,7 +66,14 @@ fn sender_golden() -> Vec<(SenderMessage<'static>, Vec<u8>)> {
             SenderMessage::Link(LinkOffer { entry: 2, modified, target: b"../x", path: b"a" }),
             b"\0\0\0\x1e\x12\0\0\0\0\0\0\0\x02\xff\xff\xff\xff\xff\xff\xff\xff\x3b\x9a\xc9\xff\0\x04../x\0\x01a".to_vec(),
         ),
-        (SenderMessage::Mirror { removes: true }, b"\0\0\0\x02\x18\x01".to_vec()),
+        (
+            SenderMessage::Mirror {
+                rules: MirrorRules { removes: true, by_content: true },
+                key: FingerprintKey([7; 32]),
+            },
+            [&b"\0\0\0\x22\x18\x03"[..], &[7; 32]].concat(),
+        ),
+        (SenderMessage::Bundle { len: 9, packed: b"zip" }, b"\0\0\0\x08\x1b\0\0\0\x09zip".to_vec()),
         (
             SenderMessage::Listing { len: 258, packed: b"packed" },
             b"\0\0\0\x0b\x19\0\0\x01\x02packed".to_vec(),
@@ -111,6 +119,7 @@ fn receiver_golden() -> Vec<(ReceiverMessage<'static>, Vec<u8>)> {
             ReceiverMessage::Removed(Removed { files: 1, folders: 2, left: 3 }),
             b"\0\0\0\x19\x4e\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03".to_vec(),
         ),
+        (ReceiverMessage::Bundle { len: 9, packed: b"zip" }, b"\0\0\0\x08\x4f\0\0\0\x09zip".to_vec()),
         (ReceiverMessage::Unknown(0xff), b"\0\0\0\x01\xff".to_vec()),
     ]
 }
@@ -144,7 +153,7 @@ fn every_shorter_body_is_refused_as_truncated() {
             // Data of any length is data, and what is packed or an item is looked at later.
             SenderMessage::Data(_) => 2,
             SenderMessage::WantSums { .. } => 10,
-            SenderMessage::Packed { .. } | SenderMessage::Listing { .. } => 6,
+            SenderMessage::Packed { .. } | SenderMessage::Listing { .. } | SenderMessage::Bundle { .. } => 6,
             SenderMessage::Attributes { .. } => 9,
             _ => octets.len() - PREFIX_LEN,
         };
@@ -159,6 +168,7 @@ fn every_shorter_body_is_refused_as_truncated() {
             // Receipts and sums are looked at later.
             ReceiverMessage::Receipt(_) => 1,
             ReceiverMessage::Sums { .. } => 10,
+            ReceiverMessage::Bundle { .. } => 6,
             _ => octets.len() - PREFIX_LEN,
         };
         for len in 1..shortest {
@@ -187,6 +197,7 @@ fn fields_of_a_later_version_are_ignored() {
                 | SenderMessage::Packed { .. }
                 | SenderMessage::Attributes { .. }
                 | SenderMessage::Listing { .. }
+                | SenderMessage::Bundle { .. }
         );
         if !is_open {
             let longer = [&octets[PREFIX_LEN..], b"later"].concat();
@@ -194,7 +205,10 @@ fn fields_of_a_later_version_are_ignored() {
         }
     }
     for (message, octets) in receiver_golden() {
-        if matches!(message, ReceiverMessage::Receipt(_) | ReceiverMessage::Sums { .. }) {
+        if matches!(
+            message,
+            ReceiverMessage::Receipt(_) | ReceiverMessage::Sums { .. } | ReceiverMessage::Bundle { .. }
+        ) {
             continue;
         }
         let longer = [&octets[PREFIX_LEN..], b"later"].concat();
@@ -205,7 +219,7 @@ fn fields_of_a_later_version_are_ignored() {
 #[test]
 fn kinds_of_a_later_version_are_ignored_only_where_they_say_they_may() {
     let known = |kind: u8| {
-        let of_mirror = (0x18..=0x1a).contains(&kind) || (0x4c..=0x4e).contains(&kind);
+        let of_mirror = (0x18..=0x1b).contains(&kind) || (0x4c..=0x4f).contains(&kind);
         (1..=14).contains(&kind)
             || (0x10..=0x12).contains(&kind)
             || (0x41..=0x48).contains(&kind)
@@ -248,8 +262,8 @@ fn fields_outside_their_range_are_refused() {
         let field = Violation::Field { kind: 0x12, field: "target", value: target.len() as u64 };
         assert_eq!(SenderMessage::parse(&link[PREFIX_LEN..]), Err(field));
     }
-    let field = Violation::Field { kind: 0x18, field: "flags", value: 2 };
-    assert_eq!(SenderMessage::parse(b"\x18\x02"), Err(field));
+    let field = Violation::Field { kind: 0x18, field: "flags", value: 4 };
+    assert_eq!(SenderMessage::parse(b"\x18\x04"), Err(field));
 
     for copy in [0, u64::from(u32::MAX) + 1] {
         let mut verdict = receiver_golden()[1].1[PREFIX_LEN..].to_vec();

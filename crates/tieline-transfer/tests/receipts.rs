@@ -516,7 +516,7 @@ impl Told {
 async fn hear(keys: LineKeys, told: impl Fn(&[Record]) -> Vec<Told>) -> Outcome {
     let offices = Offices::new();
     let plan = Plan::scan(&[offices.write("a", "1"), offices.write("b", "2")], &()).unwrap();
-    let (near, mut far) = duplex(BUFFER);
+    let (near, mut far) = support::by_hand(BUFFER);
     let receiver = async {
         let welcome = frames_of(ReceiverMessage::Welcome { version: VERSION });
         far.write_all(&welcome).await.unwrap();
@@ -578,7 +578,7 @@ async fn a_sender_that_asks_for_no_receipts_gets_none_and_is_logged() {
     let journal = Arc::new(Journal::in_memory().unwrap());
     let inbox = Inbox::open(&dir.path().join("in"), "in", Arc::clone(&journal)).unwrap();
     let inbox = Arc::new(inbox.with_keys(receiver_keys()));
-    let (mut near, far) = duplex(BUFFER);
+    let (far, mut near) = support::by_hand(BUFFER);
     let file = tieline_transfer::protocol::FileOffer {
         entry: 0,
         stamp: tieline_transfer::Stamp::from_bytes([0; 16]),

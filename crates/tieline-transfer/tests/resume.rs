@@ -345,7 +345,7 @@ async fn attack(
     line: &Line,
     messages: &[SenderMessage<'_>],
 ) -> (Vec<ReceiverMessage<'static>>, Option<ReceiveError>) {
-    let (mut near, far) = duplex(BUFFER);
+    let (far, mut near) = support::by_hand(BUFFER);
     let sender = async {
         let opening = frames([hello(100, 0)].into_iter().chain(messages.iter().copied()));
         near.write_all(&opening).await.unwrap();

@@ -159,6 +159,34 @@ async fn a_changed_file_that_is_cut_goes_on_where_it_was() {
     assert!(sent < 16 * MIB as u64, "{sent} octets");
 }
 
+#[tokio::test]
+async fn the_same_content_is_sent_once_in_one_transfer() {
+    for (len, copies) in [(3 * MIB, 4), (20_000, 100), (2048, 3)] {
+        let line = Line::new();
+        let content = noise(7, len);
+        let mut paths: Vec<PathBuf> =
+            (0..copies).map(|number| line.offices.write(&format!("same{number}"), &content)).collect();
+        // As long and with the same front, but another one.
+        let mut other = content.clone();
+        other[len / 3] ^= 1;
+        paths.push(line.offices.write("same-but-one", &other));
+        let octets = line.deliver(&paths).await.0;
+        assert_eq!(line.offices.arrived(), support::tree(&line.offices.out("")));
+        assert!(octets < (2 * len + 200 * copies + 2000) as u64, "{octets} for {copies} times {len}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_the_same_as_a_file_that_was_not_taken_is_sent_for_itself() {
+    let line = Line::new();
+    fs::write(line.offices.inside("a"), "in the way").unwrap();
+    let content = noise(7, 50_000);
+    let paths = [line.offices.write("a/file", &content), line.offices.write("b", &content)];
+    let (sent, _) = line.send(&[line.offices.out("a"), paths[1].clone()]).await;
+    assert_eq!(sent.totals.delivered.files, 1, "{sent:#?}");
+    assert_eq!(fs::read(line.offices.inside("b")).unwrap(), content);
+}
+
 /// Two offices that remember each other.
 struct Line {
     offices: Offices,

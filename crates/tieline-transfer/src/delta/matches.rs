@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::operation::{Copied, Copies, Operation, Operations};
 use super::request::{Key, OldRange, SumRequest};
 use super::scan::Scan;
-use super::{BLOCK_LEN_MIN, COPIES_MAX, RANGES_MAX, Signature};
+use super::{COPIES_MAX, RANGES_MAX, Signature};
 
 /// What the old file has of the new one, in blocks of the first signature.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Matches {
         if self.literal_len < WORTH_ASKING_LEN || self.unused.is_empty() {
             return None;
         }
-        let shortest = BLOCK_LEN_MIN.ilog2();
+        let shortest = FINE_LEN_MIN.ilog2();
         let longest = (self.block_len / COARSE_PER_FINE).checked_ilog2()?;
         (shortest..=longest).find_map(|bits| {
             let ranges = self.unused.iter().copied();
@@ -113,6 +113,8 @@ fn unused_ranges(request: &SumRequest, used: &[bool]) -> Vec<OldRange> {
 
 /// Sending as much takes less than a round trip on the lines that offices have.
 const WORTH_ASKING_LEN: u64 = 8 * 1024;
+/// Octets of the shortest block of the second round: of a long block around an edit, the sums of shorter ones cost more than they save.
+const FINE_LEN_MIN: u32 = 512;
 /// What could be saved is at most the literals, and some of them are new in truth.
 const SAVED_PER_COST: u64 = 8;
 /// Fewer short blocks to a long one leave too much of it, for the trouble.

@@ -259,7 +259,8 @@ fn block_len(old_len: u64) -> u32 {
 fn sum_lens(searched: u64, blocks: u32) -> (u8, u8) {
     let bits = SPARE_BITS + searched.max(1).ilog2() + blocks.max(1).ilog2();
     let len = bits.div_ceil(8).clamp(SUM_LEN_MIN, SUM_LEN_MAX) as u8;
-    let weak_len = (len - STRONG_LEN_MIN).min(WEAK_LEN_MAX);
+    let strong_len_min = if len < STRONG_FROM_LEN { STRONG_LEN_MIN } else { STRONG_LEN_MIN + 1 };
+    let weak_len = (len - strong_len_min).min(WEAK_LEN_MAX);
     (weak_len, len - weak_len)
 }
 
@@ -276,7 +277,9 @@ const SUM_LEN_MAX: u32 = (WEAK_LEN_MAX + STRONG_LEN_MAX) as u32;
 const WEAK_LEN_MIN: u8 = 4;
 /// With 48 bits, a search for the blocks of 2 TiB hashes one octet in a hundred in vain.
 const WEAK_LEN_MAX: u8 = 6;
-const STRONG_LEN_MIN: u8 = 2;
+const STRONG_LEN_MIN: u8 = 1;
+/// From so long a sum on the strong one has an octet more.
+const STRONG_FROM_LEN: u8 = 6;
 pub(super) const STRONG_LEN_MAX: u8 = 8;
 
 #[cfg(test)]
@@ -286,8 +289,10 @@ mod tests {
     #[test]
     fn blocks_grow_with_the_file_and_stay_few() {
         for (old_len, expected) in [
-            (0, 512),
-            (1, 512),
+            (0, 256),
+            (1, 256),
+            (16 << 10, 256),
+            ((16 << 10) + 1, 512),
             (64 << 10, 512),
             ((64 << 10) + 1, 1 << 10),
             (1 << 20, 2 << 10),
@@ -305,8 +310,10 @@ mod tests {
     #[test]
     fn a_sum_is_as_long_as_the_search_is_large() {
         for (searched, blocks, expected) in [
-            (0, 0, (4, 2)),
-            (1 << 20, 1 << 9, (4, 2)),
+            (0, 0, (4, 1)),
+            (12_500, 49, (4, 1)),
+            (1 << 20, 1 << 9, (4, 1)),
+            (64 << 20, 1 << 12, (4, 2)),
             (1 << 30, 1 << 14, (5, 2)),
             (100 << 30, 100 << 10, (6, 2)),
             (1 << 41, 1 << 19, (6, 3)),

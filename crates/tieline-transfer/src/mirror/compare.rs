@@ -1,17 +1,19 @@
 //! The receiver's look at a mirror: what of the listing is there, what is wanted, and what is too much.
 
+use std::io::Read;
 use std::iter::Peekable;
 use std::sync::Arc;
 use std::vec;
 
 use super::remove::{Extras, Remover};
-use super::{LISTING_LEN_MAX, ListingFault, Record};
+use super::{Fingerprint, FingerprintKey, LISTING_LEN_MAX, ListingFault, MirrorRules, Record, RecordReader};
+use crate::basis::Basis;
 use crate::compress::Decompressor;
+use crate::content::{ContentHasher, HASH_LEN};
 use crate::disk::Occupant;
-use crate::fields::Fields;
 use crate::inbox::{Admission, journal_errno};
 use crate::path::RelativePath;
-use crate::protocol::{Removed, Violation, WantedRun};
+use crate::protocol::{DATA_LEN_MAX, FileTime, Removed, Violation, WantedRun};
 use crate::reason::StopReason;
 use crate::receiver::ReceiveError;
 use crate::signing::Signing;
@@ -24,9 +26,11 @@ pub(crate) struct Mirroring {
     admission: Arc<Admission>,
     /// The mirror's folder below the inbox.
     root: RelativePath,
-    removes: bool,
+    rules: MirrorRules,
+    key: FingerprintKey,
     announced: u64,
     decompressor: Decompressor,
+    reader: RecordReader,
     at: Option<At>,
     wanted: Wanted,
     extras: Extras,
@@ -42,6 +46,14 @@ struct At {
     names: Peekable<vec::IntoIter<(Box<[u8]>, Occupant)>>,
     /// The name that was listed last.
     last: Box<[u8]>,
+}
+
+/// How whoever waits is told.
+pub(crate) struct Tell<'t> {
+    /// Of entries that are wanted.
+    pub(crate) wanted: &'t mut dyn FnMut(WantedRun),
+    /// Whether nobody waits any more.
+    pub(crate) is_gone: &'t dyn Fn() -> bool,
 }
 
 /// Entries that are wanted, and not told yet.
@@ -60,17 +72,22 @@ impl Mirroring {
         admission: &Arc<Admission>,
         folder: Option<&RelativePath>,
         announced: u64,
-        removes: bool,
+        rules: MirrorRules,
+        key: FingerprintKey,
     ) -> Result<Self, ReceiveError> {
         let root = folder.ok_or(ReceiveError::Refused(StopReason::NoMirrorFolder))?;
+        if !admission.keep_mirror(root) {
+            return Err(ReceiveError::Refused(StopReason::MirrorBusy));
+        }
         allow(admission, root).map_err(ReceiveError::Refused)?;
-        admission.set_mirror();
         Ok(Self {
             admission: Arc::clone(admission),
             root: root.clone(),
-            removes,
+            rules,
+            key,
             announced,
             decompressor: Decompressor::new().map_err(ReceiveError::Stream)?,
+            reader: RecordReader::default(),
             at: None,
             wanted: Wanted::default(),
             extras: Extras::default(),
@@ -94,7 +111,7 @@ impl Mirroring {
         len: u32,
         packed: &[u8],
         signing: &Signing,
-        tell: &mut dyn FnMut(WantedRun),
+        tell: &mut Tell<'_>,
     ) -> Result<(), Violation> {
         let len = usize::try_from(len).ok().filter(|len| *len <= LEN_MAX);
         let mut octets = Vec::new();
@@ -102,12 +119,10 @@ impl Mirroring {
         if !matches!(unpacked, Some(Ok(()))) {
             return Err(Violation::Listing(ListingFault::Packed));
         }
-        let mut fields = Fields::of(&octets);
-        while fields.len() > 0 {
-            let record = Record::parse(&mut fields).map_err(Violation::Listing)?;
-            self.on_record(record, signing, tell).map_err(Violation::Listing)?;
-        }
-        Ok(())
+        let mut reader = std::mem::take(&mut self.reader);
+        let read = reader.read(&octets, |record| self.on_record(record, signing, tell));
+        self.reader = reader;
+        read.map_err(Violation::Listing)
     }
 
     /// Everything was listed.
@@ -115,11 +130,7 @@ impl Mirroring {
     /// # Errors
     ///
     /// `Listing` if it did not begin.
-    pub(crate) fn on_listed(
-        &mut self,
-        signing: &Signing,
-        tell: &mut dyn FnMut(WantedRun),
-    ) -> Result<(), Violation> {
+    pub(crate) fn on_listed(&mut self, signing: &Signing, tell: &mut Tell<'_>) -> Result<(), Violation> {
         let at = self.at.take().ok_or(Violation::Listing(ListingFault::NoFolder))?;
         self.leave(at, signing);
         self.wanted.flush(tell);
@@ -131,14 +142,14 @@ impl Mirroring {
     pub(crate) fn finish(mut self, signing: &Signing) -> Option<Removed> {
         let extras = self.extras.take();
         self.remover(signing).remove(extras);
-        self.removes.then_some(self.removed)
+        self.rules.removes.then_some(self.removed)
     }
 
     fn on_record(
         &mut self,
         record: Record<'_>,
         signing: &Signing,
-        tell: &mut dyn FnMut(WantedRun),
+        tell: &mut Tell<'_>,
     ) -> Result<(), ListingFault> {
         let name = match record {
             Record::Folder { path } => return self.enter(path, signing),
@@ -157,17 +168,15 @@ impl Mirroring {
         let (entry, is_good) = match (record, there) {
             (Record::Folder { .. } | Record::Stays { .. }, _) => (None, true),
             (Record::File { entry, .. } | Record::Below { entry, .. }, None) => (Some(entry), false),
-            (
-                Record::File { entry, size, modified, .. },
-                Some(Occupant::File { size: here, modified: then }),
-            ) => {
-                let is_same = (here, then) == (size, modified) && self.has_arrived(&path, size);
+            (Record::File { entry, fingerprint, .. }, Some(Occupant::File { size, modified })) => {
+                let is_same = self.has_arrived(&path, size)
+                    && self.fingerprint(&path, size, modified, tell) == Some(fingerprint);
                 (Some(entry), is_same)
             }
             (Record::Below { entry, .. }, Some(Occupant::Folder)) => (Some(entry), true),
             (Record::File { entry, .. } | Record::Below { entry, .. }, Some(_)) => {
                 // Something of another kind is in the way, and what follows needs its place.
-                if self.removes {
+                if self.rules.removes {
                     self.remover(signing).remove_one(&at.path, name);
                 }
                 (Some(entry), false)
@@ -209,7 +218,7 @@ impl Mirroring {
     }
 
     fn on_extra(&mut self, folder: &RelativePath, name: Box<[u8]>, signing: &Signing) {
-        if self.removes && self.extras.add(folder, name) {
+        if self.rules.removes && self.extras.add(folder, name) {
             let extras = self.extras.take();
             self.remover(signing).remove(extras);
         }
@@ -217,6 +226,36 @@ impl Mirroring {
 
     fn remover<'r>(&'r mut self, signing: &'r Signing) -> Remover<'r> {
         Remover { inbox: &self.admission, root: &self.root, signing, removed: &mut self.removed }
+    }
+
+    /// That of a file that is here; none if it cannot be read.
+    fn fingerprint(
+        &self,
+        path: &RelativePath,
+        size: u64,
+        modified: FileTime,
+        tell: &mut Tell<'_>,
+    ) -> Option<Fingerprint> {
+        let content = match self.rules.by_content {
+            true => Some(self.read(path, size, tell)?),
+            false => None,
+        };
+        Some(self.key.of(size, modified, content.as_ref()))
+    }
+
+    /// The hash of a file of that size; none also if nobody waits for it any more.
+    fn read(&self, path: &RelativePath, size: u64, tell: &mut Tell<'_>) -> Option<[u8; HASH_LEN]> {
+        let mut file = Basis::find(&self.admission, path.clone())?.open(&self.admission).ok()?;
+        let (mut hasher, mut buffer) = (ContentHasher::new(), vec![0; DATA_LEN_MAX]);
+        loop {
+            match file.read(&mut buffer).ok()? {
+                0 => return (hasher.len() == size).then(|| hasher.finalize()),
+                read => hasher.update(&buffer[..read]),
+            }
+            if (tell.is_gone)() || hasher.len() > size {
+                return None;
+            }
+        }
     }
 
     /// Whether the journal knows a file of that size as arrived there.
@@ -227,7 +266,7 @@ impl Mirroring {
 }
 
 impl Wanted {
-    fn add(&mut self, entry: u64, has_old: bool, tell: &mut dyn FnMut(WantedRun)) {
+    fn add(&mut self, entry: u64, has_old: bool, tell: &mut Tell<'_>) {
         match &mut self.run {
             Some(run) if run.first.checked_add(run.count) == Some(entry) && run.has_old == has_old => {
                 run.count += 1;
@@ -239,9 +278,9 @@ impl Wanted {
         }
     }
 
-    fn flush(&mut self, tell: &mut dyn FnMut(WantedRun)) {
+    fn flush(&mut self, tell: &mut Tell<'_>) {
         if let Some(run) = self.run.take() {
-            tell(run);
+            (tell.wanted)(run);
         }
     }
 }

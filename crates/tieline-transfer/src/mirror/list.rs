@@ -1,18 +1,20 @@
 //! The sender's listing of what is to be in a mirror.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, statat};
 
-use super::{LISTING_LEN_MAX, Record};
+use super::{FingerprintKey, LISTING_LEN_MAX, Record, RecordWriter};
 use crate::beneath;
 use crate::blocks::{Blocks, Closed};
 use crate::compress::Compressor;
+use crate::content::{ContentHasher, HASH_LEN};
 use crate::path::RelativePath;
 use crate::plan::{Plan, PlannedKind};
-use crate::protocol::{FileTime, SenderMessage};
+use crate::protocol::{DATA_LEN_MAX, FileTime, SenderMessage};
 use crate::sender::Job;
-use crate::source::SourceFault;
+use crate::source::{self, Source, SourceFault};
 
 /// A name in a folder, or, without a name, the folder.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +33,9 @@ struct Item<'p> {
 /// `Closed` if the transfer ended meanwhile.
 pub(crate) fn list(
     job: &Job,
-    root: BorrowedFd<'_>,
+    root: &Arc<OwnedFd>,
+    by_content: bool,
+    key: FingerprintKey,
     out: &mut Blocks,
 ) -> Result<Vec<(usize, SourceFault)>, Closed> {
     let mut packing = Packing::new()?;
@@ -40,14 +44,21 @@ pub(crate) fn list(
     for Item { folder: path, name, index } in items(&job.plan) {
         let record = match index.map(|index| (index, job.plan.entries[index].kind)) {
             _ if name.is_empty() => {
-                folder = open(root, path);
+                folder = open(root.as_fd(), path);
                 Record::Folder { path }
             }
             None => Record::Stays { name },
             Some((entry, PlannedKind::Folder { .. })) => Record::Below { entry: entry as u64, name },
             Some((entry, PlannedKind::File { .. })) => {
-                match folder.as_ref().map_err(|fault| *fault).and_then(|folder| look(folder, name)) {
-                    Ok((size, modified)) => Record::File { entry: entry as u64, size, modified, name },
+                let looked = match by_content {
+                    true => read(job, root, entry, out)?,
+                    false => folder.as_ref().map_err(|fault| *fault).and_then(|folder| look(folder, name)),
+                };
+                match looked {
+                    Ok(Looks { size, modified, content }) => {
+                        let fingerprint = key.of(size, modified, content.as_ref());
+                        Record::File { entry: entry as u64, fingerprint, name }
+                    }
                     Err(fault) => {
                         faults.push((entry, fault));
                         Record::Stays { name }
@@ -58,7 +69,7 @@ pub(crate) fn list(
         if let (Record::File { .. } | Record::Below { .. }, Some(index)) = (&record, index) {
             job.ledger.listed(index);
         }
-        record.emit(&mut packing.records);
+        packing.records.add(record);
         if packing.records.len() >= LISTING_LEN_MAX {
             packing.put(out)?;
         }
@@ -96,36 +107,65 @@ fn open(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, SourceFault> {
     Ok(beneath::open_folder(root, path.as_ref())?)
 }
 
+/// What a file is told by.
+struct Looks {
+    size: u64,
+    modified: FileTime,
+    content: Option<[u8; HASH_LEN]>,
+}
+
 /// Size and time of a regular file.
-fn look(folder: &OwnedFd, name: &[u8]) -> Result<(u64, FileTime), SourceFault> {
+fn look(folder: &OwnedFd, name: &[u8]) -> Result<Looks, SourceFault> {
     let stat = statat(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(SourceFault::Changed);
     }
-    let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
-    Ok((u64::try_from(stat.st_size).unwrap_or(0), FileTime { seconds: stat.st_mtime, nanoseconds }))
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    Ok(Looks { size, modified: source::modified(&stat), content: None })
+}
+
+/// The same, with its content. What was listed before does not wait for it.
+fn read(
+    job: &Job,
+    root: &Arc<OwnedFd>,
+    entry: usize,
+    out: &mut Blocks,
+) -> Result<Result<Looks, SourceFault>, Closed> {
+    out.offer_block()?;
+    let read = || {
+        let mut source = Source::open(Arc::clone(root), &job.plan.entries[entry].path)?;
+        let (mut hasher, mut buffer) = (ContentHasher::new(), Vec::with_capacity(DATA_LEN_MAX));
+        while source.left() > 0 {
+            buffer.clear();
+            source.read(DATA_LEN_MAX, &mut buffer)?;
+            hasher.update(&buffer);
+        }
+        let looks = Looks { size: source.size, modified: source.modified, content: Some(hasher.finalize()) };
+        source.check_unchanged().map(|()| looks)
+    };
+    Ok(read())
 }
 
 /// Records that wait to be compressed.
 struct Packing {
     compressor: Compressor,
-    records: Vec<u8>,
+    records: RecordWriter,
 }
 
 impl Packing {
     fn new() -> Result<Self, Closed> {
         let compressor = Compressor::new().map_err(|error| cannot(&error))?;
-        Ok(Self { compressor, records: Vec::new() })
+        Ok(Self { compressor, records: RecordWriter::default() })
     }
 
     fn put(&mut self, out: &mut Blocks) -> Result<(), Closed> {
         if self.records.is_empty() {
             return Ok(());
         }
-        let mut packed = Vec::new();
-        self.compressor.compress(&self.records, &mut packed).map_err(|error| cannot(&error))?;
-        let len = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        self.records.clear();
+        let (mut octets, mut packed) = (Vec::new(), Vec::new());
+        self.records.emit(&mut octets);
+        self.compressor.compress(&octets, &mut packed).map_err(|error| cannot(&error))?;
+        let len = u32::try_from(octets.len()).unwrap_or(u32::MAX);
         out.put(SenderMessage::Listing { len, packed: &packed })
     }
 }

@@ -4,12 +4,16 @@ use super::{
     DATA_LEN_MAX, FRAME_LEN_MAX, FileOffer, FileTime, FolderOffer, Hello, IGNORABLE_FROM, KeyFault,
     LinkOffer, PREFIX_LEN, ReceiverMessage, Removed, SenderMessage, Verdict, Violation, WantedRun,
 };
+use crate::mirror::{FingerprintKey, MirrorRules};
 use crate::path::PATH_LEN_MAX;
 use crate::reason::{Obstacle, StopReason};
 use crate::receipt::{TransferId, VerifyingKey};
 use crate::stamp::Stamp;
 
 const MAGIC: [u8; 4] = *b"TLft";
+/// Flags of a mirror.
+const MIRROR_REMOVES: u8 = 1;
+const MIRROR_BY_CONTENT: u8 = 2;
 const NANOSECONDS_PER_SECOND: u32 = 1_000_000_000;
 
 mod kind {
@@ -33,6 +37,7 @@ mod kind {
     pub(super) const MIRROR: u8 = 0x18;
     pub(super) const LISTING: u8 = 0x19;
     pub(super) const LISTED: u8 = 0x1a;
+    pub(super) const BUNDLE: u8 = 0x1b;
     pub(super) const WELCOME: u8 = 0x41;
     pub(super) const VERDICT: u8 = 0x42;
     pub(super) const DONE: u8 = 0x43;
@@ -44,6 +49,7 @@ mod kind {
     pub(super) const WANTED: u8 = 0x4c;
     pub(super) const CHECKED: u8 = 0x4d;
     pub(super) const REMOVED: u8 = 0x4e;
+    pub(super) const RECEIVER_BUNDLE: u8 = 0x4f;
 }
 
 impl<'a> SenderMessage<'a> {
@@ -76,9 +82,10 @@ impl<'a> SenderMessage<'a> {
             kind::COPY => parse_copy(&mut fields)?,
             kind::PACKED => parse_packed(&mut fields)?,
             kind::LINK => Self::Link(parse_link(&mut fields)?),
-            kind::MIRROR => Self::Mirror { removes: fields.flag("flags")? },
+            kind::MIRROR => parse_mirror(&mut fields)?,
             kind::LISTING => Self::Listing { len: fields.u32()?, packed: fields.rest()? },
             kind::LISTED => Self::Listed,
+            kind::BUNDLE => Self::Bundle { len: fields.u32()?, packed: fields.rest()? },
             unknown => Self::Unknown(fields.ignorable(unknown)?),
         })
     }
@@ -135,12 +142,17 @@ impl<'a> SenderMessage<'a> {
                 emit_path(out, link.target);
                 emit_path(out, link.path);
             }),
-            Self::Mirror { removes } => frame(out, kind::MIRROR, |out| out.push(removes.into())),
-            Self::Listing { len, packed } => frame(out, kind::LISTING, |out| {
-                out.extend(len.to_be_bytes());
-                out.extend_from_slice(packed);
-            }),
+            Self::Mirror { rules: MirrorRules { removes, by_content }, key } => {
+                frame(out, kind::MIRROR, |out| {
+                    out.push(u8::from(removes) * MIRROR_REMOVES + u8::from(by_content) * MIRROR_BY_CONTENT);
+                    out.extend(key.0);
+                });
+            }
+            Self::Listing { len, packed } => {
+                frame(out, kind::LISTING, |out| emit_compressed(out, len, packed))
+            }
             Self::Listed => frame(out, kind::LISTED, |_| ()),
+            Self::Bundle { len, packed } => frame(out, kind::BUNDLE, |out| emit_compressed(out, len, packed)),
             Self::Unknown(kind) => frame(out, kind, |_| ()),
         }
     }
@@ -169,6 +181,7 @@ impl<'a> SenderMessage<'a> {
             Self::Mirror { .. } => kind::MIRROR,
             Self::Listing { .. } => kind::LISTING,
             Self::Listed => kind::LISTED,
+            Self::Bundle { .. } => kind::BUNDLE,
             Self::Unknown(kind) => *kind,
         }
     }
@@ -207,6 +220,7 @@ impl<'a> ReceiverMessage<'a> {
                 let (files, folders) = (fields.u64()?, fields.u64()?);
                 Self::Removed(Removed { files, folders, left: fields.u64()? })
             }
+            kind::RECEIVER_BUNDLE => Self::Bundle { len: fields.u32()?, packed: fields.rest()? },
             unknown => Self::Unknown(fields.ignorable(unknown)?),
         })
     }
@@ -243,6 +257,9 @@ impl<'a> ReceiverMessage<'a> {
                 out.push(run.has_old.into());
             }),
             Self::Checked => frame(out, kind::CHECKED, |_| ()),
+            Self::Bundle { len, packed } => {
+                frame(out, kind::RECEIVER_BUNDLE, |out| emit_compressed(out, len, packed))
+            }
             Self::Removed(Removed { files, folders, left }) => frame(out, kind::REMOVED, |out| {
                 [files, folders, left].iter().for_each(|count| out.extend(count.to_be_bytes()));
             }),
@@ -265,6 +282,7 @@ impl<'a> ReceiverMessage<'a> {
             Self::Wanted(_) => kind::WANTED,
             Self::Checked => kind::CHECKED,
             Self::Removed(_) => kind::REMOVED,
+            Self::Bundle { .. } => kind::RECEIVER_BUNDLE,
             Self::Unknown(kind) => *kind,
         }
     }
@@ -326,6 +344,16 @@ fn parse_packed<'a>(fields: &mut Fields<'a>) -> Result<SenderMessage<'a>, Violat
     }
 }
 
+fn parse_mirror<'a>(fields: &mut Fields<'_>) -> Result<SenderMessage<'a>, Violation> {
+    let flags = fields.u8()?;
+    if flags & !(MIRROR_REMOVES | MIRROR_BY_CONTENT) != 0 {
+        return Err(Violation::Field { kind: kind::MIRROR, field: "flags", value: flags.into() });
+    }
+    let (removes, by_content) = (flags & MIRROR_REMOVES != 0, flags & MIRROR_BY_CONTENT != 0);
+    let key = FingerprintKey(fields.take()?);
+    Ok(SenderMessage::Mirror { rules: MirrorRules { removes, by_content }, key })
+}
+
 fn parse_hello(fields: &mut Fields<'_>) -> Result<Hello, Violation> {
     if fields.take()? != MAGIC {
         return Err(Violation::Magic);
@@ -375,6 +403,12 @@ fn emit_place(out: &mut Vec<u8>, entry: u64, from: u64) {
 fn emit_part(out: &mut Vec<u8>, entry: u64, octets: &[u8]) {
     out.extend(entry.to_be_bytes());
     out.extend_from_slice(octets);
+}
+
+/// Octets that become `len`.
+fn emit_compressed(out: &mut Vec<u8>, len: u32, packed: &[u8]) {
+    out.extend(len.to_be_bytes());
+    out.extend_from_slice(packed);
 }
 
 fn emit_path(out: &mut Vec<u8>, path: &[u8]) {
@@ -459,6 +493,29 @@ impl<'a> Fields<'a> {
     fn ignorable(&self, kind: u8) -> Result<u8, Violation> {
         if kind >= IGNORABLE_FROM { Ok(kind) } else { Err(Violation::UnknownKind(kind)) }
     }
+}
+
+/// Whether a frame stands for others, of either direction.
+pub(crate) fn is_bundle(frame: &[u8]) -> bool {
+    matches!(frame.first(), Some(&(kind::BUNDLE | kind::RECEIVER_BUNDLE)))
+}
+
+/// What a bundle of the sender becomes and is made of, if the frame is one.
+pub(crate) fn sender_bundle(frame: &[u8]) -> Result<Option<(u32, &[u8])>, Violation> {
+    if frame.first() != Some(&kind::BUNDLE) {
+        return Ok(None);
+    }
+    let mut fields = Fields::of(frame)?;
+    Ok(Some((fields.u32()?, fields.rest()?)))
+}
+
+/// The same of the receiver.
+pub(crate) fn receiver_bundle(frame: &[u8]) -> Result<Option<(u32, &[u8])>, Violation> {
+    if frame.first() != Some(&kind::RECEIVER_BUNDLE) {
+        return Ok(None);
+    }
+    let mut fields = Fields::of(frame)?;
+    Ok(Some((fields.u32()?, fields.rest()?)))
 }
 
 /// Whether a frame is of the sender's listing of a mirror, which comes before the entries.

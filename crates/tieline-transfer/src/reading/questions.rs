@@ -1,10 +1,11 @@
 //! Files of which something may be at the receiving end: whether it is asked about them, and what is made of the answer.
 
+use super::apart::{self, APART_LEN_MIN, Done, Found, Task};
 use super::{ABANDON_DECIDED, ASK_LEN_MIN, Answer, Hashing, Reading};
 use crate::blocks::Closed;
 use crate::comparing::{Compared, Sent, send_changed};
 use crate::content::{ContentHasher, HASH_LEN};
-use crate::delta::{DELTA_LEN_MIN, Operations, Signature, SumRequest};
+use crate::delta::{DELTA_LEN_MIN, Operations, SumRequest};
 use crate::journal::JournalError;
 use crate::journal::outgoing::DeliveredFile;
 use crate::metadata::attributes::Attributes;
@@ -12,7 +13,7 @@ use crate::outcome::{Fate, Turn};
 use crate::protocol::{ASKED_MAX, ASKED_SMALL_MAX, DATA_LEN_MAX, FileOffer, SenderMessage};
 use crate::source::{ABANDON_LATER, Source, SourceFault};
 use crate::stamp::Stamp;
-use crate::summing::SumsContent;
+use crate::summing::Sums;
 
 /// Files that wait for sums with what was found of them so far; a few MiB each. More are sent with what was found.
 const COMPARED_MAX: usize = 4;
@@ -43,17 +44,22 @@ impl<'j> Reading<'j> {
         if known.is_empty() {
             return Ok(None);
         }
+        let hash = self.hash(source)?;
+        Ok(known.contains(&hash).then_some(hash))
+    }
+
+    /// Reads all of a file, which is at its start again.
+    pub(super) fn hash(&self, source: &mut Source<'_>) -> Result<[u8; HASH_LEN], SourceFault> {
         let mut hashing = Hashing::new(ContentHasher::new(), source.stamp);
         let mut buffer = Vec::with_capacity(DATA_LEN_MAX);
         while source.left() > 0 {
             buffer.clear();
             source.read(DATA_LEN_MAX, &mut buffer)?;
             hashing.hasher.update(&buffer);
-            hashing.tell(job);
+            hashing.tell(self.job);
         }
         source.go_to(0)?;
-        let hash = hashing.hasher.finalize();
-        Ok(known.contains(&hash).then_some(hash))
+        Ok(hashing.hasher.finalize())
     }
 
     /// Whether another version of a short file may be there.
@@ -102,56 +108,105 @@ impl<'j> Reading<'j> {
     }
 
     pub(super) fn on_answer(&mut self, answer: Answer) -> Result<(), Closed> {
-        let (index, from, sums) = match answer {
-            Answer::Go { index, from, sums } => (index, from, sums.into_content()),
+        match answer {
+            Answer::Go { index, from, sums } => self.on_go(index, from, sums),
+            Answer::Compared(done) => self.on_compared(done),
             Answer::Checked => {
                 self.is_checked = true;
-                return Ok(());
+                Ok(())
             }
             Answer::Settled { index } => {
                 self.forget(index);
-                return Ok(());
+                Ok(())
             }
-        };
-        let Some(question) = self.forget(index) else { return Ok(()) };
+        }
+    }
+
+    fn on_go(&mut self, index: usize, from: u64, sums: Sums) -> Result<(), Closed> {
+        let Some(mut question) = self.forget(index) else { return Ok(()) };
         // What was begun before is ended first.
         if from == 0 && self.turn(index) == Turn::Later {
+            drop(sums);
             self.job.ledger.give_up(index, Fate::NotSent);
             self.out.put(SenderMessage::Body { entry: index as u64, from })?;
             return self.out.put(SenderMessage::Abandon { code: ABANDON_LATER });
         }
-        let source = self.source(index).and_then(|source| match source.stamp == question.stamp {
-            true => Ok(source),
-            false => Err(SourceFault::Changed),
-        });
-        let mut source = match source {
+        let mut source = match self.unchanged(index, question.stamp) {
             Ok(source) => source,
-            Err(fault) => return self.abandon_asked(index, from, fault),
-        };
-        let found = match (question.compared, sums) {
-            (None, SumsContent::First(signature)) => match Compared::of(&mut source, &signature) {
-                Ok(compared) => match self.want_sums(index, source.size, &compared)? {
-                    Some(request) => {
-                        let compared = Some(Box::new((compared, request)));
-                        self.remember(index, Question { compared, ..question });
-                        return Ok(());
-                    }
-                    None => Ok(compared.into_operations()),
-                },
-                Err(fault) => Err(fault),
-            },
-            (Some(compared), SumsContent::Wanted(octets)) => {
-                let (compared, request) = *compared;
-                let signature = Signature::parse(request, octets).expect("their length was checked");
-                compared.refine(&mut source, &signature)
+            Err(fault) => {
+                drop(sums);
+                return self.abandon_asked(index, from, fault);
             }
-            (Some(compared), _) => Ok(compared.0.into_operations()),
-            (None, _) => return self.send_rest(index, source, from),
         };
-        match found {
-            Ok((operations, hasher)) => self.send_changed(index, source, from, &operations, hasher),
+        let compared = question.compared.take();
+        if compared.is_none() && sums.is_none() {
+            return self.send_rest(index, source, from);
+        }
+        if source.size >= APART_LEN_MIN {
+            let root = source.root();
+            let task = Task { index, from, stamp: question.stamp, root, compared, sums };
+            self.remember(index, question);
+            self.to_compare.push_back(task);
+            self.compare_next();
+            return Ok(());
+        }
+        let found = apart::find(&mut source, compared, sums.into_content(), &|| false);
+        self.on_found(index, from, question, source, found)
+    }
+
+    /// Has the next file compared, if none is.
+    fn compare_next(&mut self) {
+        if self.is_comparing {
+            return;
+        }
+        // One that the receiver has decided about meanwhile needs it no more.
+        while let Some(task) = self.to_compare.pop_front() {
+            if self.asked.contains_key(&task.index) {
+                // The thread is there as long as this one, and has nothing to do.
+                self.is_comparing = self.tasks.send(task).is_ok();
+                return;
+            }
+        }
+    }
+
+    fn on_compared(&mut self, Done { index, from, found }: Done) -> Result<(), Closed> {
+        self.is_comparing = false;
+        self.compare_next();
+        let Some(question) = self.forget(index) else { return Ok(()) };
+        match self.unchanged(index, question.stamp) {
+            Ok(source) => self.on_found(index, from, question, source, found),
             Err(fault) => self.abandon_asked(index, from, fault),
         }
+    }
+
+    /// Makes use of what was found of a file.
+    fn on_found(
+        &mut self,
+        index: usize,
+        from: u64,
+        question: Question,
+        source: Source<'j>,
+        found: Result<Found, SourceFault>,
+    ) -> Result<(), Closed> {
+        let (operations, hasher) = match found {
+            Ok(Found::All(operations, hasher)) => (operations, *hasher),
+            Ok(Found::First(compared)) => match self.want_sums(index, source.size, &compared)? {
+                Some(request) => {
+                    let compared = Some(Box::new((*compared, request)));
+                    self.remember(index, Question { compared, ..question });
+                    return Ok(());
+                }
+                None => compared.into_operations(),
+            },
+            Err(fault) => return self.abandon_asked(index, from, fault),
+        };
+        self.send_changed(index, source, from, &operations, hasher)
+    }
+
+    /// Opens a file, if it is the version that was asked about.
+    fn unchanged(&mut self, index: usize, stamp: Stamp) -> Result<Source<'j>, SourceFault> {
+        let source = self.source(index)?;
+        if source.stamp == stamp { Ok(source) } else { Err(SourceFault::Changed) }
     }
 
     /// Asks for sums of shorter blocks, if that pays; returns for which.

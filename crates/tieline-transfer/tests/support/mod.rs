@@ -6,13 +6,14 @@
 pub(crate) mod kept;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::{fs, io};
 
 use tempfile::TempDir;
+use tieline_transfer::bundle::Unbundler;
 use tieline_transfer::path::PARTIAL_FOLDER;
 use tieline_transfer::protocol::{Hello, PREFIX_LEN, ReceiverMessage, SenderMessage, VERSION, frame_len};
 use tieline_transfer::receipt::{KEY_LEN, LineKeys, SigningKey, TransferId};
@@ -20,7 +21,7 @@ use tieline_transfer::{
     EntryReport, Inbox, InboxError, Journal, Order, Outcome, Plan, Progress, ReceiveError, Received,
     SendError, receive, send,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, copy, duplex, split};
 use tokio::sync::Notify;
 
 /// Opens an inbox with a journal of its own, that ends with it.
@@ -212,6 +213,58 @@ pub(crate) async fn answer<R: AsyncRead + Unpin>(stream: &mut R) -> Option<Recei
     Some(ReceiverMessage::parse(frame.leak()).unwrap())
 }
 
+/// Two ends of a stream: one for an end of a transfer, the other for whoever speaks and hears by hand, frame by frame.
+pub(crate) fn by_hand(buffer: usize) -> (DuplexStream, DuplexStream) {
+    let ((end, inner), (outer, hand)) = (duplex(buffer), duplex(buffer));
+    tokio::spawn(async move {
+        let ((mut heard, mut inner), (mut said, mut outer)) = (split(inner), split(outer));
+        let forth = async {
+            take_apart(&mut heard, &mut outer).await?;
+            outer.shutdown().await
+        };
+        let back = async {
+            copy(&mut said, &mut inner).await?;
+            inner.shutdown().await
+        };
+        // When one of both hangs up, so does the other.
+        let _ = tokio::try_join!(forth, back);
+    });
+    (end, hand)
+}
+
+/// Copies frames, bundles taken apart.
+async fn take_apart(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let mut bundle = Unbundler::default();
+    let mut prefix = [0; PREFIX_LEN];
+    while from.read_exact(&mut prefix).await.is_ok() {
+        let mut frame = vec![0; frame_len(prefix).unwrap()];
+        if from.read_exact(&mut frame).await.is_err() {
+            break;
+        }
+        let sent = SenderMessage::parse(&frame).ok();
+        let packed = match (sent, ReceiverMessage::parse(&frame)) {
+            (Some(SenderMessage::Bundle { len, packed }), _)
+            | (_, Ok(ReceiverMessage::Bundle { len, packed })) => Some((len, packed)),
+            _ => None,
+        };
+        let Some((len, packed)) = packed else {
+            to.write_all(&[&prefix[..], &frame].concat()).await?;
+            continue;
+        };
+        bundle.open(len, packed).unwrap();
+        let mut frames = Vec::new();
+        while let Some(frame) = bundle.take().unwrap() {
+            frames.extend(u32::try_from(frame.len()).unwrap().to_be_bytes());
+            frames.extend_from_slice(frame);
+        }
+        to.write_all(&frames).await?;
+    }
+    Ok(())
+}
+
 /// Says hello for ten entries and waits to be welcome.
 pub(crate) async fn let_in(mut stream: DuplexStream) -> DuplexStream {
     stream.write_all(&frames([hello(10, 0)])).await.unwrap();
@@ -245,8 +298,8 @@ pub(crate) async fn attack(
     offices: &Offices,
     octets: &[u8],
 ) -> (Vec<ReceiverMessage<'static>>, Result<Received, ReceiveError>) {
-    let (near, far) = duplex(BUFFER);
-    let (mut reader, mut writer) = tokio::io::split(near);
+    let (far, near) = by_hand(BUFFER);
+    let (mut reader, mut writer) = split(near);
     let talk = async {
         // The receiver may hang up at any point.
         let _ = writer.write_all(octets).await;

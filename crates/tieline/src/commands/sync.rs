@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tieline_node::places::{LineName, Places};
+use tieline_transfer::mirror::MirrorRules;
 use tieline_transfer::{NameFault, Plan, RelativePath};
 
 use super::delivery::{self, Bar};
@@ -32,6 +33,10 @@ pub(crate) struct SyncArgs {
     #[arg(long)]
     delete: bool,
 
+    /// Compare the contents of all files, and not only their sizes and times: both ends read all of them
+    #[arg(long)]
+    checksum: bool,
+
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
@@ -58,6 +63,7 @@ impl CommandError for FolderFailure {
 pub(crate) fn run(places: &Places, args: &SyncArgs) -> Result<(), Failure> {
     RelativePath::parse(args.folder.as_bytes())
         .map_err(|fault| FolderFailure { folder: args.folder.clone(), fault })?;
-    let plan = |bar: &Bar| Plan::mirror(&args.dir, args.delete, bar);
+    let rules = MirrorRules { removes: args.delete, by_content: args.checksum };
+    let plan = |bar: &Bar| Plan::mirror(&args.dir, rules, bar);
     delivery::run(places, &args.name, Some(&args.folder), args.reporting.json, plan)
 }
