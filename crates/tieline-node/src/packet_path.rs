@@ -28,6 +28,7 @@ mod receiver;
 mod run;
 mod sealer;
 mod sender;
+mod waking;
 
 use std::{
     convert::Infallible,

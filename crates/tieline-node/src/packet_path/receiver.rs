@@ -10,7 +10,7 @@ use std::{
     os::fd::AsFd,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tieline_io::{
@@ -24,7 +24,7 @@ use tieline_line::{
 };
 use tieline_wire::{protected::PACKET_LEN_MAX, time::Now};
 
-use super::{Handshake, Ports, Report, ToControl, Watch, pace::Pace, report};
+use super::{Handshake, Ports, Report, ToControl, Watch, pace::Pace, report, waking::Waking};
 
 /// Octets of a batch from which on another thread may take the next one meanwhile: opening them takes longer than waking it.
 const SHARED_OCTETS: usize = 64 << 10;
@@ -40,8 +40,15 @@ pub(super) struct Order {
 
 struct Socket {
     pace: Pace,
+    waking: Waking,
     /// Batches taken that were not delivered at once.
     taken: u64,
+}
+
+impl Socket {
+    fn new(now: Instant) -> Self {
+        Self { pace: Pace::of_receiving(now), waking: Waking::new(now), taken: 0 }
+    }
 }
 
 /// Delivers packets in the order of their arrival.
@@ -58,17 +65,19 @@ struct Out {
     ports: Arc<Ports>,
     control: ToControl,
     calls: Calls,
+    /// Packets given to the streams, of which they were not told.
+    for_streams: usize,
 }
 
 impl Order {
     pub(super) fn new(ports: Arc<Ports>, inbound: Inbound, control: ToControl) -> Arc<Self> {
         let pieces = Pieces::new(ports.mtu, Arc::clone(&ports.shared));
         Arc::new(Self {
-            socket: Mutex::new(Socket { pace: Pace::of_receiving(Instant::now()), taken: 0 }),
+            socket: Mutex::new(Socket::new(Instant::now())),
             delivery: Mutex::new(Deliverer {
                 inbound,
                 pieces,
-                out: Out { ports, control, calls: Calls::default() },
+                out: Out { ports, control, calls: Calls::default(), for_streams: 0 },
                 delivered: 0,
             }),
             delivered: Condvar::new(),
@@ -120,21 +129,29 @@ impl Receiver {
                         self.open_and_deliver(batch);
                         continue;
                     }
-                    self.deliver_sealed(&mut order.turn_of(socket.taken));
+                    let mut deliverer = order.turn_of(socket.taken);
+                    self.deliver_sealed(&mut deliverer);
+                    socket.waking.count(std::mem::take(&mut deliverer.out.for_streams));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_done = true,
                 // An ICMP answer to something sent earlier, for instance; the socket stays usable.
                 Err(error) => tracing::debug!(%error, "the socket gives no datagram"),
             }
+            let now = Instant::now();
+            if socket.waking.is_due(now) {
+                ports.streams.wake_reader();
+            }
+            let owed = socket.waking.wait(now);
             socket.pace.rest(is_done, |limit| match limit {
                 Some(pause) => thread::sleep(pause),
-                None => self.sleep(),
+                None => self.sleep(owed),
             });
         }
     }
 
-    fn sleep(&self) {
-        if let Err(error) = wait_readable(&[self.ports.socket.as_fd(), self.ports.receiving.as_fd()], None) {
+    /// Until something comes, or the streams are to be told.
+    fn sleep(&self, limit: Option<Duration>) {
+        if let Err(error) = wait_readable(&[self.ports.socket.as_fd(), self.ports.receiving.as_fd()], limit) {
             tracing::error!(%error, "the receiving thread cannot wait");
         }
     }
@@ -174,6 +191,9 @@ impl Receiver {
         deliverer.out.write(&mut joiner);
         deliverer.out.watch_calls(now);
         deliverer.report_protection(now);
+        if std::mem::take(&mut deliverer.out.for_streams) > 0 {
+            self.ports.streams.wake_reader();
+        }
         deliverer.delivered += 1;
         self.order.delivered.notify_all();
     }
@@ -241,6 +261,7 @@ impl Out {
                 if ports.streams.deliver(packet).is_err() {
                     ports.shared.counters.dropped(DropReason::ChannelQueueFull);
                 }
+                self.for_streams += 1;
             }
             Delivery::Associated(message) => {
                 let message = message.to_vec();

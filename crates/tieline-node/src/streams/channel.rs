@@ -67,15 +67,18 @@ impl StreamChannel {
         })
     }
 
-    /// For the receiving thread: a packet of label 16 has come in.
+    /// For the receiving thread: a packet of label 16 has come in. QUIC looks when it is [woken](Self::wake_reader).
     ///
     /// # Errors
     ///
     /// [`NoRoom`] if QUIC does not keep up; the packet is lost.
     pub fn deliver(&self, packet: &[u8]) -> Result<(), NoRoom> {
-        self.incoming.push(packet)?;
+        self.incoming.push(packet)
+    }
+
+    /// For the receiving thread, after it has delivered what it had: has QUIC look.
+    pub fn wake_reader(&self) {
         self.reader.wake();
-        Ok(())
     }
 
     /// For the sending thread: the next packet to seal under label 16.

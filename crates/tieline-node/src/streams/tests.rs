@@ -428,6 +428,7 @@ async fn deliver(from: Arc<StreamChannel>, to: Arc<StreamChannel>, is_whole: Arc
             if is_whole.load(Ordering::Relaxed) {
                 // QUIC repeats what finds no room.
                 let _ = to.deliver(&packet);
+                to.wake_reader();
             }
         }
         from.wake_senders();
