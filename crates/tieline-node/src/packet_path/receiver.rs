@@ -121,7 +121,10 @@ impl Receiver {
             let mut is_done = false;
             match ports.socket.recv_batch(&mut self.buffers) {
                 Ok(datagrams) => {
-                    socket.pace.count(datagrams.count());
+                    let count = datagrams.count();
+                    socket.pace.count(count);
+                    // A lone one was all there was: waiting for the next finds out as well whether there are more.
+                    is_done = count == 1;
                     if !self.is_alone && self.buffers.octets() >= SHARED_OCTETS {
                         let batch = socket.taken;
                         socket.taken += 1;
