@@ -180,6 +180,9 @@ impl Control {
                 self.push_event(Event::OurKeyInUseTwice);
             }
             Ok(associated::Message::Protection(report)) => self.on_protection_report(now.monotonic, report),
+            Ok(associated::Message::Packing(feedback)) => {
+                self.shared.labels.set_feedback(feedback);
+            }
             Ok(associated::Message::Alert(Alert::Other(_))) => {
                 self.shared.counters.dropped(DropReason::MalformedMessage);
             }

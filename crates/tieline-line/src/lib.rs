@@ -26,8 +26,10 @@ pub mod greeting;
 pub mod inbound;
 pub mod join;
 pub mod key_watch;
+pub mod labels;
 pub mod liveness;
 pub mod outbound;
+pub mod packing;
 pub mod pieces;
 pub mod protection;
 pub mod queue;
@@ -52,7 +54,7 @@ pub use inbound::{Delivery, Inbound, Received};
 pub use outbound::{HEADROOM, Outbound, Outcome, TAILROOM};
 pub use tieline_seal::{Authentic, Notice, Opener};
 
-use crate::{accept::AcceptTable, counters::Counters, greeting::Greeting};
+use crate::{accept::AcceptTable, counters::Counters, greeting::Greeting, labels::Labels};
 
 /// What makes a line this line.
 #[derive(Debug)]
@@ -74,6 +76,8 @@ pub struct Shared {
     pub counters: Counters,
     /// What is protected against loss.
     pub protection: protection::Figures,
+    /// The labels that the two ends have given out.
+    pub labels: Arc<Labels>,
     accept: ArcSwap<AcceptTable>,
     /// Nanoseconds; [`UNKNOWN`] before the first measurement.
     one_way_delay: AtomicU64,
@@ -88,6 +92,7 @@ impl Shared {
         Self {
             counters: Counters::default(),
             protection: protection::Figures::new(process),
+            labels: Arc::default(),
             accept: ArcSwap::from_pointee(accept),
             one_way_delay: AtomicU64::new(UNKNOWN),
         }
@@ -114,7 +119,8 @@ pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, In
     let mut session_seed = [0; 32];
     rng.fill_bytes(&mut session_seed);
     let greeting = Greeting::new(rng.next_u64(), config.certificate);
-    let shared = Arc::new(Shared::new(config.accept, rng.next_u32() as u16));
+    let labels = Arc::new(Labels::new(rng.next_u32()));
+    let shared = Arc::new(Shared { labels, ..Shared::new(config.accept, rng.next_u32() as u16) });
     let written = config.session.timestamp_floor;
     let (control, outbound, inbound) = tieline_seal::split(config.session, now, session_seed);
     (

@@ -19,6 +19,7 @@
 
 use crate::{
     ParseError,
+    packed::Feedback,
     protection_report::{self, ProtectionReport},
     stamp::{self, ReflectorPacket, SenderPacket},
     suite::Announcement,
@@ -30,7 +31,7 @@ pub const HEADER_LEN: usize = 4;
 pub const HELLO_LEN: usize = 44;
 /// The longest message of this channel, with its header.
 pub const MESSAGE_LEN_MAX: usize = HEADER_LEN + HELLO_LEN + Announcement::LEN;
-const _: () = assert!(stamp::LEN <= HELLO_LEN && protection_report::LEN <= HELLO_LEN);
+const _: () = assert!(stamp::LEN <= HELLO_LEN && protection_report::LEN <= HELLO_LEN && Feedback::LEN <= HELLO_LEN);
 
 /// The version of the line protocol spoken by this program, also the only one so far.
 pub const VERSION: u8 = 1;
@@ -41,6 +42,7 @@ const TYPE_STAMP_SENDER: u16 = 0x7ff9;
 const TYPE_STAMP_REFLECTOR: u16 = 0x7ffa;
 const TYPE_ALERT: u16 = 0x7ffb;
 const TYPE_PROTECTION: u16 = 0x7ffe;
+const TYPE_PACKING: u16 = 0x7ffd;
 const FLAG_ANSWER_WANTED: u16 = 0x0001;
 const FLAG_JOINS_PIECES: u16 = 0x0002;
 
@@ -57,6 +59,8 @@ pub enum Message {
     Alert(Alert),
     /// How protected packets arrive.
     Protection(ProtectionReport),
+    /// Which references of packed calls have arrived.
+    Packing(Feedback),
 }
 
 /// The first message between two tielines; a plain WireGuard peer never answers it.
@@ -132,6 +136,7 @@ impl Message {
             TYPE_STAMP_REFLECTOR => ReflectorPacket::parse(body).map(Self::StampReflector),
             TYPE_ALERT => parse_alert(body).map(Self::Alert),
             TYPE_PROTECTION => ProtectionReport::parse(body).map(Self::Protection),
+            TYPE_PACKING => Feedback::parse(body).map(Self::Packing),
             other => Err(ParseError::Field { field: "channel type", value: other.into() }),
         }
     }
@@ -144,6 +149,7 @@ impl Message {
             Self::StampReflector(packet) => (TYPE_STAMP_REFLECTOR, &packet.emit()),
             Self::Alert(alert) => (TYPE_ALERT, &emit_alert(*alert)),
             Self::Protection(report) => (TYPE_PROTECTION, &report.emit()),
+            Self::Packing(feedback) => (TYPE_PACKING, &feedback.emit()),
         };
         out.extend_from_slice(&[0x10, 0]);
         out.extend_from_slice(&channel_type.to_be_bytes());
@@ -211,6 +217,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+    use crate::label::Label;
     use crate::protected::StreamId;
     use crate::stamp::NtpTimestamp;
     use crate::wireguard::SessionIndex;
@@ -242,7 +249,7 @@ mod tests {
     fn hello_has_golden_octets() {
         let bytes = emitted(Message::Hello(hello()));
         assert_eq!(&bytes[..16], &[0x10, 0, 0x7f, 0xf8, 1, 2, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
-        let joins = emitted(&Message::Hello(Hello { joins_pieces: true, ..hello() }));
+        let joins = emitted(Message::Hello(Hello { joins_pieces: true, ..hello() }));
         assert_eq!(joins[6..8], [0, 3]);
         assert_eq!(&bytes[16..], &[0xcc; 32]);
         assert_eq!(bytes.len(), HEADER_LEN + HELLO_LEN);
@@ -278,6 +285,7 @@ mod tests {
                 received: 98,
                 restored: 2,
             }),
+            Message::Packing(Feedback { label: Label::FIRST_GIVEN_OUT, newest: 7, before: 0b101 }),
         ] {
             let bytes = emitted(message);
             assert_eq!(Message::parse(&bytes), Ok(message));

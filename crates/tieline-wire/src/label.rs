@@ -34,7 +34,7 @@ impl Label {
 
     /// The 20 bits as a number.
     #[must_use]
-    pub fn value(self) -> u32 {
+    pub const fn value(self) -> u32 {
         self.0
     }
 }

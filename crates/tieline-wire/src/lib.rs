@@ -7,9 +7,11 @@
 //! - [`sealed`] — what a sealed packet carries, told by its first four bits.
 //! - [`label`] — MPLS label stack entries. [`associated`] — the associated channel under label 13, with [`stamp`] and
 //!   [`suite`] in it.
-//! - [`control_word`] — which part of a packet follows. [`control`] — the messages on the control stream.
+//! - [`control_word`] — which part of a packet follows.
+//! - [`control`] — the messages on the control stream, [`given_out`] — the labels that they announce.
 //! - [`protected`] — voice with numbers and repair symbols, [`protection_report`] — how it arrives.
 //! - [`ip`] — as much of IP as a line needs, [`ds`] — how it wants to be served, [`transport`] — whose flow it is, [`rtp`] — sound.
+//! - [`packed`] — calls that share packets and leave their headers out.
 //! - [`vnet`] — what stands before packets of a network device, [`checksum`] — the checksum that it may leave to others.
 //! - [`time`] — the two clocks as one input.
 
@@ -18,8 +20,10 @@ pub mod checksum;
 pub mod control;
 pub mod control_word;
 pub mod ds;
+pub mod given_out;
 pub mod ip;
 pub mod label;
+pub mod packed;
 pub mod protected;
 pub mod protection_report;
 pub mod rtp;
