@@ -25,6 +25,12 @@ pub enum DropReason {
     PieceLost,
     /// In: a packet for a line without a network device.
     NoDevice,
+    /// In: packed calls that are not understood.
+    MalformedBundle,
+    /// In: a packet of a call, and those packed behind it, without what they were coded against.
+    UnknownReference,
+    /// In: a packet of a call that would be larger than the line carries.
+    UnpackedTooLarge,
     /// Out: a packet that is no IP packet.
     NotIp,
     /// Out: what the device says about how a packet is to be cut or completed does not fit the packet.
@@ -53,7 +59,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::UnknownNibble,
         Self::MalformedIp,
         Self::SourceNotAccepted,
@@ -63,6 +69,9 @@ impl DropReason {
         Self::ChannelQueueFull,
         Self::PieceLost,
         Self::NoDevice,
+        Self::MalformedBundle,
+        Self::UnknownReference,
+        Self::UnpackedTooLarge,
         Self::NotIp,
         Self::OffloadMismatch,
         Self::LinkLocal,
@@ -90,6 +99,9 @@ impl DropReason {
             Self::ChannelQueueFull => "channel-queue-full",
             Self::PieceLost => "piece-lost",
             Self::NoDevice => "no-device",
+            Self::MalformedBundle => "malformed-bundle",
+            Self::UnknownReference => "unknown-reference",
+            Self::UnpackedTooLarge => "unpacked-too-large",
             Self::NotIp => "not-ip",
             Self::OffloadMismatch => "offload-mismatch",
             Self::LinkLocal => "link-local",
@@ -138,6 +150,12 @@ pub struct Counters {
     pub labelled_out: Flow,
     /// Labelled packets opened.
     pub labelled_in: Flow,
+    /// IP packets that left packed, as they were before; they are among `ip_out`.
+    pub packed_out: Flow,
+    /// Bundles in which they left.
+    pub bundles_out: Flow,
+    /// IP packets that came packed, as they are now; they are among `ip_in`.
+    pub unpacked_in: Flow,
     /// IP packets that the queues marked instead of dropping them (RFC 3168).
     pub queue_marked: Flow,
     /// Acknowledgements that a later one has replaced in the queues.

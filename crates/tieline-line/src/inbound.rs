@@ -3,18 +3,23 @@
 //! One thread at a time has it; nothing here allocates or waits. What is opened has passed, in this order: the session
 //! (authentic, not replayed), the first nibble, and either the label or the check of its source address.
 
+mod packed;
+
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use tieline_seal::{Authentic, Notice, Opened, Opener};
 use tieline_wire::{
     ip::IpPacket,
     label::{Label, LabelStackEntry},
+    packed::Feedback,
     protected,
     protection_report::ProtectionReport,
     sealed::{Kind, Labelled},
     wireguard::MessageType,
 };
 
+pub use self::packed::Bundle;
+use self::packed::Unpackers;
 use crate::{Shared, counters::DropReason, protection::Restorer};
 
 /// Where what came in belongs.
@@ -30,6 +35,8 @@ pub enum Delivery<'d> {
     Piece(&'d [u8]),
     /// A message of the associated channel, for [`crate::Control::handle_associated`].
     Associated(&'d [u8]),
+    /// Packed calls, for [`Inbound::unpack`].
+    Packed(Bundle<'d>),
     /// Nothing further: a keepalive, or dropped and counted.
     Nothing,
 }
@@ -53,12 +60,13 @@ impl<'d> Received<'d> {
 pub struct Inbound {
     session: tieline_seal::Inbound,
     restorer: Restorer,
+    unpackers: Unpackers,
     shared: Arc<Shared>,
 }
 
 impl Inbound {
-    pub(crate) fn new(session: tieline_seal::Inbound, shared: Arc<Shared>) -> Self {
-        Self { session, restorer: Restorer::default(), shared }
+    pub(crate) fn new(session: tieline_seal::Inbound, mtu: usize, shared: Arc<Shared>) -> Self {
+        Self { session, restorer: Restorer::default(), unpackers: Unpackers::new(mtu), shared }
     }
 
     /// What opens datagrams for this half in another thread, for [`Self::handle_authentic`].
@@ -140,6 +148,33 @@ impl Inbound {
         self.restorer.poll_report(now)
     }
 
+    /// Restores the packets of `bundle` in `out`, one after the other, and has `deliver` take each that may be let in. `out` has room
+    /// for the longest packet of the line.
+    pub fn unpack(
+        &mut self,
+        now: Instant,
+        bundle: &Bundle<'_>,
+        out: &mut [u8],
+        mut deliver: impl FnMut(&mut [u8]),
+    ) {
+        let Self { unpackers, shared, .. } = self;
+        unpackers.unpack(now, bundle, out, shared, |packet| {
+            let len = packet.len();
+            match let_in(shared, packet) {
+                Ok(packet) => {
+                    shared.counters.unpacked_in.add(len);
+                    deliver(packet);
+                }
+                Err(reason) => shared.counters.dropped(reason),
+            }
+        });
+    }
+
+    /// What the far end is to be told now of the packed calls that came, on the associated channel; to be asked after each batch.
+    pub fn poll_packing_feedback(&mut self, now: Instant) -> Option<Feedback> {
+        self.unpackers.poll_feedback(now)
+    }
+
     fn received<'d>(
         &mut self,
         now: Instant,
@@ -170,7 +205,7 @@ impl Inbound {
     fn deliver_source<'d>(&self, plaintext: &'d mut [u8]) -> Result<Delivery<'d>, DropReason> {
         match Kind::of(plaintext) {
             Kind::Keepalive => Ok(Delivery::Nothing),
-            Kind::Ip => self.deliver_ip(plaintext),
+            Kind::Ip => let_in(&self.shared, plaintext).map(Delivery::Ip),
             Kind::Labelled => self.deliver_labelled(plaintext),
             Kind::Unknown(_) => Err(DropReason::UnknownNibble),
         }
@@ -192,21 +227,15 @@ impl Inbound {
         }
     }
 
-    fn deliver_ip<'d>(&self, plaintext: &'d mut [u8]) -> Result<Delivery<'d>, DropReason> {
-        let packet = IpPacket::parse(plaintext).map_err(|_malformed| DropReason::MalformedIp)?;
-        if !self.shared.accept.load().accepts(packet.source) {
-            return Err(DropReason::SourceNotAccepted);
-        }
-        self.shared.counters.ip_in.add(packet.total_len);
-        Ok(Delivery::Ip(&mut plaintext[..packet.total_len]))
-    }
-
     fn deliver_labelled<'d>(&self, plaintext: &'d [u8]) -> Result<Delivery<'d>, DropReason> {
         let labelled = Labelled::parse(plaintext).map_err(|_malformed| DropReason::MalformedLabelStack)?;
         let delivery = match labelled.entry.label {
             Label::ASSOCIATED => Delivery::Associated(labelled.payload),
             Label::STREAMS => Delivery::Streams(labelled.payload),
             Label::PIECES => Delivery::Piece(labelled.payload),
+            label if self.shared.labels.is_packed(label) => {
+                Delivery::Packed(Bundle { label, octets: labelled.payload })
+            }
             _ => return Err(DropReason::UnknownLabel),
         };
         self.shared.counters.labelled_in.add(labelled.payload.len());
@@ -217,4 +246,14 @@ impl Inbound {
 /// Whether a labelled packet is a protected one.
 fn is_protected(plaintext: &[u8]) -> bool {
     Labelled::parse(plaintext).is_ok_and(|labelled| labelled.entry.label == Label::PROTECTED_HERE)
+}
+
+/// The IP packet without its padding, if it comes from where packets are accepted from.
+fn let_in<'d>(shared: &Shared, plaintext: &'d mut [u8]) -> Result<&'d mut [u8], DropReason> {
+    let packet = IpPacket::parse(plaintext).map_err(|_malformed| DropReason::MalformedIp)?;
+    if !shared.accept.load().accepts(packet.source) {
+        return Err(DropReason::SourceNotAccepted);
+    }
+    shared.counters.ip_in.add(packet.total_len);
+    Ok(&mut plaintext[..packet.total_len])
 }

@@ -50,7 +50,7 @@ use rand_chacha::ChaCha20Rng;
 use tieline_wire::time::Now;
 
 pub use control::{Control, Event, Outgoing};
-pub use inbound::{Delivery, Inbound, Received};
+pub use inbound::{Bundle, Delivery, Inbound, Received};
 pub use outbound::{HEADROOM, Outbound, Outcome, TAILROOM};
 pub use tieline_seal::{Authentic, Notice, Opener};
 
@@ -126,7 +126,7 @@ pub fn split(config: Config, now: Now, seed: [u8; 32]) -> (Control, Outbound, In
     (
         Control::new(control, greeting, now.monotonic, written, config.mtu, Arc::clone(&shared)),
         Outbound::new(outbound, config.mtu, Arc::clone(&shared)),
-        Inbound::new(inbound, Arc::clone(&shared)),
+        Inbound::new(inbound, config.mtu, Arc::clone(&shared)),
         shared,
     )
 }

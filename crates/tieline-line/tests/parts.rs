@@ -31,6 +31,25 @@ const CONTROL: LabelStackEntry = LabelStackEntry {
 };
 
 #[test]
+fn packed_packets_are_let_in_by_their_sources_under_labels_that_were_given_out() {
+    let mut line = Line::connected();
+    let first = line.shared.labels.give_out().packed_calls.unwrap().value();
+    let entry = |label| LabelStackEntry::only(Label::new(label).unwrap(), MplsTrafficClass::VOICE);
+    let [good, bad] = [[10, 2, 0, 9], [10, 3, 0, 1]].map(|source| ipv4(source, 24));
+    let bundle = [&[0, 0x80][..], &good, &[0x80], &bad, &[0x80], &good, &[0x55]].concat();
+    for label in first..first + 4 {
+        let given = line.open(&labelled(entry(label), &bundle));
+        assert_eq!(given, Given::Packed(vec![good.clone(), good.clone()]));
+    }
+    assert_eq!(line.shared.counters.unpacked_in.read(), (8, 8 * 24));
+    assert_eq!(line.shared.counters.drops(DropReason::SourceNotAccepted), 4);
+    assert_eq!(line.shared.counters.drops(DropReason::MalformedBundle), 4);
+    for label in [first - 1, first + 4] {
+        assert_eq!(line.open(&labelled(entry(label), &bundle)), Given::Nothing);
+    }
+}
+
+#[test]
 fn every_reason_to_drop_what_comes_in_has_its_own_count_and_nothing_else_happens() {
     let unknown = LabelStackEntry::only(Label::new(33).unwrap(), MplsTrafficClass::BULK);
     let deep = LabelStackEntry { bottom: false, ..CONTROL };
@@ -438,6 +457,7 @@ enum Given {
     Streams(Vec<u8>),
     Associated(Vec<u8>),
     Piece(Vec<u8>),
+    Packed(Vec<Vec<u8>>),
     Handshake,
 }
 
@@ -527,6 +547,12 @@ impl Line {
             Delivery::Ip(packet) => Given::Ip(packet.to_vec()),
             Delivery::Streams(packet) => Given::Streams(packet.to_vec()),
             Delivery::Piece(piece) => Given::Piece(piece.to_vec()),
+            Delivery::Packed(bundle) => {
+                let mut packets = Vec::new();
+                let deliver = |packet: &mut [u8]| packets.push(packet.to_vec());
+                self.inbound.unpack(self.now.monotonic, &bundle, &mut [0; MTU], deliver);
+                Given::Packed(packets)
+            }
             Delivery::Associated(message) => Given::Associated(message.to_vec()),
             Delivery::Handshake(_) => Given::Handshake,
         }

@@ -274,7 +274,9 @@ fn open(
                 }
                 Delivery::Handshake(datagram) => Some(Report::Handshake(datagram.to_vec())),
                 Delivery::Associated(message) => Some(Report::Associated(message.to_vec())),
-                Delivery::Streams(_) | Delivery::Piece(_) => panic!("nobody sends them"),
+                Delivery::Streams(_) | Delivery::Piece(_) | Delivery::Packed(_) => {
+                    panic!("nobody sends them")
+                }
                 Delivery::Nothing => None,
             };
             for report in report.into_iter().chain(received.notice.map(Report::Notice)) {

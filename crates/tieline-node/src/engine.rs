@@ -26,6 +26,7 @@ use tieline_seal::{DropCounters, PublicKey};
 use tieline_transfer::{Journal, receipt::LineKeys};
 use tieline_wire::{
     control::{Accepted, Hello, PROTECTED, RefusedOffer},
+    given_out::GivenOut,
     label::Label,
     time::Now,
 };
@@ -249,6 +250,7 @@ impl Engine {
                 tracing::info!(name = %hello.name, software = %hello.software, "the far end introduced itself");
                 self.parts.state.peer_name = Some(hello.name.clone());
                 self.parts.state.peer_offers.clone_from(&hello.offers);
+                self.parts.ports.shared.labels.set_far(GivenOut::parse(&hello.labels));
                 self.learn_signing_key(&hello).await;
                 let label = hello.labels.get(PROTECTED).and_then(|label| Label::new(*label).ok());
                 self.parts.ports.shared.protection.set_label(label);
@@ -409,6 +411,8 @@ impl Engine {
         self.parts.ports.far_end_joins.store(joins, Ordering::Relaxed);
         // Until its hello on the control stream says otherwise.
         self.parts.ports.shared.protection.set_label(None);
+        // Those of a process that is gone; this one announces its own.
+        self.parts.ports.shared.labels.set_far(GivenOut::default());
         match far_end {
             FarEnd::Tieline(hello) => {
                 tracing::info!("the far end is a tieline");

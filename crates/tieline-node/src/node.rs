@@ -244,6 +244,7 @@ impl Node {
                 own_key: own,
                 inboxes: Some(inboxes.clone()),
                 hello: hello.clone(),
+                labels: Arc::clone(&ports.shared.labels),
                 packet_len_max: config.mtu - LabelStackEntry::LEN as u16,
                 reports: far_end_sender,
             },

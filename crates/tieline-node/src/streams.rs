@@ -21,7 +21,7 @@ mod services;
 use std::{io, sync::Arc, time::Duration};
 
 use noq::{Connection, Endpoint, EndpointConfig, PathId, TransportConfig, VarInt};
-use tieline_line::{Event, greeting::FarEnd, liveness::Reachability};
+use tieline_line::{Event, greeting::FarEnd, labels::Labels, liveness::Reachability};
 use tieline_seal::PublicKey;
 use tieline_transfer::inbox::TRANSFERS_MAX;
 use tieline_wire::control::{Accepted, Hello};
@@ -100,6 +100,8 @@ pub struct Setup {
     pub inboxes: Option<Inboxes>,
     /// What this end says of itself.
     pub hello: Hello,
+    /// Gives out the labels that each control stream announces.
+    pub labels: Arc<Labels>,
     /// The largest packet of the channel.
     pub packet_len_max: u16,
     /// Where what the far end says goes.

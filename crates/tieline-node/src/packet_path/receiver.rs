@@ -19,10 +19,16 @@ use tieline_io::{
     wait::wait_readable,
 };
 use tieline_line::{
-    Authentic, Delivery, Inbound, Opener, Received, calls::Calls, counters::DropReason, flow, join::Joiner,
-    pieces::Pieces,
+    Authentic, Bundle, Delivery, Inbound, Opener, Outgoing, Received, calls::Calls, counters::DropReason,
+    flow, join::Joiner, pieces::Pieces,
 };
-use tieline_wire::{protected::PACKET_LEN_MAX, time::Now};
+use tieline_wire::{
+    associated,
+    label::{Label, LabelStackEntry, MplsTrafficClass},
+    packed::Feedback,
+    protected::PACKET_LEN_MAX,
+    time::Now,
+};
 
 use super::{Handshake, Ports, Report, ToControl, Watch, pace::Pace, report, waking::Waking};
 
@@ -55,6 +61,8 @@ impl Socket {
 struct Deliverer {
     inbound: Inbound,
     pieces: Pieces,
+    /// Where packets are restored that came packed.
+    unpacked: Vec<u8>,
     out: Out,
     /// Batches delivered of those that were not at once.
     delivered: u64,
@@ -77,6 +85,7 @@ impl Order {
             delivery: Mutex::new(Deliverer {
                 inbound,
                 pieces,
+                unpacked: vec![0; ports.mtu],
                 out: Out { ports, control, calls: Calls::default(), for_streams: 0 },
                 delivered: 0,
             }),
@@ -213,6 +222,11 @@ impl Deliverer {
                 self.out.write(joiner);
                 self.receive_piece(now, from, piece);
             }
+            Delivery::Packed(bundle) => {
+                self.out.write(joiner);
+                let Self { inbound, unpacked, out, .. } = self;
+                receive_packed(now, from, &bundle, inbound, unpacked, out);
+            }
             other => self.out.deliver(now, from, other, joiner),
         }
     }
@@ -221,7 +235,12 @@ impl Deliverer {
         let Some(whole) = self.pieces.handle_piece(now.monotonic, piece) else { return };
         // It lies in a buffer of its own, so it is written before the next one comes.
         let mut joiner = Joiner::new(false);
-        self.out.deliver(now, from, self.inbound.handle_whole(whole), &mut joiner);
+        match self.inbound.handle_whole(whole) {
+            Delivery::Packed(bundle) => {
+                receive_packed(now, from, &bundle, &mut self.inbound, &mut self.unpacked, &mut self.out);
+            }
+            other => self.out.deliver(now, from, other, &mut joiner),
+        }
         self.out.write(&mut joiner);
     }
 
@@ -233,7 +252,12 @@ impl Deliverer {
         let mut restored = [0; PACKET_LEN_MAX];
         while let Some(delivery) = self.inbound.poll_restored(now.monotonic, &mut restored) {
             let mut joiner = Joiner::new(false);
-            self.out.deliver(now, from, delivery, &mut joiner);
+            match delivery {
+                Delivery::Packed(bundle) => {
+                    receive_packed(now, from, &bundle, &mut self.inbound, &mut self.unpacked, &mut self.out);
+                }
+                other => self.out.deliver(now, from, other, &mut joiner),
+            }
             self.out.write(&mut joiner);
         }
     }
@@ -246,12 +270,31 @@ impl Deliverer {
     }
 }
 
+/// Each packet lies where the next one will, so it is written before that comes.
+fn receive_packed(
+    now: Now,
+    from: SocketAddr,
+    bundle: &Bundle<'_>,
+    inbound: &mut Inbound,
+    unpacked: &mut [u8],
+    out: &mut Out,
+) {
+    inbound.unpack(now.monotonic, bundle, unpacked, |packet| {
+        let mut joiner = Joiner::new(false);
+        out.deliver(now, from, Delivery::Ip(packet), &mut joiner);
+        out.write(&mut joiner);
+    });
+    while let Some(feedback) = inbound.poll_packing_feedback(now.monotonic) {
+        out.send_feedback(feedback);
+    }
+}
+
 impl Out {
     fn deliver<'b>(&mut self, now: Now, from: SocketAddr, delivery: Delivery<'b>, joiner: &mut Joiner<'b>) {
         let ports = &self.ports;
         match delivery {
-            // Of pieces only whole packets come here.
-            Delivery::Nothing | Delivery::Piece(_) => {}
+            // Of pieces and bundles only whole packets come here.
+            Delivery::Nothing | Delivery::Piece(_) | Delivery::Packed(_) => {}
             Delivery::Ip(packet) => {
                 self.calls.handle_packet(now, packet);
                 if let Err(packet) = joiner.push(packet) {
@@ -276,6 +319,18 @@ impl Out {
                     ports.shared.counters.dropped(DropReason::ControlQueueFull);
                 }
             }
+        }
+    }
+
+    /// Has the sending thread tell the far end what arrived of packed calls. What is lost of it is said again with the next.
+    fn send_feedback(&self, feedback: Feedback) {
+        let mut payload = Vec::new();
+        associated::Message::Packing(feedback).emit(&mut payload);
+        let entry = LabelStackEntry::only(Label::ASSOCIATED, MplsTrafficClass::CONTROL);
+        if self.ports.outgoing.push(Outgoing::Labelled { entry, payload }).is_err() {
+            self.ports.shared.counters.dropped(DropReason::ControlQueueFull);
+        } else if let Some(first) = self.ports.senders.first() {
+            first.wake();
         }
     }
 

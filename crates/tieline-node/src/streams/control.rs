@@ -4,7 +4,7 @@ use std::io;
 
 use noq::{Connection, ConnectionError, RecvStream, SendStream};
 use serde::Serialize;
-use tieline_wire::control::{Accepted, ControlMessage, MESSAGE_LEN_MAX, NETWORKS_MAX, RefusedOffer};
+use tieline_wire::control::{Accepted, ControlMessage, Hello, MESSAGE_LEN_MAX, NETWORKS_MAX, RefusedOffer};
 use tokio::sync::mpsc;
 
 use super::{Circuit, FromFarEnd, Inner, frame};
@@ -30,7 +30,9 @@ pub(super) async fn serve(inner: &Inner, stream: Circuit) -> io::Result<()> {
 
 async fn write(inner: &Inner, mut send: SendStream) -> io::Result<()> {
     let mut accepted = inner.accepted.subscribe();
-    frame::write(&mut send, &ControlMessage::Hello(inner.setup.hello.clone())).await?;
+    let labels = inner.setup.labels.give_out().emit();
+    let hello = Hello { labels, ..inner.setup.hello.clone() };
+    frame::write(&mut send, &ControlMessage::Hello(hello)).await?;
     loop {
         let message = accepted.borrow_and_update().clone();
         if let Some(accepted) = message {
@@ -96,7 +98,7 @@ async fn read(mut recv: RecvStream, reports: &mpsc::Sender<FromFarEnd>) -> io::R
 #[cfg(test)]
 mod tests {
     use ipnet::IpNet;
-    use tieline_wire::control::{Hello, emit, parse_control};
+    use tieline_wire::control::{emit, parse_control};
 
     use super::*;
 

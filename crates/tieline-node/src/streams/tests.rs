@@ -12,7 +12,7 @@ use std::{
 use noq::{Connection, Endpoint, EndpointConfig, VarInt};
 use tempfile::TempDir;
 use tieline_io::wait::Waker;
-use tieline_line::{Event, greeting::FarEnd, liveness::Reachability};
+use tieline_line::{Event, greeting::FarEnd, labels::Labels, liveness::Reachability};
 use tieline_seal::{PrivateKey, PublicKey};
 use tieline_transfer::receipt::{LineKeys, SigningKey};
 use tieline_transfer::{Inbox, Journal, inbox::TRANSFERS_MAX, protocol};
@@ -377,6 +377,7 @@ impl End {
             own_key,
             inboxes,
             hello: Hello::default(),
+            labels: Arc::new(Labels::new(0)),
             packet_len_max: PACKET_LEN_MAX,
             reports,
         };
