@@ -196,9 +196,14 @@ impl Inbound {
 
     fn deliver<'d>(&mut self, now: Instant, plaintext: &'d mut [u8]) -> Result<Delivery<'d>, DropReason> {
         match Kind::of(plaintext) {
-            Kind::Labelled if is_protected(plaintext) => self.deliver_protected(now, plaintext),
+            Kind::Labelled if self.is_protected(plaintext) => self.deliver_protected(now, plaintext),
             _ => self.deliver_source(plaintext),
         }
+    }
+
+    /// Whether a labelled packet is a protected one.
+    fn is_protected(&self, plaintext: &[u8]) -> bool {
+        Labelled::parse(plaintext).is_ok_and(|labelled| self.shared.labels.is_protected(labelled.entry.label))
     }
 
     /// Delivers what is not protected, or was.
@@ -241,11 +246,6 @@ impl Inbound {
         self.shared.counters.labelled_in.add(labelled.payload.len());
         Ok(delivery)
     }
-}
-
-/// Whether a labelled packet is a protected one.
-fn is_protected(plaintext: &[u8]) -> bool {
-    Labelled::parse(plaintext).is_ok_and(|labelled| labelled.entry.label == Label::PROTECTED_HERE)
 }
 
 /// The IP packet without its padding, if it comes from where packets are accepted from.

@@ -20,7 +20,7 @@ const TOGETHER: u32 = 8;
 /// How often labels can be given out before the first ones come again; all are below 65,536 ([`tieline_wire::sealed`]).
 const TIMES: u32 = ((1 << 16) - FIRST) / TOGETHER;
 const FIRST: u32 = Label::FIRST_GIVEN_OUT.value();
-const _: () = assert!(PACKED_CALLS_LABELS <= TOGETHER);
+const _: () = assert!(PACKED_CALLS_LABELS < TOGETHER);
 
 /// The labels of a line.
 #[derive(Debug, Default)]
@@ -42,7 +42,11 @@ impl Labels {
     /// Gives out labels for a control stream that begins. Those of the one before are still understood, and no others.
     pub fn give_out(&self) -> GivenOut {
         let times = self.times.fetch_add(1, Ordering::Relaxed) % TIMES;
-        let given_out = GivenOut { packed_calls: Label::new(FIRST + times * TOGETHER).ok(), protected: None };
+        let first = FIRST + times * TOGETHER;
+        let given_out = GivenOut {
+            packed_calls: Label::new(first).ok(),
+            protected: Label::new(first + PACKED_CALLS_LABELS).ok(),
+        };
         let [before, _] = **self.ours.load();
         self.ours.store(Arc::new([given_out, before]));
         given_out
@@ -69,6 +73,19 @@ impl Labels {
         };
         label >= Label::FIRST_GIVEN_OUT
             && self.ours.load().iter().any(|given_out| of(given_out) == Some(true))
+    }
+
+    /// The label under which the far end takes protected packets, if it takes any.
+    #[must_use]
+    pub fn to_protect(&self) -> Option<Label> {
+        self.far.load().protected
+    }
+
+    /// Whether protected packets come under `label`.
+    #[must_use]
+    pub fn is_protected(&self, label: Label) -> bool {
+        label >= Label::FIRST_GIVEN_OUT
+            && self.ours.load().iter().any(|given_out| given_out.protected == Some(label))
     }
 
     /// The far end says what has arrived under a label of its own. A later word says all that those shortly before it said.
@@ -110,12 +127,15 @@ mod tests {
             assert_eq!(labels.is_packed(label(value)), is_packed, "{value}");
         }
         assert!(!labels.is_packed(last));
+        let protected = Label::new(second.value() + PACKED_CALLS_LABELS).unwrap();
+        assert!(labels.is_protected(protected) && !labels.is_packed(protected));
+        assert!(!labels.is_protected(second) && !labels.is_protected(Label::STREAMS));
     }
 
     #[test]
     fn each_thread_packs_under_a_label_of_its_own() {
         let labels = Labels::new(0);
-        assert_eq!(labels.to_pack(0), None);
+        assert_eq!((labels.to_pack(0), labels.to_protect()), (None, None));
         labels.set_far(GivenOut { packed_calls: Some(label(100)), protected: None });
         assert_eq!([0, 3, 4].map(|lane| labels.to_pack(lane)), [Some(label(100)), Some(label(103)), None]);
         labels.set_far(GivenOut::default());

@@ -145,6 +145,12 @@ impl Outbound {
         }
     }
 
+    /// Whether [`Self::seal_ip`] would seal the packet.
+    #[must_use]
+    pub fn is_for_the_far_end(&self, packet: &[u8]) -> bool {
+        objection(packet, self.mtu).is_none()
+    }
+
     /// Seals an empty packet, WireGuard's keepalive, into `buffer`.
     ///
     /// # Panics

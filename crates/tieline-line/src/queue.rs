@@ -144,6 +144,8 @@ pub struct Queues {
     shaper: Shaper,
     control: List,
     voice: List,
+    /// How long the first packet of voice waits for others.
+    voice_hold: Duration,
     control_share: Shaper,
     voice_share: Shaper,
     rounds: [Round; WEIGHTED.len()],
@@ -175,6 +177,7 @@ impl Queues {
             shaper: Shaper::new(rate.percent(SHAPED_PERCENT), now),
             control: List::EMPTY,
             voice: List::EMPTY,
+            voice_hold: Duration::ZERO,
             control_share: Shaper::new(rate.percent(CONTROL_PERCENT), now),
             voice_share: Shaper::new(rate.percent(VOICE_PERCENT), now),
             rounds: [Round::default(); WEIGHTED.len()],
@@ -236,7 +239,8 @@ impl Queues {
         self.pool.slot_mut(index).flow = flow;
         let class = match class {
             ServiceClass::Control if takes(&mut self.control_share, now, len) => class,
-            ServiceClass::Voice if takes(&mut self.voice_share, now, len) => class,
+            // Its share protects the others, where there are others.
+            ServiceClass::Voice if takes(&mut self.voice_share, now, len) || self.is_rest_empty() => class,
             ServiceClass::Control | ServiceClass::Voice => ServiceClass::Standard,
             others => others,
         };
@@ -298,7 +302,8 @@ impl Queues {
     fn next_piece(&mut self, now: Instant) -> Option<Next> {
         if self.cutting.is_some_and(|cutting| !cutting.is_first()) {
             self.drop_late_voice(now);
-            if !(self.control.is_empty() && self.voice.is_empty()) {
+            let is_voice_due = self.voice_due().is_some_and(|due| due <= now);
+            if !self.control.is_empty() || is_voice_due {
                 return None;
             }
         }
@@ -321,7 +326,46 @@ impl Queues {
     /// When the next packet may leave; none if none waits.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (!self.is_empty()).then_some(self.shaper.free_at())
+        if self.is_empty() {
+            return None;
+        }
+        let is_only_voice = self.control.is_empty() && self.cutting.is_none() && self.is_rest_empty();
+        let due = self.voice_due().filter(|_| is_only_voice);
+        Some(due.map_or(self.shaper.free_at(), |due| due.max(self.shaper.free_at())))
+    }
+
+    /// From now on the first packet of voice waits so long for others, with which it may leave in one ([`Self::take_voice`]).
+    pub fn set_voice_hold(&mut self, hold: Duration) {
+        self.voice_hold = hold;
+    }
+
+    /// Offers what waits of voice to `take`, which says whether it takes it, until it does not. What it takes has left.
+    pub fn take_voice(&mut self, now: Instant, mut take: impl FnMut(&[u8]) -> bool) {
+        self.free_leaving();
+        self.drop_late_voice(now);
+        while self.voice.first().is_some_and(|index| take(self.pool.packet(index))) {
+            let Some(index) = self.voice.pop(&self.pool) else { return };
+            let slot = *self.pool.slot(index);
+            self.waiting -= usize::from(slot.len);
+            let waited = now.saturating_duration_since(slot.queued);
+            self.flows.flow_mut(slot.flow).on_sent(slot.len.into(), waited);
+            self.pool.release(index);
+        }
+    }
+
+    /// How many calls there are, or what else goes as voice.
+    #[must_use]
+    pub fn calls(&self, now: Instant) -> usize {
+        self.flows.recent(now).filter(|flow| flow.class == ServiceClass::Voice).count()
+    }
+
+    /// When the first packet of voice has waited for others for as long as it may.
+    fn voice_due(&self) -> Option<Instant> {
+        Some(self.pool.slot(self.voice.first()?).queued + self.voice_hold)
+    }
+
+    fn is_rest_empty(&self) -> bool {
+        self.rounds.iter().all(Round::is_empty)
     }
 
     /// The flows that had packets of late.
@@ -414,7 +458,9 @@ impl Queues {
             return Some((ServiceClass::Control, index));
         }
         self.drop_late_voice(now);
-        if let Some(index) = self.voice.pop(&self.pool) {
+        if self.voice_due().is_some_and(|due| due <= now)
+            && let Some(index) = self.voice.pop(&self.pool)
+        {
             return Some((ServiceClass::Voice, index));
         }
         // A packet that is being cut comes first of the rest: no other is cut before it is through.

@@ -15,12 +15,10 @@ use tieline_wire::{
     time::Now,
 };
 
-const VOICE: fn(Label) -> LabelStackEntry = |label| LabelStackEntry::only(label, MplsTrafficClass::VOICE);
-
 #[test]
 fn what_is_lost_on_the_way_comes_all_the_same_and_nothing_twice() {
     let now = start();
-    let [mut near, mut far] = connected(now);
+    let [mut near, mut far] = introduced(now);
     let mut protector = Protector::new(near.shared.protection.stream(0).unwrap(), MTU);
     protector.set_on(true);
     let mut came = Vec::new();
@@ -46,7 +44,7 @@ fn what_is_lost_on_the_way_comes_all_the_same_and_nothing_twice() {
 #[test]
 fn what_comes_protected_is_let_in_by_its_source_as_everything_is() {
     let now = start();
-    let [mut near, mut far] = connected(now);
+    let [mut near, mut far] = introduced(now);
     let mut protector = Protector::new(near.shared.protection.stream(0).unwrap(), MTU);
     let foreign = packet(1, [10, 9, 0, 1]);
     let nested = [&[0, 2, 0x1b, 0xff][..], &foreign].concat();
@@ -63,7 +61,7 @@ fn what_comes_protected_is_let_in_by_its_source_as_everything_is() {
 #[test]
 fn a_report_of_loss_turns_repair_packets_on_and_silence_turns_them_off() {
     let now = start();
-    let [mut near, mut far] = connected(now);
+    let [mut near, mut far] = introduced(now);
     let mut protector = Protector::new(near.shared.protection.stream(0).unwrap(), MTU);
     for number in 0..100 {
         let packet = packet(number, [10, 1, 0, 1]);
@@ -92,6 +90,14 @@ fn a_report_of_loss_turns_repair_packets_on_and_silence_turns_them_off() {
     assert!(!near.shared.protection.is_on());
 }
 
+/// Two ends that have told each other the labels that they give out.
+fn introduced(now: Now) -> [End; 2] {
+    let [near, far] = connected(now);
+    near.shared.labels.set_far(far.shared.labels.give_out());
+    far.shared.labels.set_far(near.shared.labels.give_out());
+    [near, far]
+}
+
 fn after(now: Now, time: Duration) -> Now {
     Now { monotonic: now.monotonic + time, wall: now.wall + time }
 }
@@ -110,7 +116,8 @@ fn packet(number: u8, source: [u8; 4]) -> Vec<u8> {
 fn seal(end: &mut End, now: Now, protected: &[u8]) -> Vec<u8> {
     let mut buffer = vec![0xa5; HEADROOM + protected.len() + TAILROOM];
     buffer[HEADROOM..HEADROOM + protected.len()].copy_from_slice(protected);
-    let entry = VOICE(Label::PROTECTED_HERE);
+    let label = end.shared.labels.to_protect().expect("given out");
+    let entry = LabelStackEntry::only(label, MplsTrafficClass::VOICE);
     let outcome = end.outbound.seal_labelled(now.monotonic, entry, &mut buffer, protected.len());
     outcome.datagram.expect("a session").1.to_vec()
 }

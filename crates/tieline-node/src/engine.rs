@@ -25,9 +25,8 @@ use tieline_line::{
 use tieline_seal::{DropCounters, PublicKey};
 use tieline_transfer::{Journal, receipt::LineKeys};
 use tieline_wire::{
-    control::{Accepted, Hello, PROTECTED, RefusedOffer},
+    control::{Accepted, Hello, RefusedOffer},
     given_out::GivenOut,
-    label::Label,
     time::Now,
 };
 use tokio::{
@@ -252,8 +251,6 @@ impl Engine {
                 self.parts.state.peer_offers.clone_from(&hello.offers);
                 self.parts.ports.shared.labels.set_far(GivenOut::parse(&hello.labels));
                 self.learn_signing_key(&hello).await;
-                let label = hello.labels.get(PROTECTED).and_then(|label| Label::new(*label).ok());
-                self.parts.ports.shared.protection.set_label(label);
                 self.far_hello = Some(hello);
                 self.remember();
                 self.settle_networks().await;
@@ -409,8 +406,6 @@ impl Engine {
     async fn on_far_end_kind(&mut self, far_end: FarEnd) {
         let joins = matches!(far_end, FarEnd::Tieline(hello) if hello.joins_pieces);
         self.parts.ports.far_end_joins.store(joins, Ordering::Relaxed);
-        // Until its hello on the control stream says otherwise.
-        self.parts.ports.shared.protection.set_label(None);
         // Those of a process that is gone; this one announces its own.
         self.parts.ports.shared.labels.set_far(GivenOut::default());
         match far_end {

@@ -4,7 +4,7 @@
 //! nothing on the system is changed before the configuration was read whole. Then the process gives up what it does not
 //! need, and only then are there threads.
 
-use std::{io, path::PathBuf, sync::Arc, thread};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, thread};
 
 use ipnet::IpNet;
 use rand::{TryRngCore, rngs::OsRng};
@@ -23,12 +23,7 @@ use tieline_transfer::{
     InboxError, Journal, JournalError,
     receipt::{LineKeys, VerifyingKey},
 };
-use tieline_wire::{
-    associated,
-    control::{Hello, PROTECTED},
-    label::{Label, LabelStackEntry},
-    time::Now,
-};
+use tieline_wire::{associated, control::Hello, label::LabelStackEntry, time::Now};
 use tokio::{net::UnixListener, sync::mpsc};
 
 use crate::{
@@ -423,7 +418,8 @@ fn hello(config: &LineConfig, signing_key: VerifyingKey, port: u16) -> Hello {
         software: crate::SOFTWARE.to_owned(),
         offers: if config.routes { config.offer.iter().copied().chain(own).collect() } else { Vec::new() },
         services: vec!["files".to_owned(), "pipe".to_owned()],
-        labels: [(PROTECTED.to_owned(), Label::PROTECTED_HERE.value())].into(),
+        // Given out anew with each control stream.
+        labels: BTreeMap::new(),
         mtu: config.mtu,
         port,
         signing_key: Some(signing_key.to_string()),

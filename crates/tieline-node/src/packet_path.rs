@@ -24,6 +24,8 @@
 
 pub mod intake;
 pub mod pace;
+mod packing;
+mod protection;
 mod receiver;
 mod run;
 mod sealer;

@@ -31,7 +31,8 @@ pub const HEADER_LEN: usize = 4;
 pub const HELLO_LEN: usize = 44;
 /// The longest message of this channel, with its header.
 pub const MESSAGE_LEN_MAX: usize = HEADER_LEN + HELLO_LEN + Announcement::LEN;
-const _: () = assert!(stamp::LEN <= HELLO_LEN && protection_report::LEN <= HELLO_LEN && Feedback::LEN <= HELLO_LEN);
+const _: () =
+    assert!(stamp::LEN <= HELLO_LEN && protection_report::LEN <= HELLO_LEN && Feedback::LEN <= HELLO_LEN);
 
 /// The version of the line protocol spoken by this program, also the only one so far.
 pub const VERSION: u8 = 1;

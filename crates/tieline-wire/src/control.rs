@@ -25,9 +25,6 @@ pub const NETWORKS_MAX: usize = OFFERS_MAX + 16;
 /// Characters of a name of an end, a service or a folder.
 pub const NAME_LEN_MAX: usize = 255;
 
-/// The channel of protected packets, among the labels of a [`Hello`].
-pub const PROTECTED: &str = "protected";
-
 /// Why a message cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {

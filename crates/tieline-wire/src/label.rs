@@ -15,8 +15,6 @@ impl Label {
     pub const PIECES: Self = Self(17);
     /// The first label that a receiving end may give out itself.
     pub const FIRST_GIVEN_OUT: Self = Self(32);
-    /// The one that this program gives out for protected packets; the far end learns it from [`crate::control::Hello`].
-    pub const PROTECTED_HERE: Self = Self(33);
     /// The largest label.
     pub const MAX: Self = Self((1 << 20) - 1);
 

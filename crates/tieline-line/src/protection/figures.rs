@@ -1,8 +1,8 @@
 //! What the threads of a line and its control share about protection: atomics, never a lock.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use tieline_wire::{label::Label, protected::StreamId};
+use tieline_wire::protected::StreamId;
 
 use super::{ProtectorCounts, RestorerCounts};
 
@@ -11,8 +11,6 @@ use super::{ProtectorCounts, RestorerCounts};
 pub struct Figures {
     /// Random, so that the far end tells this process from the one before.
     process: u16,
-    /// The label that the far end gave out; zero for none.
-    label: AtomicU32,
     is_on: AtomicBool,
     sent: [Published<{ ProtectorCounts::COUNT }>; StreamId::LANES],
     received: Published<{ RestorerCounts::COUNT }>,
@@ -48,17 +46,6 @@ impl Figures {
     #[must_use]
     pub fn stream(&self, lane: usize) -> Option<StreamId> {
         (lane < StreamId::LANES).then(|| StreamId::of_lane(lane, self.process))
-    }
-
-    /// The label under which the far end takes protected packets; none if it gave out none.
-    #[must_use]
-    pub fn label(&self) -> Option<Label> {
-        Label::new(self.label.load(Relaxed)).ok().filter(|label| *label >= Label::FIRST_GIVEN_OUT)
-    }
-
-    /// The far end takes protected packets under `label`, or none any more. A label that nobody can give out counts as none.
-    pub fn set_label(&self, label: Option<Label>) {
-        self.label.store(label.map_or(0, Label::value), Relaxed);
     }
 
     /// Whether repair packets are to be made.
@@ -115,17 +102,5 @@ mod tests {
         figures.publish_sent(StreamId::LANES, &ProtectorCounts::of([1000; _]));
         assert_eq!(figures.sent(), ProtectorCounts::of([4, 8, 12, 16, 20, 24]));
         assert_eq!(figures.sent().withheld, 24);
-    }
-
-    #[test]
-    fn only_a_label_that_was_given_out_is_one() {
-        let figures = Figures::default();
-        assert_eq!(figures.label(), None);
-        figures.set_label(Some(Label::STREAMS));
-        assert_eq!(figures.label(), None);
-        figures.set_label(Some(Label::PROTECTED_HERE));
-        assert_eq!(figures.label(), Some(Label::PROTECTED_HERE));
-        figures.set_label(None);
-        assert_eq!(figures.label(), None);
     }
 }

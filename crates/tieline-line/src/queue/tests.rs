@@ -460,3 +460,48 @@ proptest! {
         prop_assert_eq!(places, PACKETS_MAX);
     }
 }
+
+#[test]
+fn voice_that_is_held_leaves_together_and_in_time() {
+    let mut world = World::new(1_000_000);
+    world.queues.set_voice_hold(4 * MS);
+    world.send(1, EF, 60);
+    world.release();
+    assert!(world.left.is_empty());
+    assert_eq!(world.queues.poll_timeout(), Some(world.now + 4 * MS));
+    world.now += 2 * MS;
+    (2..5).for_each(|flow| world.send(flow, EF, 60));
+    // What is no voice does not wait.
+    world.send(9, 0, 100);
+    world.release();
+    assert_eq!(world.left.iter().map(|left| left.flow).collect::<Vec<_>>(), [9]);
+    world.now += 2 * MS;
+    let departure = world.queues.poll_transmit(world.now).unwrap();
+    assert_eq!((departure.class, departure.octets[21]), (ServiceClass::Voice, 1));
+    let mut taken = Vec::new();
+    world.queues.take_voice(world.now, |packet| {
+        taken.push(packet[21]);
+        packet[21] < 4
+    });
+    assert_eq!(taken, [2, 3, 4]);
+    world.queues.handle_sent(world.now, 400);
+    // Those of which something has left.
+    assert_eq!(world.queues.calls(world.now), 3);
+    // The one that was not taken is still there.
+    world.now += 4 * MS;
+    world.release();
+    assert_eq!(world.left.last().map(|left| left.flow), Some(4));
+    assert!(world.queues.is_empty());
+}
+
+#[test]
+fn voice_may_take_all_of_a_line_that_nobody_else_wants() {
+    let mut world = World::new(1_000_000);
+    // 80 % of the line.
+    world.run(2000 * MS, |world, step| {
+        if step % 40 == 0 {
+            world.send((step / 40 % 4) as u16, EF, 120);
+        }
+    });
+    assert!(world.left.iter().all(|left| left.class == ServiceClass::Voice));
+}

@@ -136,7 +136,7 @@ impl Engine {
 
     fn protection(&self) -> Option<Protection> {
         let figures = &self.parts.ports.shared.protection;
-        figures.label()?;
+        self.parts.ports.shared.labels.to_protect()?;
         let (sent, received, reports) = (figures.sent(), figures.received(), self.parts.control.protection());
         let ratio = |a: u64, b: u64| (b > 0).then(|| a as f64 / b as f64);
         let drops = [

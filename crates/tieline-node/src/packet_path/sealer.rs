@@ -4,19 +4,20 @@ use std::{mem, net::SocketAddr, sync::Arc, time::Instant};
 
 use tieline_line::{
     HEADROOM, Notice, Outbound, Outcome,
+    class::ServiceClass,
     counters::DropReason,
     cut::SuperPacket,
-    protection::Protector,
+    packing::Bundle,
     queue::{Departure, Queues},
 };
 use tieline_wire::{
-    label::{Label, LabelStackEntry, MplsTrafficClass},
+    label::{LabelStackEntry, MplsTrafficClass},
     protected::HEADER_LEN,
     vnet::VnetHeader,
 };
 use tokio::sync::mpsc;
 
-use super::{Ports, Report, report, run::Run};
+use super::{Ports, Report, packing::Packing, protection::Protection, report, run::Run};
 
 /// Seals and sends for one thread.
 pub(super) struct Sealer {
@@ -43,6 +44,12 @@ impl From<Outcome<'_>> for Sealed {
             session_needed: outcome.session_needed,
         }
     }
+}
+
+fn put_label(entry: LabelStackEntry, place: &mut [u8]) {
+    let mut octets = [0; LabelStackEntry::LEN];
+    entry.emit(&mut octets);
+    place.copy_from_slice(&octets);
 }
 
 /// Octets that a datagram has around it on an Ethernet: with its checksum, without preamble and gap.
@@ -122,6 +129,57 @@ impl Sealer {
         }
     }
 
+    /// Seals what is next in the queues: voice with the number that protects it, and with a packet of a call others that wait, if they are
+    /// packed. Returns what it takes of the wire, as [`Self::seal_departure`]; `None` if nothing may leave now.
+    pub(super) fn seal_next(
+        &mut self,
+        now: Instant,
+        queues: &mut Queues,
+        packing: &mut Packing,
+        protection: Option<&mut Protection<'_>>,
+    ) -> Option<usize> {
+        let packer = packing.packer(queues);
+        let departure = queues.poll_transmit(now)?;
+        let mut protection = protection.filter(|protection| protection.is_for(&departure));
+        let is_call = departure.class == ServiceClass::Voice && departure.label.is_none();
+        let Some((packer, len_max)) = packer.filter(|_| is_call) else {
+            return Some(self.seal_departure_protected(now, &departure, protection));
+        };
+        let Self { run, outbound, ports, .. } = self;
+        let place = run.place_for_labelled();
+        // Before the bundle is room for the number and the label of what is protected.
+        let start = HEADROOM + HEADER_LEN + LabelStackEntry::LEN;
+        let mut bundle = Bundle::new(&mut place[start..start + len_max]);
+        let counters = &ports.shared.counters;
+        let mut push = |packet: &[u8]| {
+            let fits = outbound.is_for_the_far_end(packet) && packer.push(now, packet, &mut bundle);
+            if fits {
+                counters.ip_out.add(packet.len());
+                counters.packed_out.add(packet.len());
+            }
+            fits
+        };
+        if !push(departure.octets) {
+            return Some(self.seal_departure_protected(now, &departure, protection));
+        }
+        queues.take_voice(now, push);
+        let len = bundle.len();
+        counters.bundles_out.add(len);
+        let entry = LabelStackEntry::only(packer.label(), MplsTrafficClass::VOICE);
+        let number = protection.as_mut().and_then(|protection| {
+            put_label(entry, &mut place[start - LabelStackEntry::LEN..start]);
+            protection.number(now, &mut place[HEADROOM..start + len])
+        });
+        let sealed = match number {
+            Some(protected) => outbound.seal_labelled(now, protected, place, start - HEADROOM + len).into(),
+            None => {
+                place.copy_within(start..start + len, HEADROOM);
+                outbound.seal_labelled(now, entry, place, len).into()
+            }
+        };
+        Some(self.finish_departure(sealed))
+    }
+
     /// Seals what has waited in the queues until its turn. Returns what it takes of the wire, from the link's header on; nothing if it was
     /// not sealed.
     pub(super) fn seal_departure(&mut self, now: Instant, departure: &Departure<'_>) -> usize {
@@ -140,33 +198,29 @@ impl Sealer {
         self.finish_departure(sealed)
     }
 
-    /// As [`Self::seal_departure`], for a packet that is to be protected: gives it its number, under `label`.
-    pub(super) fn seal_protected(
+    /// As [`Self::seal_departure`]; what is to be protected gets its number.
+    fn seal_departure_protected(
         &mut self,
         now: Instant,
         departure: &Departure<'_>,
-        label: Label,
-        protector: &mut Protector,
+        protection: Option<&mut Protection<'_>>,
     ) -> usize {
         let packet = departure.octets;
-        if departure.label.is_none() && !self.outbound.takes_ip(now, packet) {
-            return self.seal_departure(now, departure);
-        }
-        let place = self.run.place_for_labelled();
-        let mut end = HEADROOM + HEADER_LEN;
-        if let Some(entry) = departure.label {
-            let mut octets = [0; LabelStackEntry::LEN];
-            entry.emit(&mut octets);
-            place[end..end + octets.len()].copy_from_slice(&octets);
-            end += octets.len();
-        }
-        place[end..end + packet.len()].copy_from_slice(packet);
-        end += packet.len();
-        let Some(header) = protector.handle_packet(now, &place[HEADROOM + HEADER_LEN..end]) else {
+        let takes = departure.label.is_some() || self.outbound.takes_ip(now, packet);
+        let Some(protection) = protection.filter(|_| takes) else {
             return self.seal_departure(now, departure);
         };
-        place[HEADROOM..HEADROOM + HEADER_LEN].copy_from_slice(&header);
-        let entry = LabelStackEntry::only(label, MplsTrafficClass::VOICE);
+        let place = self.run.place_for_labelled();
+        let mut start = HEADROOM + HEADER_LEN;
+        if let Some(entry) = departure.label {
+            put_label(entry, &mut place[start..start + LabelStackEntry::LEN]);
+            start += LabelStackEntry::LEN;
+        }
+        let end = start + packet.len();
+        place[start..end].copy_from_slice(packet);
+        let Some(entry) = protection.number(now, &mut place[HEADROOM..end]) else {
+            return self.seal_departure(now, departure);
+        };
         let sealed = self.outbound.seal_labelled(now, entry, place, end - HEADROOM).into();
         if departure.label.is_none() {
             self.ports.shared.counters.ip_out.add(packet.len());

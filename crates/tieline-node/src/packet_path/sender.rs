@@ -15,9 +15,8 @@ use tieline_io::{
 use tieline_line::{
     Outbound, Outgoing,
     calls::Calls,
-    class::ServiceClass,
-    protection::{Figures, Protector},
-    queue::{Departure, Queues, Rate},
+    protection::Protector,
+    queue::{Queues, Rate},
 };
 use tieline_wire::{
     label::{Label, LabelStackEntry, MplsTrafficClass},
@@ -31,6 +30,8 @@ use super::{
     Ports, Report, Watch,
     intake::{Intake, QUEUES},
     pace::Pace,
+    packing::Packing,
+    protection::Protection,
     sealer::Sealer,
 };
 use crate::flows::FlowsStatus;
@@ -51,6 +52,7 @@ pub(super) struct Sender {
     calls: Calls,
     /// Where packets wait for their turn, once it is known what the line carries.
     queues: Option<Queues>,
+    packing: Packing,
     /// Numbers voice, and makes repair packets for it.
     protector: Option<Protector>,
     /// Somebody removed the device: its descriptor is readable for ever, without anything to read.
@@ -65,6 +67,7 @@ impl Sender {
         reports: mpsc::Sender<Report>,
     ) -> Self {
         let intake = Intake::new(Instant::now());
+        let packing = Packing::new(lane, ports.mtu, Instant::now());
         let sealer = Sealer::new(Arc::clone(&ports), outbound, reports.clone());
         let stream = ports.shared.protection.stream(lane);
         let protector = stream.map(|stream| Protector::new(stream, ports.mtu));
@@ -76,6 +79,7 @@ impl Sender {
             sealer,
             calls: Calls::default(),
             queues: None,
+            packing,
             protector,
             device_is_gone: false,
         }
@@ -146,19 +150,13 @@ impl Sender {
         let now = Instant::now();
         let mut protection = Protection::of(&mut self.protector, &self.ports, self.lane);
         let mut busy = protection.as_mut().is_some_and(|protection| protection.repair(now, queues));
-        while let Some(departure) = queues.poll_transmit(now) {
+        self.packing.follow(now, &self.ports.shared.labels, queues);
+        while let Some(octets) = self.sealer.seal_next(now, queues, &mut self.packing, protection.as_mut()) {
             busy = true;
-            match protection.as_mut().filter(|protection| protection.is_for(&departure)) {
-                None => {
-                    let octets = self.sealer.seal_departure(now, &departure);
-                    queues.handle_sent(now, octets);
-                }
-                Some(protection) => {
-                    let Protection { protector, label, .. } = protection;
-                    let octets = self.sealer.seal_protected(now, &departure, *label, protector);
-                    queues.handle_sent(now, octets);
-                    protection.repair(now, queues);
-                }
+            queues.handle_sent(now, octets);
+            self.packing.add_load(octets);
+            if let Some(protection) = &mut protection {
+                protection.repair(now, queues);
             }
         }
         busy
@@ -167,7 +165,7 @@ impl Sender {
     /// How long until the line can carry the next packet that waits, or a repair packet is due; none if nothing waits.
     fn until_release(&self) -> Option<Duration> {
         let queues = self.queues.as_ref()?;
-        let protector = self.protector.as_ref().filter(|_| self.ports.shared.protection.label().is_some());
+        let protector = self.protector.as_ref().filter(|_| self.ports.shared.labels.to_protect().is_some());
         let repair = protector.and_then(Protector::poll_timeout);
         let timeout = [queues.poll_timeout(), repair].into_iter().flatten().min()?;
         Some(timeout.saturating_duration_since(Instant::now()))
@@ -318,40 +316,5 @@ fn watch(calls: &mut Calls, now: Now, octets: &[u8]) {
     let Some((header, packet)) = octets.split_first_chunk() else { return };
     if is_udp(packet) && VnetHeader::parse(header).is_ok_and(|header| header.segments.is_none()) {
         calls.handle_packet(now, packet);
-    }
-}
-
-/// Protection of what a sending thread releases, towards a far end that takes protected packets.
-struct Protection<'s> {
-    protector: &'s mut Protector,
-    label: Label,
-    figures: &'s Figures,
-    lane: usize,
-}
-
-impl<'s> Protection<'s> {
-    fn of(protector: &'s mut Option<Protector>, ports: &'s Ports, lane: usize) -> Option<Self> {
-        let figures = &ports.shared.protection;
-        let (protector, label) = (protector.as_mut()?, figures.label()?);
-        protector.set_on(figures.is_on());
-        Some(Self { protector, label, figures, lane })
-    }
-
-    /// Voice, and what protects it is not protected again.
-    fn is_for(&self, departure: &Departure<'_>) -> bool {
-        let is_protected = departure.label.is_some_and(|entry| entry.label == self.label);
-        departure.class == ServiceClass::Voice && !is_protected
-    }
-
-    /// Puts the repair packets that are due into `queues`, where they go with voice.
-    fn repair(&mut self, now: Instant, queues: &mut Queues) -> bool {
-        let entry = LabelStackEntry::only(self.label, MplsTrafficClass::VOICE);
-        let mut busy = false;
-        while let Some(repair) = self.protector.poll_transmit(now) {
-            queues.enqueue_labelled(now, entry, repair);
-            busy = true;
-        }
-        self.figures.publish_sent(self.lane, &self.protector.counts());
-        busy
     }
 }
