@@ -183,7 +183,8 @@ impl Control {
             Ok(associated::Message::Packing(feedback)) => {
                 self.shared.labels.set_feedback(feedback);
             }
-            Ok(associated::Message::Alert(Alert::Other(_))) => {
+            // Nobody here asks for reports yet.
+            Ok(associated::Message::Alert(Alert::Other(_)) | associated::Message::RateReport(_)) => {
                 self.shared.counters.dropped(DropReason::MalformedMessage);
             }
         }

@@ -21,6 +21,7 @@ use crate::{
     ParseError,
     packed::Feedback,
     protection_report::{self, ProtectionReport},
+    rate_report::{self, RateReport},
     stamp::{self, ReflectorPacket, SenderPacket},
     suite::Announcement,
 };
@@ -33,6 +34,7 @@ pub const HELLO_LEN: usize = 44;
 pub const MESSAGE_LEN_MAX: usize = HEADER_LEN + HELLO_LEN + Announcement::LEN;
 const _: () =
     assert!(stamp::LEN <= HELLO_LEN && protection_report::LEN <= HELLO_LEN && Feedback::LEN <= HELLO_LEN);
+const _: () = assert!(rate_report::LEN <= HELLO_LEN);
 
 /// The version of the line protocol spoken by this program, also the only one so far.
 pub const VERSION: u8 = 1;
@@ -44,6 +46,7 @@ const TYPE_STAMP_REFLECTOR: u16 = 0x7ffa;
 const TYPE_ALERT: u16 = 0x7ffb;
 const TYPE_PROTECTION: u16 = 0x7ffe;
 const TYPE_PACKING: u16 = 0x7ffd;
+const TYPE_RATE_REPORT: u16 = 0x7ffc;
 const FLAG_ANSWER_WANTED: u16 = 0x0001;
 const FLAG_JOINS_PIECES: u16 = 0x0002;
 
@@ -62,6 +65,8 @@ pub enum Message {
     Protection(ProtectionReport),
     /// Which references of packed calls have arrived.
     Packing(Feedback),
+    /// What has arrived, and when.
+    RateReport(RateReport),
 }
 
 /// The first message between two tielines; a plain WireGuard peer never answers it.
@@ -138,6 +143,7 @@ impl Message {
             TYPE_ALERT => parse_alert(body).map(Self::Alert),
             TYPE_PROTECTION => ProtectionReport::parse(body).map(Self::Protection),
             TYPE_PACKING => Feedback::parse(body).map(Self::Packing),
+            TYPE_RATE_REPORT => RateReport::parse(body).map(Self::RateReport),
             other => Err(ParseError::Field { field: "channel type", value: other.into() }),
         }
     }
@@ -151,6 +157,7 @@ impl Message {
             Self::Alert(alert) => (TYPE_ALERT, &emit_alert(*alert)),
             Self::Protection(report) => (TYPE_PROTECTION, &report.emit()),
             Self::Packing(feedback) => (TYPE_PACKING, &feedback.emit()),
+            Self::RateReport(report) => (TYPE_RATE_REPORT, &report.emit()),
         };
         out.extend_from_slice(&[0x10, 0]);
         out.extend_from_slice(&channel_type.to_be_bytes());
@@ -220,6 +227,7 @@ mod tests {
     use super::*;
     use crate::label::Label;
     use crate::protected::StreamId;
+    use crate::rate_report::{Answer, Micros};
     use crate::stamp::NtpTimestamp;
     use crate::wireguard::SessionIndex;
 
@@ -273,6 +281,8 @@ mod tests {
         let timestamp = NtpTimestamp::from_wall(UNIX_EPOCH + Duration::from_secs(1));
         let sender = SenderPacket { sequence: 9, timestamp };
         let reflector = ReflectorPacket { sequence: 9, timestamp, received: timestamp, sender };
+        let report =
+            RateReport { sequence: 3, sent: Micros(4), ceiling_kbit: 0, answer: Answer::Wanted, heard: None };
         for message in [
             Message::Hello(hello()),
             Message::StampSender(sender),
@@ -287,6 +297,7 @@ mod tests {
                 restored: 2,
             }),
             Message::Packing(Feedback { label: Label::FIRST_GIVEN_OUT, newest: 7, before: 0b101 }),
+            Message::RateReport(report),
         ] {
             let bytes = emitted(message);
             assert_eq!(Message::parse(&bytes), Ok(message));

@@ -5,8 +5,8 @@
 //!
 //! - [`wireguard`] — the four messages of the WireGuard protocol, [`tai64n`] — the timestamp inside the first.
 //! - [`sealed`] — what a sealed packet carries, told by its first four bits.
-//! - [`label`] — MPLS label stack entries. [`associated`] — the associated channel under label 13, with [`stamp`] and
-//!   [`suite`] in it.
+//! - [`label`] — MPLS label stack entries. [`associated`] — the associated channel under label 13, with [`stamp`],
+//!   [`suite`] and [`rate_report`] in it.
 //! - [`control_word`] — which part of a packet follows.
 //! - [`control`] — the messages on the control stream, [`given_out`] — the labels that they announce.
 //! - [`protected`] — voice with numbers and repair symbols, [`protection_report`] — how it arrives.
@@ -26,6 +26,7 @@ pub mod label;
 pub mod packed;
 pub mod protected;
 pub mod protection_report;
+pub mod rate_report;
 pub mod rtp;
 pub mod sealed;
 pub mod stamp;
