@@ -33,6 +33,7 @@ pub mod packing;
 pub mod pieces;
 pub mod protection;
 pub mod queue;
+pub mod rate;
 pub mod redial;
 pub mod rtp_evidence;
 
