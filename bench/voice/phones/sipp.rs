@@ -70,7 +70,7 @@ pub(crate) fn set_up_calls(offices: &Offices, time: Duration) -> Result<SetUp, S
 fn parse(text: &str) -> Option<SetUp> {
     let mut rows = text.lines().map(|row| row.split(';').collect::<Vec<_>>());
     let names = rows.next()?;
-    let last = rows.filter(|row| row.len() >= names.len() - 1).next_back()?;
+    let last = rows.rfind(|row| row.len() >= names.len() - 1)?;
     let value = |name: &str| last.get(names.iter().position(|known| *known == name)?).copied();
     let count = |name: &str| value(name)?.trim().parse::<u32>().ok();
     let (good, failed) = (count("SuccessfulCall(C)")?, count("FailedCall(C)")?);

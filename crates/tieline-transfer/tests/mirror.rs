@@ -111,6 +111,28 @@ impl Mirrored {
     }
 }
 
+#[tokio::test]
+async fn a_fiftieth_of_many_short_files_that_changed_costs_little_besides_what_changed() {
+    const FILES: u64 = 1000;
+    let mirrored = Mirrored::new();
+    let content = |file: u64| noise(file, 12_500);
+    for file in 0..FILES {
+        mirrored.write(&format!("{}/{file}", file / 100), content(file));
+    }
+    mirrored.sync_counted().await;
+    for file in (0..FILES).step_by(50) {
+        let mut content = content(file);
+        content[6000..6100].copy_from_slice(&noise(file + FILES, 100));
+        mirrored.write(&format!("{}/{file}", file / 100), content);
+    }
+    let (sent, there, back) = mirrored.sync_counted().await;
+    assert_eq!(counts(&sent), (20, 0, 980));
+    mirrored.assert_same();
+    // Five for each fingerprint, two for what its name adds; of each change two blocks at most, sums, hash and stamp.
+    assert!(there < 7 * FILES + 20 * 620, "{there} octets there");
+    assert!(back < 20 * 400, "{back} octets back");
+}
+
 /// How many files and folders were sent, and how many files were not.
 fn counts(outcome: &Outcome) -> (u64, u64, u64) {
     let totals = &outcome.totals;

@@ -15,7 +15,7 @@ use tieline_transfer::protocol::{
     FileOffer, FileTime, FolderOffer, ReceiverMessage, SenderMessage, Verdict, Violation,
 };
 use tieline_transfer::{Obstacle, ReceiveError, RelativePath, Stamp, receive};
-use tokio::io::{AsyncWriteExt, duplex};
+use tokio::io::AsyncWriteExt;
 
 const ANNOUNCED: u64 = 40;
 /// Names that get into each other's way, and some that nobody may have.
@@ -231,7 +231,7 @@ proptest! {
         let offices = Offices::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (answers, received) = runtime.block_on(async {
-            let (near, far) = duplex(buffer);
+            let (far, near) = support::by_hand(buffer);
             let (mut reader, mut writer) = tokio::io::split(near);
             let talk = async {
                 let _ = writer.write_all(&octets).await;

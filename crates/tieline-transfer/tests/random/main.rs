@@ -180,7 +180,7 @@ impl Life {
         self.receiver.restart(false);
         self.receiver.disk.leave_room(None);
         drop(self.receiver.inbox());
-        let mut attempts = 0;
+        let (mut attempts, mut quiet) = (0, 0);
         for _ in 0..ROUNDS_MAX {
             let mut due = 0;
             // Twice, for what has to settle.
@@ -188,7 +188,9 @@ impl Life {
                 self.sender.hint(Hint::Everything);
                 due = self.sender.wait(Duration::from_secs(60));
             }
-            if due == 0 && !self.sender.has_waiting() {
+            quiet = if due == 0 && !self.sender.has_waiting() { quiet + 1 } else { 0 };
+            // What was to be tried again at the end of a round has to settle first.
+            if quiet == 2 {
                 return Ok(());
             }
             if due > 0 {
