@@ -16,6 +16,7 @@ use tieline_wire::{
     associated::{self, Alert, Hello},
     label::{Label, LabelStackEntry, MplsTrafficClass},
     protection_report::ProtectionReport,
+    rate_report::RateReport,
     stamp::{NtpTimestamp, ReflectorPacket, SenderPacket},
     time::Now,
 };
@@ -91,6 +92,13 @@ pub enum Event {
         sequence: u32,
         /// The round trip, without the time the far end held it.
         round_trip: Duration,
+    },
+    /// The far end reports what arrives there, for [`crate::rate::Rate::handle_report`].
+    RateReport {
+        /// When it came.
+        arrived: Instant,
+        /// What it says.
+        report: RateReport,
     },
     /// The far end's address is not known, or nobody answers there: dial the next of those that are configured.
     Dial,
@@ -183,12 +191,19 @@ impl Control {
             Ok(associated::Message::Packing(feedback)) => {
                 self.shared.labels.set_feedback(feedback);
             }
-            // Nobody here asks for reports yet.
-            Ok(associated::Message::Alert(Alert::Other(_)) | associated::Message::RateReport(_)) => {
+            Ok(associated::Message::RateReport(report)) => {
+                self.push_event(Event::RateReport { arrived: arrived.monotonic, report });
+            }
+            Ok(associated::Message::Alert(Alert::Other(_))) => {
                 self.shared.counters.dropped(DropReason::MalformedMessage);
             }
         }
         self.after_liveness_input(now);
+    }
+
+    /// Tells the far end what arrives here.
+    pub fn report_rate(&mut self, report: RateReport) {
+        self.push_message(&associated::Message::RateReport(report));
     }
 
     /// Tells the far end how its protected packets arrive.

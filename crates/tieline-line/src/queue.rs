@@ -122,6 +122,24 @@ pub struct FlowReport {
     pub waiting: usize,
 }
 
+/// The time during which the line was slower than those who send.
+#[derive(Clone, Copy, Debug, Default)]
+struct Backlog {
+    since: Option<Instant>,
+    before: Duration,
+}
+
+impl Backlog {
+    /// Notes whether packets wait at `now`, and returns for how long any did so far.
+    fn note(&mut self, now: Instant, waits: bool) -> Duration {
+        if let Some(since) = self.since.take() {
+            self.before += now.saturating_duration_since(since);
+        }
+        self.since = waits.then_some(now);
+        self.before
+    }
+}
+
 /// What leaves next: a packet, or the part of one.
 struct Next {
     class: ServiceClass,
@@ -158,6 +176,8 @@ pub struct Queues {
     cutter: Cutter,
     /// The packet of which some pieces have left.
     cutting: Option<Cutting>,
+    /// Since when packets have waited for the line, and for how long in all before that.
+    backlog: Backlog,
     /// What left last: its place is free with the next call.
     leaving: Option<Index>,
 }
@@ -186,6 +206,7 @@ impl Queues {
             waiting: 0,
             cutter: Cutter::default(),
             cutting: None,
+            backlog: Backlog::default(),
             leaving: None,
         }
     }
@@ -366,6 +387,12 @@ impl Queues {
 
     fn is_rest_empty(&self) -> bool {
         self.rounds.iter().all(Round::is_empty)
+    }
+
+    /// For how long packets have waited for the line so far, all in all. To be asked when those have left that may.
+    pub fn backlogged(&mut self, now: Instant) -> Duration {
+        let waits = !self.is_empty();
+        self.backlog.note(now, waits)
     }
 
     /// The flows that had packets of late.

@@ -24,6 +24,8 @@
 //! | `peer.public-key` | what pairing left in the key file | a WireGuard key in base64 | who the far end is |
 //! | `peer.address` | none: wait to be dialled | one `"HOST:PORT"` or a list of at most 8 | where to dial; the list is tried in turn |
 //! | `rate.out` | none: unshaped | a rate such as `"20 Mbit/s"` | what the line carries of what we send: then it is queued here in classes, voice first, and leaves at 97 % of it |
+//! | `rate.in` | none | a rate | what the line carries of what the far end sends: it is told, and keeps to it |
+//! | `rate.auto` | `false` | | find what the line carries of what we send, and follow it; `rate.out` is the most then |
 //! | `[[files]]` | none | at most 16; see [`files`] | pairs of folders whose files travel |
 //! | `[transfer]` | see [`files`] | | how much of the line files may take |
 
@@ -123,12 +125,31 @@ pub struct LineConfig {
     pub peer_public_key: Option<PublicKey>,
     /// Where the far end may be dialled, best first; empty: we wait for it.
     pub peer_addresses: Vec<DialAddress>,
-    /// What the line carries of what we send; `None`: not known, nothing is queued or shaped.
-    pub rate_out: Option<Rate>,
+    /// How fast the line is.
+    pub rate: RateConfig,
     /// The pairs of folders whose files travel; no two have one name, no folder is in another.
     pub files: Vec<FilesConfig>,
     /// How much of the line files may take.
     pub transfer: TransferConfig,
+}
+
+/// How fast the line is, as far as the operator says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateConfig {
+    /// What it carries of what we send; with `auto` the most that it may.
+    pub out: Option<Rate>,
+    /// What it carries of what the far end sends, which is told so.
+    pub inwards: Option<Rate>,
+    /// Whether what it carries of what we send is to be found, and followed.
+    pub auto: bool,
+}
+
+impl RateConfig {
+    /// Whether packets are queued here from the start.
+    #[must_use]
+    pub fn is_shaped(&self) -> bool {
+        self.auto || self.out.is_some()
+    }
 }
 
 /// Which networks of the far end are let in, and routed to it.

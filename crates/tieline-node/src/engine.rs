@@ -7,6 +7,7 @@
 mod alarms;
 mod dial;
 mod farewell;
+mod rate;
 mod report;
 
 use std::sync::atomic::Ordering;
@@ -50,9 +51,12 @@ use crate::{
 use alarms::Alarms;
 use dial::Dial;
 use farewell::{Farewell, NewestSession};
+use rate::LineRate;
 
 /// Pings that wait for their answer at once; more are refused.
 const PINGS_MAX: usize = 16;
+/// How often it is looked for traffic where the rate is to be found; while there is, reports say when.
+const TRAFFIC_LOOK: Duration = Duration::from_secs(1);
 /// How long a ping waits for its answer.
 pub const PING_WAIT_MAX: Duration = Duration::from_secs(3);
 
@@ -137,6 +141,9 @@ pub struct Engine {
     farewell: Farewell,
     /// When the last message of the associated channel arrived, of which the line's next events come.
     message_arrived: Instant,
+    rate: LineRate,
+    /// When it was last looked whether there is traffic, so that a rate can be found.
+    looked_for_traffic: Instant,
 }
 
 impl Engine {
@@ -144,6 +151,7 @@ impl Engine {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let dial = Dial::new(parts.line.config.peer_addresses.clone());
+        let rate = LineRate::new(Instant::now(), parts.line.config.rate, Arc::clone(&parts.ports));
         Self {
             parts,
             started: Instant::now(),
@@ -157,6 +165,8 @@ impl Engine {
             name_twins: 0,
             farewell: Farewell::default(),
             message_arrived: Instant::now(),
+            rate,
+            looked_for_traffic: Instant::now(),
         }
     }
 
@@ -199,7 +209,10 @@ impl Engine {
         let now = Now::from_system();
         let far = now.monotonic + Duration::from_secs(60);
         let ping = self.pings.front().map(|(_, until, _)| *until);
-        [self.parts.control.poll_timeout(now), ping]
+        let rate = self.rate.poll_timeout(now.monotonic);
+        // Nobody says when traffic begins.
+        let look = self.rate.is_found().then_some(self.looked_for_traffic + TRAFFIC_LOOK);
+        [self.parts.control.poll_timeout(now), ping, rate, look]
             .into_iter()
             .flatten()
             .min()
@@ -209,9 +222,19 @@ impl Engine {
     fn on_deadline(&mut self) {
         let now = Now::from_system();
         self.parts.control.handle_timeout(now);
+        self.report_rate(now);
         while let Some((_, _, ping)) = self.pings.pop_front_if(|(_, until, _)| *until <= now.monotonic) {
             // Whoever asked may have gone.
             let _ = ping.send(Pong { round_trip_seconds: None });
+        }
+    }
+
+    /// Tells the far end what arrives here, if that is due.
+    fn report_rate(&mut self, now: Now) {
+        self.looked_for_traffic = now.monotonic;
+        let session = self.parts.control.session().status(now);
+        while let Some(report) = self.rate.poll_report(now.monotonic, &session) {
+            self.parts.control.report_rate(report);
         }
     }
 
@@ -369,6 +392,12 @@ impl Engine {
                 self.keep_secrets();
                 self.settle_networks().await;
             }
+            Event::RateReport { arrived, report } => {
+                let now = Now::from_system();
+                let session = self.parts.control.session().status(now);
+                self.rate.on_report(now.monotonic, arrived, &report, &session);
+                self.report_rate(now);
+            }
             Event::FarEnd(far_end) => self.on_far_end_kind(far_end).await,
             Event::Reachability(reachability) => self.on_reachability(reachability),
             Event::Goodbye => tracing::info!("the far end is being taken down"),
@@ -411,6 +440,7 @@ impl Engine {
         match far_end {
             FarEnd::Tieline(hello) => {
                 tracing::info!("the far end is a tieline");
+                self.rate.on_far_end(Instant::now());
                 if let Err(error) = self.parts.streams.set_far_end(hello.certificate).await {
                     tracing::error!(%error, "no streams to the far end");
                 }

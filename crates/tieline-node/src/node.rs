@@ -174,7 +174,7 @@ impl Node {
 
         let socket = UdpSocket::bind(config.listen).map_err(|source| StartError::Medium { source })?;
         // One queue is in better order than several, and one thread fills all lines whose rate is worth stating.
-        let lanes = if config.rate_out.is_some() { 1 } else { options.lanes.max(1) };
+        let lanes = if config.rate.is_shaped() { 1 } else { options.lanes.max(1) };
         let device = routes
             .then(|| TunDevice::create_with_offload(&config.device, config.mtu, lanes * QUEUES))
             .transpose()
@@ -223,7 +223,6 @@ impl Node {
         let channel = StreamChannel::new(config.mtu.into(), Arc::clone(&sending));
         let ports = Ports::new(socket, device, Arc::clone(&channel), sending, shared, config.mtu.into())
             .map_err(system("make a waker"))?;
-        ports.set_rate(config.rate_out);
 
         let (report_sender, reports) = mpsc::channel(REPORTS_MAX);
         let (handshake_sender, handshakes) = mpsc::channel(HANDSHAKES_MAX);

@@ -134,6 +134,8 @@ pub struct Ports {
     pub mtu: usize,
     /// What the line carries of what we send; see [`Self::set_rate`].
     rate: AtomicU64,
+    /// For how long packets have waited for the line so far, in nanoseconds.
+    backlogged: AtomicU64,
     /// Whether the far end makes packets whole that come in pieces.
     pub far_end_joins: AtomicBool,
     stopping: AtomicBool,
@@ -171,6 +173,7 @@ impl Ports {
             flow_requests: ArrayQueue::new(FLOW_REQUESTS_MAX),
             mtu,
             rate: AtomicU64::new(0),
+            backlogged: AtomicU64::new(0),
             far_end_joins: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }))
@@ -189,9 +192,16 @@ impl Ports {
         (bits > 0).then(|| Rate::from_bits_per_second(bits))
     }
 
-    /// From now on the line carries `rate`; none: it is not known, and everything is sent at once.
-    pub fn set_rate(&self, rate: Option<Rate>) {
-        self.rate.store(rate.map_or(0, Rate::bits_per_second), Ordering::Relaxed);
+    /// For how long packets have waited for the line so far.
+    #[must_use]
+    pub fn backlogged(&self) -> Duration {
+        Duration::from_nanos(self.backlogged.load(Ordering::Relaxed))
+    }
+
+    /// From now on the line carries `rate`; none: it is not known, and everything is sent at once. Whether that is another rate than before.
+    pub fn set_rate(&self, rate: Option<Rate>) -> bool {
+        let bits = rate.map_or(0, Rate::bits_per_second);
+        self.rate.swap(bits, Ordering::Relaxed) != bits
     }
 
     /// Has the sending thread say what goes out; on a line that is not shaped, nothing is known of it. The oldest of too many who ask

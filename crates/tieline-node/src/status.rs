@@ -69,6 +69,9 @@ pub struct Status {
     pub traffic: Traffic,
     /// Protection of voice against loss; none if the far end takes none, or the process is too old to say.
     pub protection: Option<Protection>,
+    /// How fast this end sends; nothing if nothing limits it.
+    #[serde(default)]
+    pub rate: Option<RateStatus>,
     /// What was dropped, by reason; only reasons that occurred.
     pub drops: BTreeMap<String, u64>,
     /// What needs somebody's attention, in sentences.
@@ -196,6 +199,26 @@ pub struct Cipher {
     pub out: String,
     /// Those of the far end; none before the first.
     pub r#in: Option<String>,
+}
+
+/// How fast an end sends, in bits per second on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RateStatus {
+    /// What may be sent now.
+    pub now: Option<u64>,
+    /// What the path is believed to carry; none unless that is to be found.
+    pub found: Option<u64>,
+    /// Why it is what it is: `start`, `climbing`, `delay`, `loss`, `cruising`, `ceiling` or `silence`; none unless it is to be found.
+    pub why: Option<String>,
+    /// For how long that has been so.
+    pub since_seconds: Option<f64>,
+    /// What the far end says that it can take in.
+    pub far_end_takes: Option<u64>,
+    /// How much later than at best datagrams arrive there.
+    pub delay_seconds: f64,
+    /// What of them is lost of late, from 0 to 1.
+    pub loss: f64,
 }
 
 /// Protection of voice against loss, each way, counted since the start.

@@ -203,6 +203,7 @@ impl Streams {
             }
             Event::SessionReady
             | Event::SessionLost
+            | Event::RateReport { .. }
             | Event::PeerMoved { .. }
             | Event::Paired { .. }
             | Event::KeyInUseTwice(_)

@@ -83,6 +83,7 @@ pub(crate) struct Activity {
 pub(crate) struct Traffic {
     /// When the last datagram was sealed or opened.
     pub(crate) last: AtomicMoment,
+    datagrams: AtomicU64,
     /// Octets of all datagrams, with their headers.
     bytes: AtomicU64,
 }
@@ -90,7 +91,12 @@ pub(crate) struct Traffic {
 impl Traffic {
     pub(crate) fn note(&self, epoch: Epoch, now: Instant, length: usize) {
         self.last.store(epoch, now);
+        self.datagrams.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(length as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn datagrams(&self) -> u64 {
+        self.datagrams.load(Ordering::Relaxed)
     }
 
     pub(crate) fn bytes(&self) -> u64 {

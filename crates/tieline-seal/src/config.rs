@@ -133,8 +133,12 @@ pub struct Status {
     pub last_timestamp: Option<Tai64N>,
     /// Whether strangers are asked for cookies.
     pub is_under_load: bool,
+    /// Datagrams sealed so far.
+    pub sent_datagrams: u64,
     /// Octets of all sealed datagrams so far, with their headers.
     pub sent_bytes: u64,
+    /// Datagrams opened so far.
+    pub received_datagrams: u64,
     /// Octets of all opened datagrams so far, with their headers.
     pub received_bytes: u64,
 }

@@ -290,7 +290,9 @@ impl Control {
             }),
             last_timestamp: self.timestamps.last(),
             is_under_load: self.load.is_under_load(now),
+            sent_datagrams: self.shared.activity.sent.datagrams(),
             sent_bytes: self.shared.activity.sent.bytes(),
+            received_datagrams: self.shared.activity.received.datagrams(),
             received_bytes: self.shared.activity.received.bytes(),
         }
     }

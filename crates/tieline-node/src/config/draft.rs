@@ -75,6 +75,12 @@ impl Draft {
 
         page.remark("\nWhat the internet connection here carries outwards. Say it, and calls go first: a copy of files no longer ruins them.");
         page.row("rate.out", None, "\"20 Mbit/s\"");
+        page.remark("And inwards, for the far end to keep to.");
+        page.row("rate.in", None, "\"50 Mbit/s\"");
+        page.remark(
+            "Or have tieline find what the line carries outwards, and follow it; rate.out is the most then.",
+        );
+        page.row("rate.auto", None, "true");
 
         page.raw("\n[peer]\n");
         page.remark("The far end's public key. Pairing finds it by itself and keeps it in the key file.");

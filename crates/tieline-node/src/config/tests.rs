@@ -35,7 +35,7 @@ fn an_empty_file_is_the_default_line() {
             peer_addresses: vec![],
             files: vec![],
             transfer: no_transfer(),
-            rate_out: None,
+            rate: RateConfig::default(),
         }
     );
 }
@@ -78,7 +78,7 @@ fn every_key_is_read() {
             peer_addresses: vec![dial("office.example:51820"), dial("[2001:db8::5]:51820")],
             files: vec![],
             transfer: no_transfer(),
-            rate_out: None,
+            rate: RateConfig::default(),
         }
     );
 }

@@ -17,7 +17,7 @@ use super::subnet::{overlap, parse_interface_address, parse_subnet};
 use super::written::{self, Written};
 use super::{
     Accept, Defaults, DialAddress, END_NAME_CHARACTERS_MAX, KEEPALIVE_DEFAULT, LISTEN_DEFAULT, LineConfig,
-    MTU_DEFAULT, PORT_DEFAULT,
+    MTU_DEFAULT, PORT_DEFAULT, RateConfig,
 };
 use crate::places::LineName;
 use crate::secrets::Secrets;
@@ -109,7 +109,11 @@ fn convert(
         keepalive,
         peer_public_key: written.peer_public_key.and_then(|key| convert_one(key, problems, public_key)),
         peer_addresses,
-        rate_out: convert_some(written.rate_out, problems, line_rate),
+        rate: RateConfig {
+            out: convert_some(written.rate_out, problems, line_rate),
+            inwards: convert_some(written.rate_in, problems, line_rate),
+            auto: written.rate_auto.is_some_and(|auto| auto.value),
+        },
     }
 }
 

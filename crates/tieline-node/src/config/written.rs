@@ -22,6 +22,8 @@ pub(super) struct Written {
     pub(super) peer_public_key: Option<At<String>>,
     pub(super) peer_address: Option<OneOrMany>,
     pub(super) rate_out: Option<At<String>>,
+    pub(super) rate_in: Option<At<String>>,
+    pub(super) rate_auto: Option<At<bool>>,
     pub(super) files: Vec<WrittenFiles>,
     pub(super) transfer: WrittenTransfer,
 }
@@ -45,6 +47,8 @@ pub(super) fn read(text: &str, problems: &mut Collector<'_>) -> Written {
         peer_public_key: peer.text("public-key", problems),
         peer_address: peer.text_or_texts("address", PEER_ADDRESSES_MAX, problems),
         rate_out: rate.text("out", problems),
+        rate_in: rate.text("in", problems),
+        rate_auto: rate.boolean("auto", problems),
         files: read_files(&mut file, problems),
         transfer: read_transfer(&mut file, problems),
     };

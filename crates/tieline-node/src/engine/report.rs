@@ -16,8 +16,8 @@ use crate::{
     offers,
     packet_path::Ports,
     status::{
-        Cipher, DeviceOffload, FarEnd, FarEndKind, Here, LineState, Offload, Protection, Quality, Session,
-        Status, Traffic,
+        Cipher, DeviceOffload, FarEnd, FarEndKind, Here, LineState, Offload, Protection, Quality, RateStatus,
+        Session, Status, Traffic,
     },
 };
 
@@ -47,6 +47,7 @@ impl Engine {
             quality: self.quality(now),
             traffic: traffic(&self.parts.ports.shared.counters, &session),
             protection: self.protection(),
+            rate: self.rate_status(),
             drops: self.drops(),
             alarms: self.alarms.sentences(),
             confinement: self.parts.confinement.clone(),
@@ -132,6 +133,21 @@ impl Engine {
             probes_sent: measured.sent,
             probes_answered: measured.answered,
         }
+    }
+
+    fn rate_status(&self) -> Option<RateStatus> {
+        let now = std::time::Instant::now();
+        let status = self.rate.status(now);
+        let is_found = self.rate.is_found();
+        (is_found || status.now.is_some()).then(|| RateStatus {
+            now: status.now,
+            found: status.estimate,
+            why: is_found.then(|| status.reason.as_str().to_owned()),
+            since_seconds: is_found.then(|| now.saturating_duration_since(status.since).as_secs_f64()),
+            far_end_takes: status.far_ceiling,
+            delay_seconds: status.delay.as_secs_f64(),
+            loss: status.loss,
+        })
     }
 
     fn protection(&self) -> Option<Protection> {

@@ -159,6 +159,10 @@ impl Sender {
                 protection.repair(now, queues);
             }
         }
+        if self.lane == 0 {
+            let backlogged = queues.backlogged(now).as_nanos() as u64;
+            self.ports.backlogged.store(backlogged, Ordering::Relaxed);
+        }
         busy
     }
 

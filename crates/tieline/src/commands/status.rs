@@ -7,7 +7,7 @@ use serde::Serialize;
 use tieline_node::{
     api::client::{Client, ClientError},
     places::{LineName, Places},
-    status::{Cipher, FarEndKind, LineState, Protection, Status},
+    status::{Cipher, FarEndKind, LineState, Protection, RateStatus, Status},
 };
 
 use crate::args::Reporting;
@@ -138,6 +138,9 @@ pub(crate) fn to_text(status: &Status) -> String {
             traffic.ip_packets_in
         ),
     );
+    if let Some(rate) = status.rate.as_ref().and_then(rate) {
+        page.row("rate", &rate);
+    }
     if let Some(protection) = status.protection.as_ref().and_then(protection) {
         page.row("voice", &protection);
     }
@@ -159,6 +162,23 @@ pub(crate) fn to_text(status: &Status) -> String {
     }
     page.row("process", &format!("{}, up for {}", status.pid, seconds(status.running_seconds)));
     page.0
+}
+
+/// How fast this end sends, and why no faster.
+fn rate(rate: &RateStatus) -> Option<String> {
+    let now = rate.now? as f64 / 1e6;
+    let why = match rate.why.as_deref() {
+        None => "as configured".to_owned(),
+        Some("start") => "nothing is known of the path yet".to_owned(),
+        Some("climbing") => "found so far, and rising".to_owned(),
+        Some("delay") => "packets were late: what waits on the path is let off".to_owned(),
+        Some("loss") => "packets were lost: what waits on the path is let off".to_owned(),
+        Some("cruising") => "a little below what the path carries".to_owned(),
+        Some("ceiling") => "the most that is configured, here or there".to_owned(),
+        Some("silence") => "no reports come from the far end".to_owned(),
+        Some(other) => other.to_owned(),
+    };
+    Some(format!("{now:.1} Mbit/s out, {why}"))
 }
 
 /// What is known of the loss of voice; nothing before the first packet.

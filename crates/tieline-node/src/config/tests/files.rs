@@ -309,7 +309,8 @@ fn every_mistake_in_the_files_is_reported_with_its_place_and_what_to_do() {
             "not an address to be told at",
         ),
         ("rate.out = \"6 MB/s\"", "1:12: rate.out:", "rate", "1 MB/s is 8 Mbit/s"),
-        ("[rate]\nin = \"6 Mbit/s\"", "2:1: rate.in:", "unknown-key", "out"),
+        ("rate.auto = \"yes\"", "1:13: rate.auto:", "type", "true or false"),
+        ("[rate]\nmax = \"6 Mbit/s\"", "2:1: rate.max:", "unknown-key", "out"),
         ("[transfer]\nrate = \"50\"", "2:8: transfer.rate:", "rate", "such as 50 Mbit/s"),
         ("[transfer]\nrate = \"6 MB/s\"", "2:8: transfer.rate:", "rate", "1 MB/s is 8 Mbit/s"),
         (
