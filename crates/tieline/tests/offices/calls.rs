@@ -62,8 +62,8 @@ impl Conversation {
         loop {
             let said: Value = serde_json::from_str(&end.must(&["calls", LINE, "--json"])).unwrap();
             let mut calls = said["calls"].as_array().unwrap().iter();
-            let ours =
-                calls.find(|call| call["from"] == self.from.to_string() && call["to"] == self.to.to_string());
+            let ours = calls
+                .find(|call| call["there"] == self.from.to_string() && call["here"] == self.to.to_string());
             if let Some(call) = ours.filter(|call| wanted(call)) {
                 return call.clone();
             }
@@ -128,7 +128,9 @@ fn lossy_call() {
     // At 95 ms: 4.26 of 1 %, 3.82 of 5 %, 3.4 of 8 %.
     let mos = voice["quality"]["mos"].as_f64().unwrap();
     assert!((3.4..4.26).contains(&mos), "{said:#}");
-    assert!(voice["quality"]["mos-worst"].as_f64().unwrap() < mos, "{said:#}");
+    // The last seconds are no whole interval, so the call may be worse than its worst.
+    let [worst, last] = ["mos-worst", "mos-now"].map(|key| voice["quality"][key].as_f64().unwrap());
+    assert!(worst <= last && worst < 4.26, "{said:#}");
 }
 
 /// A phone of office A, or of B.
