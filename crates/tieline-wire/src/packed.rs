@@ -59,7 +59,6 @@ pub struct ReferenceNumber(u16);
 impl ReferenceNumber {
     /// The number of the reference with this serial number.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "11 bits")]
     pub fn of(serial: u32) -> Self {
         Self((serial % (1 << NUMBER_BITS)) as u16)
     }
