@@ -266,7 +266,7 @@ berlin — 1 calls, and 1 that have ended
 
 from            to              codec        for         lost     late   jitter  delay    R   MOS   worst
 10.1.0.7:16384  10.2.0.9:40000  G.711 20 ms  3 min 20 s  < 0.1 %  0.0 %  0.4 ms  15.3 ms  91  4.35  —      sounds bad now
-10.2.0.9:40000  10.1.0.7:16384  G.711 20 ms  3 min 20 s  < 0.1 %  0.0 %  0.4 ms                           into the line
+10.2.0.9:40000  10.1.0.7:16384  G.711 20 ms  3 min 20 s  < 0.1 %  0.0 %  0.4 ms                            into the line
 10.1.0.7:16384  10.2.0.9:40000  G.711 20 ms  3 min 20 s  < 0.1 %  0.0 %  0.4 ms  15.3 ms  91  4.35  —      ended 5 s ago
 ";
         assert_eq!(text, expected);
