@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 /// From so many calls on, some wait together often enough.
 const CALLS_MIN: usize = 4;
-/// Above this share of the line every octet counts.
+/// Above this share of the line that calls take every octet counts. Beside other traffic they take less: it gives way to them, and nobody
+/// need wait.
 const LOAD_PERCENT_MIN: u8 = 50;
 /// How long the first packet of a bundle waits for others on a line that is loaded: 5 ms, less what a timer may be late.
 const HOLD: Duration = Duration::from_millis(4);
@@ -14,7 +15,7 @@ const LOAD_TIME: Duration = Duration::from_millis(250);
 const LINE_TIME_MAX: Duration = Duration::from_millis(5);
 
 /// How long the first packet of a bundle is held for others; `None` if nothing is packed, and zero if only what waits anyway is.
-/// `load_percent` is how much of the line's rate was used in the last second.
+/// `load_percent` is how much of the line's rate calls used in the last second.
 #[must_use]
 pub fn hold(calls: usize, load_percent: u8) -> Option<Duration> {
     if load_percent > LOAD_PERCENT_MIN {
@@ -35,7 +36,7 @@ pub fn bundle_len_max(packet_len_max: usize, octets_per_second: Option<u64>) -> 
         .map_or(packet_len_max, |octets| octets.min(packet_len_max))
 }
 
-/// How much of the line is used.
+/// How much of the line calls use.
 #[derive(Debug)]
 pub struct Load {
     since: Instant,

@@ -42,7 +42,7 @@ impl Packing {
         }
     }
 
-    /// So many octets went out.
+    /// So many octets of calls went out.
     pub(super) fn add_load(&mut self, octets: usize) {
         self.load.add(octets);
     }

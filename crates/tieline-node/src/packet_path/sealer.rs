@@ -130,20 +130,21 @@ impl Sealer {
     }
 
     /// Seals what is next in the queues: voice with the number that protects it, and with a packet of a call others that wait, if they are
-    /// packed. Returns what it takes of the wire, as [`Self::seal_departure`]; `None` if nothing may leave now.
+    /// packed. Returns as what it was served and what it takes of the wire, as [`Self::seal_departure`]; `None` if nothing may leave now.
     pub(super) fn seal_next(
         &mut self,
         now: Instant,
         queues: &mut Queues,
         packing: &mut Packing,
         protection: Option<&mut Protection<'_>>,
-    ) -> Option<usize> {
+    ) -> Option<(ServiceClass, usize)> {
         let packer = packing.packer(queues);
         let departure = queues.poll_transmit(now)?;
+        let class = departure.class;
         let mut protection = protection.filter(|protection| protection.is_for(&departure));
-        let is_call = departure.class == ServiceClass::Voice && departure.label.is_none();
+        let is_call = class == ServiceClass::Voice && departure.label.is_none();
         let Some((packer, len_max)) = packer.filter(|_| is_call) else {
-            return Some(self.seal_departure_protected(now, &departure, protection));
+            return Some((class, self.seal_departure_protected(now, &departure, protection)));
         };
         let Self { run, outbound, ports, .. } = self;
         let place = run.place_for_labelled();
@@ -160,7 +161,7 @@ impl Sealer {
             fits
         };
         if !push(departure.octets) {
-            return Some(self.seal_departure_protected(now, &departure, protection));
+            return Some((class, self.seal_departure_protected(now, &departure, protection)));
         }
         queues.take_voice(now, push);
         let len = bundle.len();
@@ -177,7 +178,7 @@ impl Sealer {
                 outbound.seal_labelled(now, entry, place, len).into()
             }
         };
-        Some(self.finish_departure(sealed))
+        Some((class, self.finish_departure(sealed)))
     }
 
     /// Seals what has waited in the queues until its turn. Returns what it takes of the wire, from the link's header on; nothing if it was

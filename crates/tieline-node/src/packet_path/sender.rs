@@ -15,6 +15,7 @@ use tieline_io::{
 use tieline_line::{
     Outbound, Outgoing,
     calls::Calls,
+    class::ServiceClass,
     protection::Protector,
     queue::{Queues, Rate},
 };
@@ -151,10 +152,14 @@ impl Sender {
         let mut protection = Protection::of(&mut self.protector, &self.ports, self.lane);
         let mut busy = protection.as_mut().is_some_and(|protection| protection.repair(now, queues));
         self.packing.follow(now, &self.ports.shared.labels, queues);
-        while let Some(octets) = self.sealer.seal_next(now, queues, &mut self.packing, protection.as_mut()) {
+        while let Some((class, octets)) =
+            self.sealer.seal_next(now, queues, &mut self.packing, protection.as_mut())
+        {
             busy = true;
             queues.handle_sent(now, octets);
-            self.packing.add_load(octets);
+            if class == ServiceClass::Voice {
+                self.packing.add_load(octets);
+            }
             if let Some(protection) = &mut protection {
                 protection.repair(now, queues);
             }
