@@ -99,7 +99,7 @@ impl Contender {
                 let mbit = |rate: u64| rate as f64 / 1e6;
                 format!("\n[rate]\nout = \"{} Mbit/s\"\n", mbit(rates[place]))
             })?,
-            Self::TielineAuto => tieline(options, offices, |_| "\n[rate]\nout = \"auto\"\n".into())?,
+            Self::TielineAuto => tieline(options, offices, |_| "\n[rate]\nauto = true\n".into())?,
         };
         let running = Running { daemons };
         offices.wait_until_reached().map_err(|problem| format!("{problem}\n{}", running.logs()))?;

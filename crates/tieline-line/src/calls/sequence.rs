@@ -1,6 +1,6 @@
 //! What arrived of a numbered stream, and what did not (RFC 3550 §6.4.1 and Appendix A.1, A.3).
 //!
-//! A window of [`WINDOW`] numbers remembers which of them arrived, so that what was overtaken is not lost, and what comes twice counts
+//! A window of `WINDOW` numbers remembers which of them arrived, so that what was overtaken is not lost, and what comes twice counts
 //! once. When a number leaves the window it is settled whether it could be played; so bursts of loss are counted as they were sent, not as
 //! they arrived.
 

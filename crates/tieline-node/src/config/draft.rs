@@ -203,7 +203,7 @@ mod tests {
         let text = text.join("\n");
         assert_eq!(
             text.lines().filter(|row| row.contains(" = ") && !row.starts_with('#')).count(),
-            12,
+            15,
             "{text}"
         );
         let defaults = Defaults { name: "host".into(), inbox: "/inbox".into() };

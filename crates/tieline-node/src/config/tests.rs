@@ -119,7 +119,7 @@ fn every_mistake_is_reported_with_its_place_and_what_to_do() {
         ("mtu = 1420\nmtu = 1420", "2:", "syntax", "duplicate key"),
         (&peer_twice, "3:1:", "syntax", "duplicate key"),
         // Keys.
-        ("dns = [\"10.1.0.1\"]", "1:1: dns:", "unknown-key", "there are peer, listen, offer"),
+        ("dns = [\"10.1.0.1\"]", "1:1: dns:", "unknown-key", "there are peer, rate, listen, offer"),
         ("[peer]\npublickey = \"\"", "2:1: peer.publickey:", "unknown-key", "did you mean `public-key`?"),
         ("[peer]\n\"a\\nb\" = \"\"", "2:1: peer.a\\nb:", "unknown-key", "there are public-key, address"),
         ("[pear]\naddress = \"192.0.2.1:1\"", "1:2: pear:", "unknown-key", "did you mean `peer`?"),
