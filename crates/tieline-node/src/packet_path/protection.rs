@@ -30,6 +30,11 @@ impl<'s> Protection<'s> {
         Some(Self { protector, label, figures, lane })
     }
 
+    /// Whether repair packets are made.
+    pub(super) fn is_on(&self) -> bool {
+        self.figures.is_on()
+    }
+
     /// Voice, and what protects it is not protected again.
     pub(super) fn is_for(&self, departure: &Departure<'_>) -> bool {
         let is_protected = departure.label.is_some_and(|entry| entry.label == self.label);

@@ -143,7 +143,9 @@ impl Sealer {
         let class = departure.class;
         let mut protection = protection.filter(|protection| protection.is_for(&departure));
         let is_call = class == ServiceClass::Voice && departure.label.is_none();
-        let Some((packer, len_max)) = packer.filter(|_| is_call) else {
+        // Where packets are lost, each that is lost had better be one of a call, and not of many.
+        let is_repaired = protection.as_ref().is_some_and(|protection| protection.is_on());
+        let Some((packer, len_max)) = packer.filter(|_| is_call && !is_repaired) else {
             return Some((class, self.seal_departure_protected(now, &departure, protection)));
         };
         let Self { run, outbound, ports, .. } = self;
