@@ -71,8 +71,16 @@ fuzz_target!(|input: Input<'_>| {
                     let [announcer, hearer, aes] = indices.map(SessionIndex);
                     Announcement { announcer, hearer, aes }
                 });
-                let hello =
-                    Hello { version_min, version_max, answer_wanted, instance, certificate, announcement };
+                let joins_pieces = instance % 2 == 0;
+                let hello = Hello {
+                    version_min,
+                    version_max,
+                    answer_wanted,
+                    joins_pieces,
+                    instance,
+                    certificate,
+                    announcement,
+                };
                 Message::Hello(hello).emit(&mut octets);
             }
             Step::Probe(front) => {

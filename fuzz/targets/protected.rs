@@ -9,7 +9,7 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use tieline_line::protection::{Protector, Restorer};
-use tieline_wire::protected::{Protected, StreamId, SYMBOL_LEN_MAX};
+use tieline_wire::protected::{Protected, SYMBOL_LEN_MAX, StreamId};
 use tieline_wire::protection_report::ProtectionReport;
 
 fuzz_target!(|bytes: &[u8]| {
