@@ -233,7 +233,9 @@ impl Queues {
 
     /// Whether the far end makes packets whole that come in pieces: then those are cut behind which voice would wait for too long.
     pub fn set_cuts(&mut self, cuts: bool) {
-        self.cutter.set(cuts.then_some(self.rate));
+        if cuts != self.cutter.is_on() {
+            self.cutter.set(cuts.then_some(self.rate));
+        }
     }
 
     /// Whether nothing waits.

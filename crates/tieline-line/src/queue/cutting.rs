@@ -66,8 +66,13 @@ impl Cutter {
             rate.map(|rate| rate.octets_in(PIECE_TIME_MAX).saturating_sub(AROUND).max(PIECE_LEN_MIN));
     }
 
+    /// Whether anything is cut.
+    pub(super) fn is_on(&self) -> bool {
+        self.piece_len_max.is_some()
+    }
+
     pub(super) fn set_rate(&mut self, rate: Rate) {
-        if self.piece_len_max.is_some() {
+        if self.is_on() {
             self.set(Some(rate));
         }
     }

@@ -6,14 +6,15 @@ use tieline_line::{
     queue::{self, SHAPED_PERCENT},
     rate::{Config, Counted, Rate, Status, Traffic},
 };
-use tieline_wire::{rate_report::RateReport, wireguard::TransportHeader};
+use tieline_wire::{
+    rate_report::RateReport,
+    wireguard::{TAG_LEN, TransportHeader},
+};
 
 use crate::{config::RateConfig, packet_path::Ports};
 
-/// Octets that a datagram has around it on an Ethernet, over IPv4: as the sending thread counts them.
+/// Octets that a datagram has around it on an Ethernet, over IPv4: as the sending thread counts them there; over IPv6 it counts 20 more.
 const OVERHEAD: usize = 46;
-/// The tag of a sealed packet.
-const TAG_LEN: usize = 16;
 
 /// The rates of the line, and who must know of them.
 pub(super) struct LineRate {
