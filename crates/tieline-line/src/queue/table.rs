@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     codel::Codel,
-    flow::{Flow, FlowKey, Why},
+    flow::{Flow, FlowKey, Standing, Why},
     pool::Index,
 };
 use crate::class::ServiceClass;
@@ -33,14 +33,15 @@ impl Flows {
     }
 
     /// The place of the flow with this `key`, whose hash is `hash`; it is made if it was not known, in the place of the one of its set that
-    /// was silent for longest. If all of them have packets, one of them has these as well.
+    /// was silent for longest. If all of them have packets, one of them has these as well. One that has none any more but whose turn will
+    /// still come keeps its place too: the flows behind it in the order of its class are found through it.
     pub(super) fn find(&mut self, key: FlowKey, hash: u32, codel: &Codel, now: Instant) -> Index {
         let set = hash as usize % (FLOWS_MAX / WAYS) * WAYS;
         let ways = set..set + WAYS;
         if let Some(found) = ways.clone().find(|way| self.flows[*way].key == key) {
             return found as Index;
         }
-        let idle = ways.filter(|way| self.flows[*way].list.is_empty());
+        let idle = ways.filter(|way| self.flows[*way].standing == Standing::Idle);
         match idle.min_by_key(|way| (self.flows[*way].key != FlowKey::NONE, self.flows[*way].last_packet)) {
             Some(way) => {
                 self.flows[way] = Flow::new(key, codel.clone(), now);
@@ -124,14 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_with_packets_keeps_its_place() {
+    fn a_flow_whose_turn_will_come_keeps_its_place() {
         let (mut flows, codel, now) = flows();
         for port in 0..8 {
             let index = flows.find(key(port), 7, &codel, now);
-            let list = &mut flows.flow_mut(index).list;
-            let mut pool = super::super::pool::Pool::new(1, 1);
-            let place = pool.take(index, now).unwrap();
-            list.push(&mut pool, place);
+            flows.flow_mut(index).standing = if port % 2 == 0 { Standing::New } else { Standing::Old };
         }
         let shared = flows.find(key(8), 7, &codel, now);
         assert!(shared < 8 + 7 * 8 && flows.flow(shared).key != key(8), "it shares the place of another");
