@@ -30,6 +30,7 @@ use crate::{
     liveness::{Liveness, Measured, Reachability},
     protection::Reports,
     redial::{FarSide, Redial},
+    test_call::{self, TestCall},
 };
 
 /// Packets that control has for the sending thread; more are dropped and counted.
@@ -121,6 +122,9 @@ pub struct Control {
     written: Option<Tai64N>,
     mtu: usize,
     protection: Reports,
+    test_call: Option<TestCall>,
+    /// The test call of the far end: its session, and how many of its packets came.
+    reflected: (u16, u32),
     shared: Arc<Shared>,
 }
 
@@ -146,6 +150,8 @@ impl Control {
             written,
             mtu,
             protection: Reports::default(),
+            test_call: None,
+            reflected: (0, 0),
             shared,
         }
     }
@@ -177,6 +183,9 @@ impl Control {
                 self.reflect(now, arrived, probe, message.len());
             }
             Ok(associated::Message::StampReflector(answer)) => {
+                if let Some(test_call) = &mut self.test_call {
+                    test_call.handle_answer(arrived, &answer);
+                }
                 if let Some(round_trip) = self.liveness.handle_answer(arrived, &answer) {
                     let usual = self.liveness.measured().round_trip_smoothed;
                     self.shared.on_round_trip(usual.unwrap_or(round_trip));
@@ -230,6 +239,9 @@ impl Control {
         if let Some(probe) = self.liveness.poll_probe(now) {
             self.push_message(&associated::Message::StampSender(probe));
         }
+        if let Some(probe) = self.test_call.as_mut().and_then(|call| call.poll_probe(now)) {
+            self.push_voice(&associated::Message::StampSender(probe), test_call::PACKET_LEN);
+        }
         self.after_liveness_input(now);
         self.release_hold(now.monotonic);
         if self.redial.handle_timeout(now.monotonic, &self.far_side(now)) {
@@ -241,10 +253,9 @@ impl Control {
     #[must_use]
     pub fn poll_timeout(&self, now: Now) -> Option<Instant> {
         let redial = self.redial.poll_timeout(&self.far_side(now));
-        [self.session.poll_timeout(now), self.greeting.poll_timeout(), self.liveness.poll_timeout(), redial]
-            .into_iter()
-            .flatten()
-            .min()
+        let test_call = self.test_call.as_ref().and_then(TestCall::poll_timeout);
+        let (session, greeting) = (self.session.poll_timeout(now), self.greeting.poll_timeout());
+        [session, greeting, self.liveness.poll_timeout(), redial, test_call].into_iter().flatten().min()
     }
 
     /// A timestamp to write down before the datagrams are sent, for [`tieline_seal::Config::timestamp_floor`] of the next
@@ -300,6 +311,25 @@ impl Control {
         let probe = self.liveness.poll_probe(now)?;
         self.push_padded(&associated::Message::StampSender(probe), packet_len);
         Some(sequence)
+    }
+
+    /// Begins a phase of a test call that lasts so long ([`crate::test_call`]); `ssid` is its session, unless a test goes on. Returns
+    /// whether it did; it does not while another phase lasts, or if the far end answers no probes.
+    pub fn begin_test_phase(&mut self, now: Now, lasts: Duration, ssid: u16) -> bool {
+        let is_answered = matches!(self.far_end(), FarEnd::Tieline(_));
+        let now = now.monotonic;
+        if !is_answered || self.test_call.as_ref().is_some_and(|call| call.is_busy(now)) {
+            return false;
+        }
+        let test_call = self.test_call.take().filter(|call| call.goes_on(now));
+        self.test_call.insert(test_call.unwrap_or_else(|| TestCall::new(now, ssid))).begin_phase(now, lasts);
+        true
+    }
+
+    /// What the last phase of the test call was like.
+    #[must_use]
+    pub fn test_figures(&self) -> Option<test_call::Figures> {
+        self.test_call.as_ref().map(TestCall::figures)
     }
 
     /// Tells the far end that this end is being taken down.
@@ -383,16 +413,26 @@ impl Control {
         }
     }
 
-    /// The answer is as long as the probe, so that both ways are measured alike (RFC 8762 §4.3).
+    /// The answer is as long as the probe, so that both ways are measured alike (RFC 8762 §4.3). The packets of a test call are counted,
+    /// and go as voice.
     fn reflect(&mut self, now: Now, arrived: Now, probe: SenderPacket, message_len: usize) {
+        let is_test_call = probe.ssid != 0;
+        if is_test_call {
+            let (ssid, count) = self.reflected;
+            self.reflected = (probe.ssid, if ssid == probe.ssid { count.wrapping_add(1) } else { 0 });
+        }
         let answer = ReflectorPacket {
-            sequence: probe.sequence,
+            sequence: if is_test_call { self.reflected.1 } else { probe.sequence },
             timestamp: NtpTimestamp::from_wall(now.wall),
             received: NtpTimestamp::from_wall(arrived.wall),
             sender: probe,
         };
         self.liveness.on_heard(arrived.monotonic);
-        self.push_padded(&associated::Message::StampReflector(answer), LabelStackEntry::LEN + message_len);
+        let (answer, len) = (associated::Message::StampReflector(answer), LabelStackEntry::LEN + message_len);
+        match is_test_call {
+            true => self.push_voice(&answer, len),
+            false => self.push_padded(&answer, len),
+        }
     }
 
     fn after_session_input(&mut self, now: Now) {
@@ -469,6 +509,14 @@ impl Control {
     }
 
     fn push_padded(&mut self, message: &associated::Message, packet_len: usize) {
+        self.push_served(message, packet_len, MplsTrafficClass::CONTROL);
+    }
+
+    fn push_voice(&mut self, message: &associated::Message, packet_len: usize) {
+        self.push_served(message, packet_len, MplsTrafficClass::VOICE);
+    }
+
+    fn push_served(&mut self, message: &associated::Message, packet_len: usize, class: MplsTrafficClass) {
         let mut payload = Vec::with_capacity(associated::MESSAGE_LEN_MAX);
         message.emit(&mut payload);
         payload.resize(payload.len().max(packet_len.saturating_sub(LabelStackEntry::LEN)), 0);
@@ -477,7 +525,7 @@ impl Control {
             self.shared.counters.dropped(DropReason::TooLarge);
             return;
         }
-        let entry = LabelStackEntry::only(Label::ASSOCIATED, MplsTrafficClass::CONTROL);
+        let entry = LabelStackEntry::only(Label::ASSOCIATED, class);
         self.push_packet(Outgoing::Labelled { entry, payload });
     }
 

@@ -36,6 +36,7 @@ pub mod queue;
 pub mod rate;
 pub mod redial;
 pub mod rtp_evidence;
+pub mod test_call;
 
 use std::{
     sync::{

@@ -138,7 +138,8 @@ impl Liveness {
 
     /// Takes the answer to a probe and returns its round trip; one that was never asked for is ignored.
     pub fn handle_answer(&mut self, now: Now, answer: &ReflectorPacket) -> Option<Duration> {
-        let index = self.outstanding.iter().position(|probe| probe.sequence == answer.sender.sequence)?;
+        let is_answered = |probe: &Probe| answer.sender.ssid == 0 && probe.sequence == answer.sender.sequence;
+        let index = self.outstanding.iter().position(is_answered)?;
         let Probe { sent, .. } = self.outstanding.remove(index)?;
         for overtaken in self.outstanding.range_mut(..index) {
             overtaken.is_excused = true;
@@ -192,7 +193,7 @@ impl Liveness {
         self.outstanding.push_back(Probe { sequence, sent: now.monotonic, is_excused: false });
         self.measured.sent += 1;
         self.next_probe = now.monotonic + self.interval(now.monotonic);
-        Some(SenderPacket { sequence, timestamp: NtpTimestamp::from_wall(now.wall) })
+        Some(SenderPacket { sequence, ssid: 0, timestamp: NtpTimestamp::from_wall(now.wall) })
     }
 
     /// When to call [`Self::handle_timeout`] and [`Self::poll_probe`] again.

@@ -416,7 +416,7 @@ fn hello(instance: u64) -> Hello {
 }
 
 fn probe(now: Now) -> SenderPacket {
-    SenderPacket { sequence: 3, timestamp: NtpTimestamp::from_wall(now.wall) }
+    SenderPacket { sequence: 3, ssid: 0, timestamp: NtpTimestamp::from_wall(now.wall) }
 }
 
 fn far_address() -> SocketAddr {

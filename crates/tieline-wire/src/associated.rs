@@ -279,8 +279,8 @@ mod tests {
     #[test]
     fn every_message_round_trips() {
         let timestamp = NtpTimestamp::from_wall(UNIX_EPOCH + Duration::from_secs(1));
-        let sender = SenderPacket { sequence: 9, timestamp };
-        let reflector = ReflectorPacket { sequence: 9, timestamp, received: timestamp, sender };
+        let sender = SenderPacket { sequence: 9, ssid: 0, timestamp };
+        let reflector = ReflectorPacket { sequence: 9, ssid: 0, timestamp, received: timestamp, sender };
         let report =
             RateReport { sequence: 3, sent: Micros(4), ceiling_kbit: 0, answer: Answer::Wanted, heard: None };
         for message in [

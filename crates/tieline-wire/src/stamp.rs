@@ -1,12 +1,13 @@
-//! The Simple Two-Way Active Measurement Protocol's test packets (RFC 8762 §4), unauthenticated mode: the session seals them.
+//! The Simple Two-Way Active Measurement Protocol's test packets (RFC 8762 §4), unauthenticated mode: the session seals them. The identifier
+//! of the sender's session (SSID) is that of RFC 8972 §3.
 //!
 //! Sender (§4.2.1), 44 octets:
 //!
-//! | 0: sequence number (4) | 4: timestamp (8) | 12: error estimate (2) | 14: zero (30) |
+//! | 0: sequence number (4) | 4: timestamp (8) | 12: error estimate (2) | 14: SSID (2) | 16: zero (28) |
 //!
 //! Reflector (§4.3.1), 44 octets:
 //!
-//! | 0: sequence number (4) | 4: timestamp (8) | 12: error estimate (2) | 14: zero (2) | 16: receive timestamp (8) |
+//! | 0: sequence number (4) | 4: timestamp (8) | 12: error estimate (2) | 14: SSID (2) | 16: receive timestamp (8) |
 //! | 24: sender's sequence number (4) | 28: sender's timestamp (8) | 36: sender's error estimate (2) | 38: zero (2) | 40: sender's TTL (1) | 41: zero (3) |
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -47,8 +48,10 @@ impl NtpTimestamp {
 /// What the session sender sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SenderPacket {
-    /// Counts up from 0 within one sender.
+    /// Counts up from 0 within one session of a sender.
     pub sequence: u32,
+    /// Which session; 0 where there is only one.
+    pub ssid: u16,
     /// When it left, by the sender's wall clock.
     pub timestamp: NtpTimestamp,
 }
@@ -61,7 +64,7 @@ impl SenderPacket {
     /// `Truncated`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let octets = front(bytes)?;
-        Ok(Self { sequence: u32_at(octets, 0), timestamp: timestamp_at(octets, 4) })
+        Ok(Self { sequence: u32_at(octets, 0), ssid: ssid_of(octets), timestamp: timestamp_at(octets, 4) })
     }
 
     /// The packet's octets.
@@ -71,6 +74,7 @@ impl SenderPacket {
         out[0..4].copy_from_slice(&self.sequence.to_be_bytes());
         out[4..12].copy_from_slice(&self.timestamp.0.to_be_bytes());
         out[12..14].copy_from_slice(&ERROR_ESTIMATE.to_be_bytes());
+        out[14..16].copy_from_slice(&self.ssid.to_be_bytes());
         out
     }
 }
@@ -100,7 +104,11 @@ impl ReflectorPacket {
             sequence: u32_at(octets, 0),
             timestamp: timestamp_at(octets, 4),
             received: timestamp_at(octets, 16),
-            sender: SenderPacket { sequence: u32_at(octets, 24), timestamp: timestamp_at(octets, 28) },
+            sender: SenderPacket {
+                sequence: u32_at(octets, 24),
+                ssid: ssid_of(octets),
+                timestamp: timestamp_at(octets, 28),
+            },
         })
     }
 
@@ -111,6 +119,7 @@ impl ReflectorPacket {
         out[0..4].copy_from_slice(&self.sequence.to_be_bytes());
         out[4..12].copy_from_slice(&self.timestamp.0.to_be_bytes());
         out[12..14].copy_from_slice(&ERROR_ESTIMATE.to_be_bytes());
+        out[14..16].copy_from_slice(&self.sender.ssid.to_be_bytes());
         out[16..24].copy_from_slice(&self.received.0.to_be_bytes());
         out[24..28].copy_from_slice(&self.sender.sequence.to_be_bytes());
         out[28..36].copy_from_slice(&self.sender.timestamp.0.to_be_bytes());
@@ -122,6 +131,10 @@ impl ReflectorPacket {
 
 fn front(bytes: &[u8]) -> Result<&[u8; LEN], ParseError> {
     bytes.first_chunk().ok_or(ParseError::Truncated { needed: LEN, found: bytes.len() })
+}
+
+fn ssid_of(octets: &[u8; LEN]) -> u16 {
+    u16::from_be_bytes([octets[14], octets[15]])
 }
 
 fn u32_at(octets: &[u8; LEN], offset: usize) -> u32 {
