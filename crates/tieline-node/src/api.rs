@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /v1/status` | [`crate::status::Status`] |
 //! | `POST /v1/ping?size=N` | [`crate::status::Pong`], after the probe's answer or three seconds; the packet has N octets, 400 if that is beyond the MTU |
+//! | `POST /v1/test?load=L&seconds=N` | [`crate::line_test::TestPhase`], after so many seconds and a little; L is `none`, `out` or `in`; N 60 at most; 409 while another is going on or if the line may not be filled |
 //! | `POST /v1/down` | nothing; the end goes down |
 //! | `POST /v1/files?folder=F` | 101: the connection is then a transfer to the far end's inbox, or folder `F` in it |
 //! | `GET /v1/calls` | [`crate::calls::CallsStatus`] |

@@ -157,6 +157,12 @@ impl Watched {
         Self { incoming: Arc::default(), outgoing: (0..lanes).map(|_| Arc::default()).collect() }
     }
 
+    /// Calls of which somebody speaks.
+    #[must_use]
+    pub fn going_on(&self, now: Now) -> usize {
+        self.status(now).calls.iter().filter(|call| call.state == CallState::Talking).count()
+    }
+
     /// What they say at `now`.
     #[must_use]
     pub fn status(&self, now: Now) -> CallsStatus {

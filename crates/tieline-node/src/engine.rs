@@ -21,7 +21,7 @@ use std::{
 
 use tieline_line::{
     Control, Event, Outgoing, accept::AcceptTable, counters::DropReason, greeting::FarEnd,
-    liveness::Reachability,
+    liveness::Reachability, test_call::Figures,
 };
 use tieline_seal::{DropCounters, PublicKey};
 use tieline_transfer::{Journal, receipt::LineKeys};
@@ -67,6 +67,10 @@ pub enum Command {
     Status(oneshot::Sender<Status>),
     /// Send a probe in a packet of so many octets and tell when its answer is there.
     Ping(u16, oneshot::Sender<Pong>),
+    /// Speak to the far end for so long ([`tieline_line::test_call`]); whether it does.
+    BeginTest(Duration, oneshot::Sender<bool>),
+    /// What the call to the far end was like.
+    TestFigures(oneshot::Sender<Option<Figures>>),
     /// What goes out, flow by flow.
     Flows(oneshot::Sender<FlowsStatus>),
     /// Go down.
@@ -312,6 +316,14 @@ impl Engine {
                 let _ = reply.send(status);
             }
             Command::Ping(packet_len, reply) => self.ping(packet_len, reply),
+            Command::BeginTest(lasts, reply) => {
+                let ssid = self.started.elapsed().as_millis() as u16 | 1;
+                let begun = self.parts.control.begin_test_phase(Now::from_system(), lasts, ssid);
+                let _ = reply.send(begun);
+            }
+            Command::TestFigures(reply) => {
+                let _ = reply.send(self.parts.control.test_figures());
+            }
             Command::Flows(reply) => self.parts.ports.ask_for_flows(reply),
             Command::Down => {}
         }

@@ -13,6 +13,7 @@ pub mod files;
 pub mod flows;
 pub mod invitation;
 mod kept_file;
+pub mod line_test;
 pub mod network;
 pub mod node;
 pub mod offers;

@@ -241,6 +241,7 @@ impl Node {
                 labels: Arc::clone(&ports.shared.labels),
                 packet_len_max: config.mtu - LabelStackEntry::LEN as u16,
                 reports: far_end_sender,
+                calls_at_risk: calls_at_risk(&ports),
             },
         )
         .map_err(system("make the stream endpoint"))?;
@@ -416,13 +417,19 @@ fn hello(config: &LineConfig, signing_key: VerifyingKey, port: u16) -> Hello {
         name: config.name.clone(),
         software: crate::SOFTWARE.to_owned(),
         offers: if config.routes { config.offer.iter().copied().chain(own).collect() } else { Vec::new() },
-        services: vec!["files".to_owned(), "pipe".to_owned()],
+        services: vec!["files".to_owned(), "pipe".to_owned(), "test".to_owned()],
         // Given out anew with each control stream.
         labels: BTreeMap::new(),
         mtu: config.mtu,
         port,
         signing_key: Some(signing_key.to_string()),
     }
+}
+
+/// Counts the calls that a line filled by this end would harm.
+fn calls_at_risk(ports: &Arc<Ports>) -> Box<dyn Fn() -> usize + Send + Sync> {
+    let ports = Arc::clone(ports);
+    Box::new(move || if ports.rate().is_some() { 0 } else { ports.calls.going_on(Now::from_system()) })
 }
 
 fn random() -> Result<[u8; 32], StartError> {

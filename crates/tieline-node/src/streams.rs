@@ -13,6 +13,7 @@ mod control;
 mod frame;
 pub mod identity;
 pub mod lanes;
+pub mod load;
 mod meeting;
 mod opening;
 mod patience;
@@ -36,6 +37,7 @@ use channel::{ChannelSocket, StreamChannel, far_address};
 pub use circuit::Circuit;
 use congestion::Limits;
 use identity::{Identity, IdentityError};
+use load::CallsAtRisk;
 use meeting::Meeting;
 pub use opening::{CONNECTION_WAIT_MAX, NoStreams, OpenError, PLACE_WAIT_MAX};
 
@@ -106,6 +108,8 @@ pub struct Setup {
     pub packet_len_max: u16,
     /// Where what the far end says goes.
     pub reports: mpsc::Sender<FromFarEnd>,
+    /// How many calls go on that a full line would harm, because nothing shapes what this end sends.
+    pub calls_at_risk: Box<dyn Fn() -> usize + Send + Sync>,
 }
 
 /// The stream channel of this end; clones share it.
@@ -120,6 +124,8 @@ struct Inner {
     connection: watch::Sender<Option<Connection>>,
     accepted: watch::Sender<Option<Accepted>>,
     meeting: Meeting,
+    /// Held by who fills the line to measure it.
+    loading: Mutex<()>,
     running: Mutex<Option<JoinHandle<()>>>,
     /// Whether this end connects; none until the far end's key is known.
     connects: watch::Sender<Option<bool>>,
@@ -151,6 +157,7 @@ impl Streams {
             connection: watch::Sender::new(None),
             accepted: watch::Sender::new(None),
             meeting: Meeting::default(),
+            loading: Mutex::default(),
             running: Mutex::new(None),
             connects: watch::Sender::new(None),
             heard: watch::Sender::new(true),
@@ -257,6 +264,11 @@ impl Streams {
 }
 
 impl Inner {
+    fn calls_at_risk(&self) -> Option<CallsAtRisk> {
+        let calls = (self.setup.calls_at_risk)();
+        (calls > 0).then_some(CallsAtRisk(calls))
+    }
+
     fn connects(&self) -> bool {
         self.connects.borrow().unwrap_or(false)
     }

@@ -115,6 +115,12 @@ pub enum StreamRequest {
     },
     /// A bare circuit: what goes in at one end comes out at the other.
     Pipe,
+    /// Octets that are thrown away, to see what the line carries.
+    Test {
+        /// For how long the other end is to send them; none: the end that opens the stream sends.
+        #[serde(default)]
+        send_seconds: Option<u64>,
+    },
     /// A service of a later version; refused.
     #[serde(other)]
     Unknown,

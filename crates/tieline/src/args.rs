@@ -24,6 +24,7 @@ use crate::commands::receipts::ReceiptsArgs;
 use crate::commands::send::SendArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::sync::SyncArgs;
+use crate::commands::test::TestArgs;
 use crate::commands::transfers::{PauseArgs, ResumeArgs, TransfersArgs};
 use crate::commands::up::UpArgs;
 
@@ -119,6 +120,7 @@ pub(crate) enum Command {
     Calls(CallsArgs),
     Flows(FlowsArgs),
     Ping(PingArgs),
+    Test(TestArgs),
     Send(SendArgs),
     Sync(SyncArgs),
     Receipts(ReceiptsArgs),
@@ -151,6 +153,7 @@ impl Command {
             Self::Calls(args) => args.reporting.json,
             Self::Flows(args) => args.reporting.json,
             Self::Ping(args) => args.reporting.json,
+            Self::Test(args) => args.reporting.json,
             Self::Doctor(args) => args.reporting.json,
             Self::Send(args) => args.reporting.json,
             Self::Sync(args) => args.reporting.json,

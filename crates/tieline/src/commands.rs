@@ -24,6 +24,7 @@ pub(crate) mod send;
 pub(crate) mod status;
 pub(crate) mod sync;
 mod table;
+pub(crate) mod test;
 pub(crate) mod transfers;
 mod two_files;
 pub(crate) mod up;
@@ -50,6 +51,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Calls(args) => calls::run(&places(&cli.global)?, args),
         Command::Flows(args) => flows::run(&places(&cli.global)?, args),
         Command::Ping(args) => ping::run(&places(&cli.global)?, args),
+        Command::Test(args) => test::run(&places(&cli.global)?, args),
         Command::Send(args) => send::run(&places(&cli.global)?, args),
         Command::Sync(args) => sync::run(&places(&cli.global)?, args),
         Command::Receipts(args) => receipts::run(&places(&cli.global)?, args),

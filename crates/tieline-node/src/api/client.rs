@@ -27,6 +27,7 @@ use crate::calls::CallsStatus;
 use crate::files::incoming::IncomingStatus;
 use crate::files::outgoing::{OutgoingStatus, cancel::Cancelled};
 use crate::flows::FlowsStatus;
+use crate::line_test::{Load, TestPhase};
 use crate::status::{Pong, Status};
 
 /// The longest answer that is read.
@@ -89,6 +90,20 @@ impl Client {
     /// [`ClientError`].
     pub async fn ping(&self, size: u16) -> Result<Pong, ClientError> {
         self.json(Method::POST, &format!("/v1/ping?size={size}")).await
+    }
+
+    /// What a call over the line is like during so many seconds, with the line filled as `load` says.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn test(&self, load: Load, seconds: u64) -> Result<TestPhase, ClientError> {
+        let load = match load {
+            Load::None => "none",
+            Load::Out => "out",
+            Load::In => "in",
+        };
+        self.json(Method::POST, &format!("/v1/test?load={load}&seconds={seconds}")).await
     }
 
     /// Takes the line down; returns when it has heard.

@@ -1,6 +1,6 @@
 //! The server's side of the local API.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -12,6 +12,7 @@ use axum::{
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use tieline_line::test_call::PHASE_MAX;
 use tieline_transfer::{Escaped, Journal, JournalError, RelativePath, receipt::LineKeys};
 use tieline_wire::time::Now;
 use tokio::{
@@ -32,6 +33,7 @@ use crate::{
         Files,
         outgoing::cancel::{CancelError, PATHS_MAX},
     },
+    line_test::{self, Load, TestError},
     streams::{Circuit, OpenError, Streams},
 };
 
@@ -58,6 +60,7 @@ pub async fn serve(
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/ping", post(ping))
+        .route("/v1/test", post(test))
         .route("/v1/down", post(down))
         .route("/v1/files", post(self::files))
         .route("/v1/calls", get(self::calls))
@@ -98,6 +101,26 @@ async fn ping(State(shared): State<Shared>, Query(query): Query<PingQuery>) -> R
         return self::error(StatusCode::BAD_REQUEST, error);
     }
     ask(&shared, |reply| Command::Ping(query.size, reply)).await
+}
+
+#[derive(Deserialize)]
+struct TestQuery {
+    #[serde(default)]
+    load: Load,
+    seconds: u64,
+}
+
+async fn test(State(shared): State<Shared>, Query(query): Query<TestQuery>) -> Response {
+    let lasts = Duration::from_secs(query.seconds);
+    if lasts.is_zero() || lasts > PHASE_MAX {
+        let error = format!("a test lasts from 1 to {} seconds", PHASE_MAX.as_secs());
+        return self::error(StatusCode::BAD_REQUEST, error);
+    }
+    match line_test::measure(&shared.commands, &shared.streams, query.load, lasts).await {
+        Ok(phase) => Json(phase).into_response(),
+        Err(TestError::GoingDown) => going_down(),
+        Err(refused) => error(StatusCode::CONFLICT, refused.to_string()),
+    }
 }
 
 async fn down(State(shared): State<Shared>) -> Response {

@@ -8,7 +8,7 @@ use tieline_wire::control::{StreamAnswer, StreamRequest};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::lanes::Arrivals;
-use super::{Circuit, FromFarEnd, Inner, control, frame, patience::Patient};
+use super::{Circuit, FromFarEnd, Inner, control, frame, load, patience::Patient};
 use crate::files::incoming::Incoming;
 
 /// How long the far end may take to say what a stream is for.
@@ -64,18 +64,19 @@ async fn handle(inner: &Inner, arrivals: &Arrivals, mut stream: Circuit) {
             None => refuse(stream, "this end takes no files: it has no inbox").await,
         },
         StreamRequest::Pipe => pipe(inner, stream).await,
+        StreamRequest::Test { send_seconds } => load::serve(inner, stream, send_seconds).await,
         StreamRequest::Unknown => {
             refuse(stream, "this end does not know the service; it may be an older version").await;
         }
     }
 }
 
-async fn accept(stream: &mut Circuit) -> bool {
+pub(super) async fn accept(stream: &mut Circuit) -> bool {
     let answered = frame::write(&mut stream.send, &StreamAnswer::Accepted).await;
     answered.inspect_err(|error| tracing::debug!(%error, "an answer could not be given")).is_ok()
 }
 
-async fn refuse(mut stream: Circuit, reason: &str) {
+pub(super) async fn refuse(mut stream: Circuit, reason: &str) {
     let answer = StreamAnswer::Refused { reason: reason.to_owned() };
     if frame::write(&mut stream.send, &answer).await.is_ok() && stream.send.finish().is_ok() {
         // The stream must live until the far end has its answer.

@@ -380,6 +380,7 @@ impl End {
             labels: Arc::new(Labels::new(0)),
             packet_len_max: PACKET_LEN_MAX,
             reports,
+            calls_at_risk: Box::new(|| 0),
         };
         Self { streams: Streams::new(channel, setup).unwrap(), _heard: heard }
     }

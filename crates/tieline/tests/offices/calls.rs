@@ -16,6 +16,7 @@ use crate::world::{DELAY, Test, World, quiet};
 pub(crate) const TESTS: &[Test] = &[
     Test::new("calls_both_ways_are_seen_where_they_come_out_and_are_good_on_a_good_path", good_calls),
     Test::new("loss_of_a_call_is_what_the_phone_has_missed_and_its_score_says_so", lossy_call),
+    Test::new("a_test_fills_no_line_that_nothing_shapes_while_somebody_speaks", test_beside_call),
 ];
 
 const PACKET_TIME: Duration = Duration::from_millis(20);
@@ -71,6 +72,23 @@ impl Conversation {
             thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+fn test_beside_call() {
+    let world = World::joined();
+    let (a, b) = (bind(host(&world, true)), bind(host(&world, false)));
+    let mut call = Conversation::start(&a, &b, G711, 800);
+    call.wait_for(&world.end_b, "it is seen", |call| call["state"] == "talking");
+    let told = world.end_a.run(&["test", LINE, "--json", "--seconds", "3"]);
+    let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let measured: Vec<_> =
+        report["phases"].as_array().unwrap().iter().map(|phase| phase["load"].clone()).collect();
+    world.check(!told.status.success() && measured == ["none"], &format!("{report:#}"));
+    // Each end sees the call, so neither of them sends.
+    let refused = report["refused"].as_array().unwrap();
+    let says = |refused: &Value| refused.as_str().is_some_and(|text| text.contains("calls are going on (1)"));
+    world.check(refused.len() == 2 && refused.iter().all(says), &format!("{report:#}"));
+    assert_eq!(call.arrived(), 800);
 }
 
 fn good_calls() {

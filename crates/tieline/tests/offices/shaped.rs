@@ -14,6 +14,7 @@ use crate::world::{DELAY, Test, World, median, quiet};
 pub(crate) const TESTS: &[Test] = &[
     Test::new("what_sends_little_does_not_wait_behind_a_full_line_whose_rate_is_known", sparse_flow)
         .with(&["iperf3", "ip"]),
+    Test::new("a_test_tells_what_the_line_carries_and_that_calls_are_good_meanwhile", line_test),
     Test::new("long_packets_pass_a_slow_line_in_pieces_and_arrive_whole", pieces).with(&["iperf3", "ip"]),
 ];
 
@@ -51,6 +52,29 @@ fn sparse_flow() {
     println!("beside TCP over 20 Mbit/s a packet takes {unshaped:?}, {shaped:?} where the rate is known");
     let waits = [unshaped, shaped].map(|delay| delay.saturating_sub(DELAY));
     assert!(waits[1] < waits[0] / 2, "{waits:?}");
+}
+
+fn line_test() {
+    let _quiet = quiet();
+    let world = World::over(&PathModel::internet(20_000_000, DELAY)).made();
+    for end in [&world.end_a, &world.end_b] {
+        end.configure("rate.out = \"20 Mbit/s\"");
+    }
+    let world = world.up();
+    let report: Value =
+        serde_json::from_str(&world.end_a.must(&["test", LINE, "--json", "--seconds", "4"])).unwrap();
+    let phases = report["phases"].as_array().unwrap();
+    world.check(phases.len() == 3 && report["refused"] == serde_json::json!([]), &format!("{report:#}"));
+    for phase in phases {
+        let number = |pointer: &str| phase.pointer(pointer).and_then(Value::as_f64).unwrap();
+        world.check(number("/round-trip/min-seconds") >= 2.0 * DELAY.as_secs_f64(), &format!("{phase:#}"));
+        world.check(number("/out/mos") > 4.0 && number("/inwards/mos") > 4.0, &format!("{phase:#}"));
+        if phase["load"] == "none" {
+            world.check(phase["bits-per-second"].is_null(), &format!("{phase:#}"));
+        } else {
+            world.check((8e6..19.4e6).contains(&number("/bits-per-second")), &format!("{phase:#}"));
+        }
+    }
 }
 
 fn pieces() {
