@@ -175,9 +175,10 @@ mod tests {
 
     #[test]
     fn sender_packet_has_the_octets_of_rfc_8762() {
-        let bytes = SenderPacket { sequence: 0x0102_0304, timestamp: at(0, 0) }.emit();
+        let bytes = SenderPacket { sequence: 0x0102_0304, ssid: 0xa1b2, timestamp: at(0, 0) }.emit();
         assert_eq!(&bytes[..14], &[1, 2, 3, 4, 0x83, 0xaa, 0x7e, 0x80, 0, 0, 0, 0, 0x20, 0x01]);
-        assert_eq!(&bytes[14..], &[0; 30]);
+        assert_eq!(&bytes[14..16], &[0xa1, 0xb2]);
+        assert_eq!(&bytes[16..], &[0; 28]);
         assert_eq!(SenderPacket::parse(&bytes).unwrap().sequence, 0x0102_0304);
     }
 
@@ -187,10 +188,10 @@ mod tests {
             sequence: 7,
             timestamp: at(100, 1),
             received: at(99, 2),
-            sender: SenderPacket { sequence: 7, timestamp: at(98, 3) },
+            sender: SenderPacket { sequence: 7, ssid: 0xa1b2, timestamp: at(98, 3) },
         };
         let bytes = packet.emit();
-        assert_eq!(bytes[40], 255);
+        assert_eq!((&bytes[14..16], bytes[40]), (&[0xa1, 0xb2][..], 255));
         assert_eq!(ReflectorPacket::parse(&bytes), Ok(packet));
     }
 
