@@ -109,7 +109,7 @@ impl Run {
     fn send(&mut self, path: &Path) {
         if self.count > 0 {
             // What the medium refuses is lost, as on any medium; the measurement shows it.
-            let _ = path.socket.send_segments(&self.octets[..self.len], self.segment, path.remote);
+            let _ = path.socket.send_segments(&self.octets[..self.len], self.segment, path.remote, 0);
         }
         (self.len, self.segment, self.count) = (0, 0, 0);
     }

@@ -64,6 +64,7 @@ impl Pair {
             version_max: 1,
             answer_wanted: false,
             joins_pieces: true,
+            carries_ecn: true,
             instance: 1,
             certificate: [2; 32],
             announcement: self.far.control.session().announcement(),

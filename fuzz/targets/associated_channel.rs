@@ -77,6 +77,7 @@ fuzz_target!(|input: Input<'_>| {
                     version_max,
                     answer_wanted,
                     joins_pieces,
+                    carries_ecn: !joins_pieces,
                     instance,
                     certificate,
                     announcement,

@@ -12,16 +12,19 @@
 //! [`Datagrams`] takes them apart again.
 
 mod fault;
+mod sending;
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use self::fault::{SendFault, UdpError};
+use self::sending::{Ancillary, send_message};
 use crate::wait::wait_writable;
 
 /// Receive buffer asked of the kernel: 50 ms of arrivals at 640 Mbit/s while the receiving thread is away.
@@ -48,6 +51,8 @@ pub struct UdpSocket {
     socket: Socket,
     state: UdpSocketState,
     family: Family,
+    /// Datagrams that the kernel cuts apart in one go; 1: it does not, or its driver has refused.
+    datagrams_per_send: AtomicUsize,
 }
 
 /// What the kernel does with many datagrams in one go.
@@ -102,13 +107,15 @@ impl UdpSocket {
         socket.bind(&address.into()).map_err(fault)?;
         // Sets non-blocking, "don't fragment", and asks for ECN, destination and coalescing.
         let state = UdpSocketState::new(UdpSockRef::from(&socket)).map_err(fault)?;
+        decline_timestamps(&socket).map_err(fault)?;
         // The kernel clips what it does not grant (net.core.rmem_max); that is no reason not to run.
         // With CAP_NET_ADMIN it grants all.
         if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES).is_err() {
             let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
         }
         let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
-        Ok(Self { socket, state, family })
+        let datagrams_per_send = AtomicUsize::new(state.max_gso_segments());
+        Ok(Self { socket, state, family, datagrams_per_send })
     }
 
     /// Sends one datagram. An error says that this datagram was not sent, nothing more: the socket stays usable, see
@@ -118,25 +125,25 @@ impl UdpSocket {
     ///
     /// What the kernel said; `Unsupported` if the socket cannot reach that IP version.
     pub fn send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.transmit(datagram, None, to)
+        self.transmit(datagram, to, Ancillary { segment: None, ds: 0 })
     }
 
-    /// Sends `datagrams`, a run of datagrams of `segment` octets each (the last may be shorter), all to one address. One
-    /// system call where the kernel segments (`UDP_SEGMENT`), else one per datagram.
+    /// Sends `datagrams`, a run of datagrams of `segment` octets each (the last may be shorter), all to one address and with the DS octet
+    /// `ds`. One system call where the kernel segments (`UDP_SEGMENT`), else one per datagram.
     ///
     /// # Errors
     ///
     /// As [`Self::send_to`]; some of the run may have been sent before the one that was not. A full buffer of the kernel's is an
     /// error only after [`SEND_WAIT_MAX`]: until then the caller waits, and what comes after it waits in queues that are ours.
-    pub fn send_segments(&self, datagrams: &[u8], segment: usize, to: SocketAddr) -> io::Result<()> {
+    pub fn send_segments(&self, datagrams: &[u8], segment: usize, to: SocketAddr, ds: u8) -> io::Result<()> {
         let segment = segment.max(1);
-        let at_once = self.state.max_gso_segments().min(SLOT_BYTES / segment).max(1);
+        let at_once = self.datagrams_per_send.load(Ordering::Relaxed).clamp(1, (SLOT_BYTES / segment).max(1));
         for run in datagrams.chunks(segment * at_once) {
-            match self.transmit_waiting(run, Some(segment), to) {
-                // A driver without segmentation is found out by the first attempt; then one by one.
-                Err(error) if run.len() > segment && self.state.max_gso_segments() == 1 => {
-                    tracing::debug!(%error, "segmentation offload refused");
-                    run.chunks(segment).try_for_each(|one| self.transmit_waiting(one, None, to))?;
+            let together = u16::try_from(segment).ok().filter(|_| run.len() > segment);
+            match self.transmit_waiting(run, to, Ancillary { segment: together, ds }) {
+                Err(error) if together.is_some() && self.is_refusal(&error) => {
+                    let alone = Ancillary { segment: None, ds };
+                    run.chunks(segment).try_for_each(|one| self.transmit_waiting(one, to, alone))?;
                 }
                 result => result?,
             }
@@ -144,25 +151,29 @@ impl UdpSocket {
         Ok(())
     }
 
-    fn transmit_waiting(
-        &self,
-        contents: &[u8],
-        segment_size: Option<usize>,
-        to: SocketAddr,
-    ) -> io::Result<()> {
-        match self.transmit(contents, segment_size, to) {
+    /// Whether a run was refused that may go one by one. A driver without segmentation says `EIO` and is not asked again; `EINVAL` is said
+    /// of one run only, when the path takes no datagrams as long as these.
+    fn is_refusal(&self, error: &io::Error) -> bool {
+        if error.raw_os_error() == Some(libc::EIO) {
+            tracing::debug!(%error, "segmentation offload refused");
+            self.datagrams_per_send.store(1, Ordering::Relaxed);
+            return true;
+        }
+        error.raw_os_error() == Some(libc::EINVAL)
+    }
+
+    fn transmit_waiting(&self, contents: &[u8], to: SocketAddr, ancillary: Ancillary) -> io::Result<()> {
+        match self.transmit(contents, to, ancillary) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 wait_writable(self.as_fd(), SEND_WAIT_MAX)?;
-                self.transmit(contents, segment_size, to)
+                self.transmit(contents, to, ancillary)
             }
             result => result,
         }
     }
 
-    fn transmit(&self, contents: &[u8], segment_size: Option<usize>, to: SocketAddr) -> io::Result<()> {
-        let destination = self.as_socket_address(to)?;
-        let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
-        self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
+    fn transmit(&self, contents: &[u8], to: SocketAddr, ancillary: Ancillary) -> io::Result<()> {
+        send_message(self.as_fd(), contents, self.as_socket_address(to)?, ancillary)
     }
 
     /// The address as this socket must be given it.
@@ -218,7 +229,7 @@ impl UdpSocket {
     #[must_use]
     pub fn capacity(&self) -> Capacity {
         Capacity {
-            datagrams_per_send: self.state.max_gso_segments(),
+            datagrams_per_send: self.datagrams_per_send.load(Ordering::Relaxed),
             joins_received: self.state.gro_segments() > 1,
             // The kernel says twice as much as it was asked for: it counts what it needs itself.
             receive_buffer_bytes: self.socket.recv_buffer_size().map_or(0, |bytes| bytes / 2),
@@ -251,6 +262,23 @@ impl UdpSocket {
     pub fn may_fragment(&self) -> bool {
         self.state.may_fragment()
     }
+}
+
+/// Has the kernel say nothing of when datagrams came, which nobody asks: with it there is no room for their marks where quinn-udp has it
+/// write what it says of them.
+fn decline_timestamps(socket: &Socket) -> io::Result<()> {
+    let off: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel reads the number that we lend it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const off).cast(),
+            size_of_val(&off) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl AsFd for UdpSocket {
@@ -298,6 +326,8 @@ pub struct Datagram<'b> {
     pub from: SocketAddr,
     /// Which of our addresses it was sent to, if the kernel says.
     pub to: Option<IpAddr>,
+    /// What the path has marked it with (RFC 3168): the lower two bits of the DS octet.
+    pub ecn: u8,
     /// What it carries; may be empty.
     pub octets: &'b mut [u8],
 }
@@ -322,7 +352,8 @@ impl<'b> Iterator for Datagrams<'b> {
         let (octets, rest) = std::mem::take(&mut self.rest).split_at_mut(length);
         self.rest = rest;
         let to = self.meta.dst_ip.map(|ip| ip.to_canonical());
-        Some(Datagram { from: canonical(self.meta.addr), to, octets })
+        let ecn = self.meta.ecn.map_or(0, |ecn| ecn as u8);
+        Some(Datagram { from: canonical(self.meta.addr), to, ecn, octets })
     }
 }
 
@@ -373,10 +404,34 @@ mod tests {
         let receiver = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let run: Vec<u8> = (0..100_u8).flat_map(|n| [n; 1200]).chain([200; 7]).collect();
-        sender.send_segments(&run, 1200, receiver.local_addr().unwrap()).unwrap();
+        sender.send_segments(&run, 1200, receiver.local_addr().unwrap(), 0).unwrap();
         let received = receive(&receiver, 101);
         let expected: Vec<Vec<u8>> = run.chunks(1200).map(<[u8]>::to_vec).collect();
         assert_eq!(received.into_iter().map(|(_, octets)| octets).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn marks_go_with_the_datagrams_over_either_ip_version() {
+        let wildcard = UdpSocket::bind("[::]:0".parse().unwrap()).unwrap();
+        let (v4, v6) = (UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap(), "[::1]:0".parse().unwrap());
+        let v6 = UdpSocket::bind(v6).unwrap();
+        let to_v4 = loopback(&wildcard);
+        let to_v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, to_v4.port()));
+        let mut buffers = ReceiveBuffers::default();
+        // From both versions to the wildcard, and from the wildcard to IPv4, which is another case for the kernel.
+        let ways = [(&v4, &wildcard, to_v4), (&v6, &wildcard, to_v6), (&wildcard, &v4, loopback(&v4))];
+        for (from, at, to) in ways {
+            for (ds, ecn) in [(0, 0), (0xb8, 0), (0x02, 2), (0xb9, 1), (0x03, 3)] {
+                from.send_segments(&[7; 250], 100, to, ds).unwrap();
+                let mut seen = Vec::new();
+                while seen.len() < 3 {
+                    wait_readable(&[at.as_fd()], LIMIT).unwrap();
+                    let batch = at.recv_batch(&mut buffers).expect("datagrams within the limit");
+                    seen.extend(batch.map(|datagram| (datagram.octets.len(), datagram.ecn)));
+                }
+                assert_eq!(seen, [(100, ecn), (100, ecn), (50, ecn)], "{to} {ds:#x}");
+            }
+        }
     }
 
     #[test]

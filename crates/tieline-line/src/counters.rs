@@ -23,6 +23,8 @@ pub enum DropReason {
     ChannelQueueFull,
     /// In: a piece of a packet that lacked others, or is none.
     PieceLost,
+    /// In: a packet that the path marked, and whose transport takes no marks (RFC 6040 §4.2).
+    CongestionUnheard,
     /// In: a packet for a line without a network device.
     NoDevice,
     /// In: packed calls that are not understood.
@@ -59,7 +61,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::UnknownNibble,
         Self::MalformedIp,
         Self::SourceNotAccepted,
@@ -68,6 +70,7 @@ impl DropReason {
         Self::MalformedMessage,
         Self::ChannelQueueFull,
         Self::PieceLost,
+        Self::CongestionUnheard,
         Self::NoDevice,
         Self::MalformedBundle,
         Self::UnknownReference,
@@ -98,6 +101,7 @@ impl DropReason {
             Self::MalformedMessage => "malformed-message",
             Self::ChannelQueueFull => "channel-queue-full",
             Self::PieceLost => "piece-lost",
+            Self::CongestionUnheard => "congestion-unheard",
             Self::NoDevice => "no-device",
             Self::MalformedBundle => "malformed-bundle",
             Self::UnknownReference => "unknown-reference",

@@ -28,6 +28,7 @@ pub mod join;
 pub mod key_watch;
 pub mod labels;
 pub mod liveness;
+pub mod marks;
 pub mod outbound;
 pub mod packing;
 pub mod pieces;

@@ -409,6 +409,7 @@ fn hello(instance: u64) -> Hello {
         version_max: 1,
         answer_wanted: true,
         joins_pieces: true,
+        carries_ecn: true,
         instance,
         certificate: [7; 32],
         announcement: None,

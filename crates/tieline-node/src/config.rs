@@ -26,6 +26,7 @@
 //! | `rate.out` | none: unshaped | a rate such as `"20 Mbit/s"` | what the line carries of what we send: then it is queued here in classes, voice first, and leaves at 97 % of it |
 //! | `rate.in` | none | a rate | what the line carries of what the far end sends: it is told, and keeps to it |
 //! | `rate.auto` | `false` | | find what the line carries of what we send, and follow it; `rate.out` is the most then |
+//! | `outer-dscp` | `"map"` | `"map"`, `"copy"` or `"none"` | which code point carriers see around packets: one for each class of service, the packet's own, or none |
 //! | `[[files]]` | none | at most 16; see [`files`] | pairs of folders whose files travel |
 //! | `[transfer]` | see [`files`] | | how much of the line files may take |
 
@@ -47,7 +48,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tieline_line::queue::Rate;
+use tieline_line::{marks::OuterDscp, queue::Rate};
 use tieline_seal::PublicKey;
 use tieline_wire::control::OFFERS_MAX;
 
@@ -127,6 +128,8 @@ pub struct LineConfig {
     pub peer_addresses: Vec<DialAddress>,
     /// How fast the line is.
     pub rate: RateConfig,
+    /// Which code point carriers see around packets.
+    pub outer_dscp: OuterDscp,
     /// The pairs of folders whose files travel; no two have one name, no folder is in another.
     pub files: Vec<FilesConfig>,
     /// How much of the line files may take.

@@ -26,6 +26,7 @@ use tieline_line::{
 use tieline_seal::{DropCounters, PublicKey};
 use tieline_transfer::{Journal, receipt::LineKeys};
 use tieline_wire::{
+    associated,
     control::{Accepted, Hello, RefusedOffer},
     given_out::GivenOut,
     time::Now,
@@ -445,8 +446,14 @@ impl Engine {
     }
 
     async fn on_far_end_kind(&mut self, far_end: FarEnd) {
-        let joins = matches!(far_end, FarEnd::Tieline(hello) if hello.joins_pieces);
-        self.parts.ports.far_end_joins.store(joins, Ordering::Relaxed);
+        let hello = match far_end {
+            FarEnd::Tieline(hello) => Some(hello),
+            FarEnd::IpOnly | FarEnd::Incompatible(_) | FarEnd::Unknown => None,
+        };
+        let is_able = |able: fn(&associated::Hello) -> bool| hello.as_ref().is_some_and(able);
+        let ports = &self.parts.ports;
+        ports.far_end_joins.store(is_able(|hello| hello.joins_pieces), Ordering::Relaxed);
+        ports.far_end_carries_ecn.store(is_able(|hello| hello.carries_ecn), Ordering::Relaxed);
         // Those of a process that is gone; this one announces its own.
         self.parts.ports.shared.labels.set_far(GivenOut::default());
         match far_end {

@@ -221,7 +221,8 @@ impl Node {
         let system = |what| move |source| StartError::System { what, source };
         let sending = Arc::new(Waker::new().map_err(system("make a waker"))?);
         let channel = StreamChannel::new(config.mtu.into(), Arc::clone(&sending));
-        let ports = Ports::new(socket, device, Arc::clone(&channel), sending, shared, config.mtu.into())
+        let mtu = config.mtu.into();
+        let ports = Ports::new(socket, device, Arc::clone(&channel), sending, shared, mtu, config.outer_dscp)
             .map_err(system("make a waker"))?;
 
         let (report_sender, reports) = mpsc::channel(REPORTS_MAX);

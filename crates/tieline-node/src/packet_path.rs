@@ -49,7 +49,10 @@ use crossbeam_queue::ArrayQueue;
 use receiver::{Order, Receiver};
 use sender::Sender;
 use tieline_io::{tun::TunDevice, udp::UdpSocket, wait::Waker};
-use tieline_line::{Inbound, Outbound, Outgoing, Shared, counters::DropReason, queue::Rate};
+use tieline_line::{
+    Inbound, Outbound, Outgoing, Shared, class::ServiceClass, counters::DropReason, marks::OuterDscp,
+    queue::Rate,
+};
 use tieline_wire::{protection_report::ProtectionReport, time::Now};
 use tokio::sync::{mpsc, oneshot};
 
@@ -136,6 +139,10 @@ pub struct Ports {
     rate: AtomicU64,
     /// For how long packets have waited for the line so far, in nanoseconds.
     backlogged: AtomicU64,
+    /// Which code point goes around packets.
+    pub outer_dscp: OuterDscp,
+    /// Whether the far end carries marks of congestion over.
+    pub far_end_carries_ecn: AtomicBool,
     /// Whether the far end makes packets whole that come in pieces.
     pub far_end_joins: AtomicBool,
     stopping: AtomicBool,
@@ -155,6 +162,7 @@ impl Ports {
         sending: Arc<Waker>,
         shared: Arc<Shared>,
         mtu: usize,
+        outer_dscp: OuterDscp,
     ) -> io::Result<Arc<Self>> {
         let lanes = device.as_ref().map_or(1, |device| device.queues().len() / intake::QUEUES).max(1);
         let mut senders = vec![sending];
@@ -174,9 +182,16 @@ impl Ports {
             mtu,
             rate: AtomicU64::new(0),
             backlogged: AtomicU64::new(0),
+            outer_dscp,
+            far_end_carries_ecn: AtomicBool::new(false),
             far_end_joins: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }))
+    }
+
+    /// The DS octet of a datagram with the IP packet `packet`, which is served as `class` if that is known.
+    fn mark_around(&self, class: Option<ServiceClass>, packet: &[u8]) -> u8 {
+        self.outer_dscp.around_ip(class, packet, self.far_end_carries_ecn.load(Ordering::Relaxed))
     }
 
     /// Threads for each direction.

@@ -49,6 +49,7 @@ const TYPE_PACKING: u16 = 0x7ffd;
 const TYPE_RATE_REPORT: u16 = 0x7ffc;
 const FLAG_ANSWER_WANTED: u16 = 0x0001;
 const FLAG_JOINS_PIECES: u16 = 0x0002;
+const FLAG_CARRIES_ECN: u16 = 0x0008;
 
 /// A message of the associated channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,8 @@ pub struct Hello {
     pub answer_wanted: bool,
     /// Whether the sender makes packets whole that come in pieces (label 17).
     pub joins_pieces: bool,
+    /// Whether the sender gives packets the marks of congestion that the path sets around them (RFC 6040).
+    pub carries_ecn: bool,
     /// Drawn at random when the process starts, so that a restart can be told, and one key in two places too.
     pub instance: u64,
     /// SHA-256 of the certificate that this instance uses in the stream channel (DER).
@@ -183,6 +186,7 @@ fn parse_hello(body: &[u8]) -> Result<Hello, ParseError> {
         version_max: *version_max,
         answer_wanted: flags & FLAG_ANSWER_WANTED != 0,
         joins_pieces: flags & FLAG_JOINS_PIECES != 0,
+        carries_ecn: flags & FLAG_CARRIES_ECN != 0,
         instance: u64::from_be_bytes(instance),
         certificate,
         announcement: Announcement::parse(behind),
@@ -194,7 +198,9 @@ fn emit_hello(hello: &Hello) -> [u8; HELLO_LEN + Announcement::LEN] {
     out[0] = hello.version_min;
     out[1] = hello.version_max;
     let flag = |is_set, flag| if is_set { flag } else { 0 };
-    let flags = flag(hello.answer_wanted, FLAG_ANSWER_WANTED) | flag(hello.joins_pieces, FLAG_JOINS_PIECES);
+    let flags = flag(hello.answer_wanted, FLAG_ANSWER_WANTED)
+        | flag(hello.joins_pieces, FLAG_JOINS_PIECES)
+        | flag(hello.carries_ecn, FLAG_CARRIES_ECN);
     out[2..4].copy_from_slice(&flags.to_be_bytes());
     out[4..12].copy_from_slice(&hello.instance.to_be_bytes());
     out[12..44].copy_from_slice(&hello.certificate);
@@ -237,6 +243,7 @@ mod tests {
             version_max: 2,
             answer_wanted: true,
             joins_pieces: false,
+            carries_ecn: false,
             instance: 0x0102_0304_0506_0708,
             certificate: [0xcc; 32],
             announcement: None,
@@ -280,7 +287,7 @@ mod tests {
     fn every_message_round_trips() {
         let timestamp = NtpTimestamp::from_wall(UNIX_EPOCH + Duration::from_secs(1));
         let sender = SenderPacket { sequence: 9, ssid: 0, timestamp };
-        let reflector = ReflectorPacket { sequence: 9, ssid: 0, timestamp, received: timestamp, sender };
+        let reflector = ReflectorPacket { sequence: 9, timestamp, received: timestamp, sender };
         let report =
             RateReport { sequence: 3, sent: Micros(4), ceiling_kbit: 0, answer: Answer::Wanted, heard: None };
         for message in [

@@ -64,6 +64,18 @@ pub enum Ecn {
 }
 
 impl Ecn {
+    /// What a packet is marked with that leaves a tunnel (RFC 6040 §4.2): `self` is its own mark, `outer` that of the datagram around it.
+    /// None: it must be dropped, for its transport cannot hear of congestion in any other way.
+    #[must_use]
+    pub fn decapsulated(self, outer: Self) -> Option<Self> {
+        match (self, outer) {
+            (Self::NotEct, Self::Ce) => None,
+            (Self::Ect0 | Self::Ect1, Self::Ce) => Some(Self::Ce),
+            (Self::Ect0, Self::Ect1) => Some(Self::Ect1),
+            (inner, _) => Some(inner),
+        }
+    }
+
     /// The lower two bits of `octet`.
     #[must_use]
     pub fn from_bits(octet: u8) -> Self {
@@ -85,6 +97,12 @@ impl Ecn {
             Self::Ce => 3,
         }
     }
+}
+
+/// A DS octet, put together.
+#[must_use]
+pub fn octet(dscp: Dscp, ecn: Ecn) -> u8 {
+    dscp.0 << 2 | ecn.bits()
 }
 
 /// The DS octet of an IP packet, taken apart; that of the default for what is no IP packet.
@@ -136,6 +154,7 @@ mod tests {
         let mut ipv6 = vec![0; 40];
         (ipv6[0], ipv6[1]) = (0x6b, 0x92);
         assert_eq!(of(&ipv6), (Dscp::EF, Ecn::Ect1));
+        assert_eq!(octet(Dscp::EF, Ecn::Ect1), 0xb9);
         assert_eq!(of(&[]), (Dscp::DF, Ecn::NotEct));
         assert_eq!(of(&[0x50, 0xff]), (Dscp::DF, Ecn::NotEct));
     }
@@ -144,6 +163,20 @@ mod tests {
     fn names_have_the_numbers_of_their_standards() {
         assert_eq!([Dscp::af(1, 1), Dscp::af(4, 1), Dscp::af(4, 3)].map(Dscp::value), [10, 34, 38]);
         assert_eq!((0..4).map(|bits| Ecn::from_bits(0xb8 | bits).bits()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn marks_leave_a_tunnel_as_the_table_has_it() {
+        use Ecn::{Ce, Ect0, Ect1, NotEct};
+        let rows = [
+            (NotEct, [Some(NotEct), Some(NotEct), Some(NotEct), None]),
+            (Ect0, [Some(Ect0), Some(Ect0), Some(Ect1), Some(Ce)]),
+            (Ect1, [Some(Ect1), Some(Ect1), Some(Ect1), Some(Ce)]),
+            (Ce, [Some(Ce), Some(Ce), Some(Ce), Some(Ce)]),
+        ];
+        for (inner, row) in rows {
+            assert_eq!([NotEct, Ect0, Ect1, Ce].map(|outer| inner.decapsulated(outer)), row, "{inner:?}");
+        }
     }
 
     #[test]

@@ -81,6 +81,8 @@ impl Draft {
             "Or have tieline find what the line carries outwards, and follow it; rate.out is the most then.",
         );
         page.row("rate.auto", None, "true");
+        page.remark("\nWhat carriers see of how packets are marked: \"map\", a code point for each class of service; \"copy\"; or \"none\".");
+        page.row("outer-dscp", None, "\"map\"");
 
         page.raw("\n[peer]\n");
         page.remark("The far end's public key. Pairing finds it by itself and keeps it in the key file.");

@@ -36,6 +36,7 @@ fn an_empty_file_is_the_default_line() {
             files: vec![],
             transfer: no_transfer(),
             rate: RateConfig::default(),
+            outer_dscp: OuterDscp::Map,
         }
     );
 }
@@ -54,6 +55,7 @@ fn every_key_is_read() {
         name = "Büro Berlin"
         keepalive-seconds = 7
         routes = true
+        outer-dscp = "none"
         [peer]
         public-key = "{PEER}"
         address = ["office.example:51820", "[2001:db8::5]:51820"]
@@ -79,6 +81,7 @@ fn every_key_is_read() {
             files: vec![],
             transfer: no_transfer(),
             rate: RateConfig::default(),
+            outer_dscp: OuterDscp::None,
         }
     );
 }

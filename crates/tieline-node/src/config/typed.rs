@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tieline_line::queue::Rate;
+use tieline_line::{marks::OuterDscp, queue::Rate};
 use tieline_seal::PublicKey;
 
 use super::document::{At, OneOrMany};
@@ -73,6 +73,9 @@ pub(super) fn is_end_name(name: &str) -> bool {
         && name.trim().len() == name.len()
 }
 
+const OUTER_DSCP: &[(&str, OuterDscp)] =
+    &[("map", OuterDscp::Map), ("copy", OuterDscp::Copy), ("none", OuterDscp::None)];
+
 /// Turns every value over. A value that is wrong is noted and its default stands in for it, so that the rest can be
 /// looked at; the result is of use only if nothing was noted.
 fn convert(
@@ -114,6 +117,7 @@ fn convert(
             inwards: convert_some(written.rate_in, problems, line_rate),
             auto: written.rate_auto.is_some_and(|auto| auto.value),
         },
+        outer_dscp: files::typed::choice(written.outer_dscp, OUTER_DSCP, problems),
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) struct Written {
     pub(super) rate_out: Option<At<String>>,
     pub(super) rate_in: Option<At<String>>,
     pub(super) rate_auto: Option<At<bool>>,
+    pub(super) outer_dscp: Option<At<String>>,
     pub(super) files: Vec<WrittenFiles>,
     pub(super) transfer: WrittenTransfer,
 }
@@ -49,6 +50,7 @@ pub(super) fn read(text: &str, problems: &mut Collector<'_>) -> Written {
         rate_out: rate.text("out", problems),
         rate_in: rate.text("in", problems),
         rate_auto: rate.boolean("auto", problems),
+        outer_dscp: file.text("outer-dscp", problems),
         files: read_files(&mut file, problems),
         transfer: read_transfer(&mut file, problems),
     };

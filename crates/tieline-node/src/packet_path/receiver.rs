@@ -20,10 +20,11 @@ use tieline_io::{
 };
 use tieline_line::{
     Authentic, Bundle, Delivery, Inbound, Opener, Outgoing, Received, calls::Calls, counters::DropReason,
-    flow, join::Joiner, pieces::Pieces,
+    flow, join::Joiner, marks, pieces::Pieces,
 };
 use tieline_wire::{
     associated,
+    ds::Ecn,
     label::{Label, LabelStackEntry, MplsTrafficClass},
     packed::Feedback,
     protected::PACKET_LEN_MAX,
@@ -174,6 +175,7 @@ impl Receiver {
         let mut joiner = Joiner::new(self.joins_udp);
         for datagram in self.buffers.datagrams() {
             let received = deliverer.inbound.handle_datagram(now.monotonic, datagram.from, datagram.octets);
+            let received = deliverer.carry_over(datagram.ecn, received);
             deliverer.receive(now, datagram.from, received, &mut joiner);
             deliverer.deliver_restored(now, datagram.from);
         }
@@ -196,6 +198,7 @@ impl Receiver {
             if let Some(authentic) = *opened {
                 let (from, octets) = (datagram.from, datagram.octets);
                 let received = deliverer.inbound.handle_authentic(now.monotonic, from, octets, authentic);
+                let received = deliverer.carry_over(datagram.ecn, received);
                 deliverer.receive(now, from, received, &mut joiner);
                 deliverer.deliver_restored(now, from);
             }
@@ -212,6 +215,19 @@ impl Receiver {
 }
 
 impl Deliverer {
+    /// Gives a packet the mark that the path has set around it, or drops it.
+    fn carry_over<'b>(&self, ecn: u8, mut received: Received<'b>) -> Received<'b> {
+        let outer = Ecn::from_bits(ecn);
+        if outer != Ecn::NotEct
+            && let Delivery::Ip(packet) = &mut received.delivery
+            && !marks::carry_over(outer, packet)
+        {
+            self.out.ports.shared.counters.dropped(DropReason::CongestionUnheard);
+            received.delivery = Delivery::Nothing;
+        }
+        received
+    }
+
     fn receive<'b>(&mut self, now: Now, from: SocketAddr, received: Received<'b>, joiner: &mut Joiner<'b>) {
         if let Some(notice) = received.notice {
             report(&self.out.ports, &self.out.control.reports, Report::Notice(notice));

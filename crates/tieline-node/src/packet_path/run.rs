@@ -1,4 +1,4 @@
-//! Datagrams that leave together: of one size, to one address, one behind the other in one buffer, so that the kernel cuts them
+//! Datagrams that leave together: of one size, to one address, with one mark, one behind the other in one buffer, so that the kernel cuts them
 //! apart (`UDP_SEGMENT`) and one system call sends them all.
 
 use std::net::SocketAddr;
@@ -23,7 +23,14 @@ pub(super) struct Run {
     /// Octets of each, but for the last, which may have fewer.
     segment: usize,
     count: usize,
-    to: Option<SocketAddr>,
+    to: Option<Way>,
+}
+
+/// Where a datagram goes, and with which DS octet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) to: SocketAddr,
+    pub(super) ds: u8,
 }
 
 impl Run {
@@ -44,7 +51,7 @@ impl Run {
     }
 
     /// Whether a datagram of `len` octets to `to`, which was sealed in place, may leave with the others.
-    pub(super) fn takes(&self, to: SocketAddr, len: usize) -> bool {
+    pub(super) fn takes(&self, to: Way, len: usize) -> bool {
         let is_open = self.len == self.segment * self.count;
         self.count == 0
             || (is_open
@@ -55,7 +62,7 @@ impl Run {
     }
 
     /// Adds the datagram that was sealed in place.
-    pub(super) fn add(&mut self, to: SocketAddr, len: usize) {
+    pub(super) fn add(&mut self, to: Way, len: usize) {
         if self.count == 0 {
             (self.segment, self.to) = (len, Some(to));
         }
@@ -64,7 +71,7 @@ impl Run {
     }
 
     /// Begins anew with the datagram of `len` octets that was sealed in place but not added.
-    pub(super) fn begin_with(&mut self, to: SocketAddr, len: usize) {
+    pub(super) fn begin_with(&mut self, to: Way, len: usize) {
         let sealed = FRONT + self.len..FRONT + self.len + len;
         self.buffer.copy_within(sealed, FRONT);
         self.clear();
@@ -72,7 +79,7 @@ impl Run {
     }
 
     /// The datagrams, the size of each, how many, and where they go; `None` if there is none.
-    pub(super) fn datagrams(&self) -> Option<(&[u8], usize, usize, SocketAddr)> {
+    pub(super) fn datagrams(&self) -> Option<(&[u8], usize, usize, Way)> {
         let to = self.to.filter(|_| self.count > 0)?;
         Some((&self.buffer[FRONT..FRONT + self.len], self.segment, self.count, to))
     }
@@ -87,8 +94,12 @@ impl Run {
 mod tests {
     use super::*;
 
-    const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
-    const THERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 2);
+    const HERE: Way = way(1, 0);
+    const THERE: Way = way(2, 0);
+
+    const fn way(port: u16, ds: u8) -> Way {
+        Way { to: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port), ds }
+    }
 
     fn seal(run: &mut Run, octet: u8, len: usize) {
         run.place_for_labelled()[..len].fill(octet);
@@ -118,6 +129,7 @@ mod tests {
         run.add(HERE, 100);
         assert!(!run.takes(HERE, 101), "longer");
         assert!(!run.takes(THERE, 100), "elsewhere");
+        assert!(!run.takes(way(1, 0xb8), 100), "marked otherwise");
         seal(&mut run, 2, 101);
         run.begin_with(THERE, 101);
         assert_eq!(run.datagrams(), Some((&[2; 101][..], 101, 1, THERE)));

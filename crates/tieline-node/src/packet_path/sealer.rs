@@ -17,7 +17,13 @@ use tieline_wire::{
 };
 use tokio::sync::mpsc;
 
-use super::{Ports, Report, packing::Packing, protection::Protection, report, run::Run};
+use super::{
+    Ports, Report,
+    packing::Packing,
+    protection::Protection,
+    report,
+    run::{Run, Way},
+};
 
 /// Seals and sends for one thread.
 pub(super) struct Sealer {
@@ -72,7 +78,7 @@ impl Sealer {
     /// Seals WireGuard's keepalive.
     pub(super) fn seal_keepalive(&mut self, now: Instant) {
         let sealed = self.outbound.seal_keepalive(now, self.run.place_for_labelled()).into();
-        self.finish(sealed);
+        self.finish(sealed, 0);
     }
 
     /// Seals a packet of a channel; one that is too large is dropped and counted.
@@ -84,14 +90,16 @@ impl Sealer {
         let place = self.run.place_for_labelled();
         place[HEADROOM..HEADROOM + packet.len()].copy_from_slice(packet);
         let sealed = self.outbound.seal_labelled(now, entry, place, packet.len()).into();
-        self.finish(sealed);
+        let class = ServiceClass::of_traffic_class(entry.class);
+        self.finish(sealed, self.ports.outer_dscp.around_other(class));
     }
 
     /// Seals the next packet that waited for a session, if there is one of both.
     pub(super) fn seal_staged(&mut self, now: Instant) -> bool {
         let Some(outcome) = self.outbound.poll_staged(now, self.run.place_for_ip()) else { return false };
         let sealed = outcome.into();
-        self.finish(sealed);
+        // It lies sealed already; what waited for a session is little.
+        self.finish(sealed, 0);
         true
     }
 
@@ -106,8 +114,9 @@ impl Sealer {
                 for index in 0..packet.count() {
                     let place = self.run.place_for_ip();
                     let len = packet.write(index, &mut place[HEADROOM..]);
+                    let ds = self.ports.mark_around(None, &place[HEADROOM..HEADROOM + len]);
                     let sealed = self.outbound.seal_ip(now, place, len).into();
-                    self.finish(sealed);
+                    self.finish(sealed, ds);
                 }
             }
         }
@@ -180,7 +189,8 @@ impl Sealer {
                 outbound.seal_labelled(now, entry, place, len).into()
             }
         };
-        Some((class, self.finish_departure(sealed)))
+        let ds = ports.outer_dscp.around_other(class);
+        Some((class, self.finish_departure(sealed, ds)))
     }
 
     /// Seals what has waited in the queues until its turn. Returns what it takes of the wire, from the link's header on; nothing if it was
@@ -198,7 +208,11 @@ impl Sealer {
             Some(entry) => self.outbound.seal_labelled(now, entry, place, len).into(),
             None => self.outbound.seal_ip(now, place, len).into(),
         };
-        self.finish_departure(sealed)
+        let ds = match departure.label {
+            Some(_) => self.ports.outer_dscp.around_other(departure.class),
+            None => self.ports.mark_around(Some(departure.class), packet),
+        };
+        self.finish_departure(sealed, ds)
     }
 
     /// As [`Self::seal_departure`]; what is to be protected gets its number.
@@ -228,12 +242,13 @@ impl Sealer {
         if departure.label.is_none() {
             self.ports.shared.counters.ip_out.add(packet.len());
         }
-        self.finish_departure(sealed)
+        let ds = self.ports.outer_dscp.around_other(departure.class);
+        self.finish_departure(sealed, ds)
     }
 
-    fn finish_departure(&mut self, sealed: Sealed) -> usize {
+    fn finish_departure(&mut self, sealed: Sealed, ds: u8) -> usize {
         let on_the_wire = sealed.datagram.map_or(0, |(to, len)| len + headers_on_the_wire(to));
-        self.finish(sealed);
+        self.finish(sealed, ds);
         on_the_wire
     }
 
@@ -250,10 +265,11 @@ impl Sealer {
         if packet.len_max() > self.ports.mtu { Err(DropReason::TooLarge) } else { Ok(packet) }
     }
 
-    /// Puts what was sealed in place to the others that wait to leave, and passes on what control must know.
-    fn finish(&mut self, sealed: Sealed) {
+    /// Puts what was sealed in place to the others that wait to leave, with the DS octet `ds`, and passes on what control must know.
+    fn finish(&mut self, sealed: Sealed, ds: u8) {
         self.taken += 1;
         if let Some((to, len)) = sealed.datagram {
+            let to = Way { to, ds };
             if self.run.takes(to, len) {
                 self.run.add(to, len);
             } else {
@@ -270,8 +286,8 @@ impl Sealer {
     }
 
     fn send_datagrams(&self) {
-        let Some((datagrams, segment, count, to)) = self.run.datagrams() else { return };
-        if let Err(error) = self.ports.socket.send_segments(datagrams, segment, to) {
+        let Some((datagrams, segment, count, Way { to, ds })) = self.run.datagrams() else { return };
+        if let Err(error) = self.ports.socket.send_segments(datagrams, segment, to, ds) {
             tracing::trace!(%to, count, %error, "the medium refused datagrams");
             for _ in 0..count {
                 self.ports.shared.counters.dropped(DropReason::MediumRefused);

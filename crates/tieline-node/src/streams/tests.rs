@@ -445,6 +445,7 @@ fn hello_of(version: u8) -> associated::Hello {
         version_max: version,
         answer_wanted: false,
         joins_pieces: false,
+        carries_ecn: false,
         instance: 1,
         certificate: [0; 32],
         announcement: None,

@@ -71,7 +71,7 @@ fn datagrams() {
             };
             let untouched = harm.expect_batch(len, rng.next_u64());
             let run: Vec<u8> = (0..COUNT).flat_map(content).collect();
-            sender.send_segments(&run, SIZE, target).unwrap();
+            sender.send_segments(&run, SIZE, target, 0).unwrap();
             let mut buffer = vec![0; 2 * SIZE];
             for (place, number) in untouched.iter().enumerate() {
                 let came = receiver.recv(&mut buffer);
@@ -284,7 +284,7 @@ fn send(socket: &UdpSocket, to: SocketAddr, datagrams: &[Vec<u8>]) {
         let fits = (alike + 1) * first.len() <= 65_507;
         let (piece, behind) = rest.split_at(alike + usize::from(with_shorter && fits));
         // Who is not there yet refuses it, and is sent it again.
-        let _ = socket.send_segments(&piece.concat(), first.len(), to);
+        let _ = socket.send_segments(&piece.concat(), first.len(), to, 0);
         rest = behind;
     }
 }

@@ -88,7 +88,7 @@ fn every_size(from: Place<'_>, to: Place<'_>) {
         for size in some {
             let mut run = vec![0; size * RUN];
             fill(&mut run, *size as u64, 0);
-            sender.send_segments(&run, *size, target).unwrap();
+            sender.send_segments(&run, *size, target, 0).unwrap();
             expected.extend(run.chunks(*size).map(<[u8]>::to_vec));
         }
         while !expected.is_empty() {

@@ -18,6 +18,7 @@ mod full_speed;
 mod idle;
 mod key_twice;
 mod loss;
+mod marks;
 mod nat;
 mod networks;
 mod probe;
@@ -57,6 +58,7 @@ fn main() {
         configuration::TESTS,
         restore::TESTS,
         key_twice::TESTS,
+        marks::TESTS,
         nat::TESTS,
         networks::TESTS,
         loss::TESTS,

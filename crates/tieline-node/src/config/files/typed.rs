@@ -158,7 +158,11 @@ fn expected(written: WrittenExpected, problems: &mut Collector<'_>) -> Option<Ex
     Some(Expected { name: name?, by: by? })
 }
 
-fn choice<T: Copy>(written: Option<At<String>>, words: &[Word<T>], problems: &mut Collector<'_>) -> T {
+pub(in crate::config) fn choice<T: Copy>(
+    written: Option<At<String>>,
+    words: &[Word<T>],
+    problems: &mut Collector<'_>,
+) -> T {
     let (_, default) = words[0];
     convert_or(written, default, problems, |text| match words.iter().find(|(word, _)| *word == text) {
         Some((_, meaning)) => Ok(*meaning),
