@@ -293,6 +293,15 @@ pub struct Traffic {
     pub labelled_packets_out: u64,
     /// Labelled packets received.
     pub labelled_packets_in: u64,
+    /// Packets of calls that were sent packed; they are among the IP packets.
+    #[serde(default)]
+    pub packed_packets_out: u64,
+    /// The bundles in which they were.
+    #[serde(default)]
+    pub packed_bundles_out: u64,
+    /// Packets of calls that came packed.
+    #[serde(default)]
+    pub packed_packets_in: u64,
 }
 
 /// Which rights the process has kept.

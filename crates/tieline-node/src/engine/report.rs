@@ -217,5 +217,8 @@ fn traffic(counters: &Counters, session: &tieline_seal::Status) -> Traffic {
         ip_bytes_in,
         labelled_packets_out: counters.labelled_out.read().0,
         labelled_packets_in: counters.labelled_in.read().0,
+        packed_packets_out: counters.packed_out.read().0,
+        packed_bundles_out: counters.bundles_out.read().0,
+        packed_packets_in: counters.unpacked_in.read().0,
     }
 }

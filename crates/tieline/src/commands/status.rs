@@ -7,7 +7,7 @@ use serde::Serialize;
 use tieline_node::{
     api::client::{Client, ClientError},
     places::{LineName, Places},
-    status::{Cipher, FarEndKind, LineState, Protection, RateStatus, Status},
+    status::{Cipher, FarEndKind, LineState, Protection, RateStatus, Status, Traffic},
 };
 
 use crate::args::Reporting;
@@ -144,6 +144,9 @@ pub(crate) fn to_text(status: &Status) -> String {
     if let Some(protection) = status.protection.as_ref().and_then(protection) {
         page.row("voice", &protection);
     }
+    if let Some(packed) = packed(&status.traffic) {
+        page.row("packed", &packed);
+    }
     page.row("streams", if status.far_end.streams { "connected" } else { "not connected" });
     if let Some(inbox) = &status.here.inbox {
         page.row("inbox", &format!("{} ({} files received)", inbox.display(), status.here.files_received));
@@ -195,6 +198,13 @@ fn protection(protection: &Protection) -> Option<String> {
         "{on}, {loss}; made again {} of {} lost out, {} in",
         protection.restored_out, protection.lost_out, protection.restored_in
     ))
+}
+
+/// How much was saved on calls; nothing while none were packed.
+fn packed(traffic: &Traffic) -> Option<String> {
+    let Traffic { packed_packets_out: sent, packed_bundles_out: bundles, packed_packets_in: came, .. } =
+        *traffic;
+    (sent + came > 0).then(|| format!("{sent} packets of calls went in {bundles}, {came} came packed"))
 }
 
 fn headline(status: &Status) -> &'static str {
