@@ -65,6 +65,7 @@ impl Pair {
             answer_wanted: false,
             joins_pieces: true,
             carries_ecn: true,
+            answers_mtu_probes: true,
             instance: 1,
             certificate: [2; 32],
             announcement: self.far.control.session().announcement(),

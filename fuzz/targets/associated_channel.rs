@@ -78,6 +78,7 @@ fuzz_target!(|input: Input<'_>| {
                     answer_wanted,
                     joins_pieces,
                     carries_ecn: !joins_pieces,
+                    answers_mtu_probes: joins_pieces,
                     instance,
                     certificate,
                     announcement,

@@ -15,6 +15,7 @@ use tieline_seal::{Notice, Pace, PresharedKey, PublicKey, Tai64N, Transmit, limi
 use tieline_wire::{
     associated::{self, Alert, Hello},
     label::{Label, LabelStackEntry, MplsTrafficClass},
+    mtu_probe::MtuProbe,
     protection_report::ProtectionReport,
     rate_report::RateReport,
     stamp::{NtpTimestamp, ReflectorPacket, SenderPacket},
@@ -28,6 +29,7 @@ use crate::{
     greeting::{FarEnd, Greeting, Heard},
     key_watch::{HOLD_TIME, KeyInUseTwice, KeyWatch},
     liveness::{Liveness, Measured, Reachability},
+    path_mtu::PathMtu,
     protection::Reports,
     redial::{FarSide, Redial},
     test_call::{self, TestCall},
@@ -37,6 +39,9 @@ use crate::{
 pub const OUTGOING_MAX: usize = 64;
 /// Events that wait to be polled; more are dropped, the oldest first, since the newest tell how things are.
 const EVENTS_MAX: usize = 256;
+
+/// Packets that were sent since the path was confirmed, from which on there is traffic: this end's own messages are fewer.
+const TRAFFIC_PACKETS_MIN: u64 = 32;
 
 /// How far timestamps may run ahead of what was written down; a start leaps above them by more.
 pub const TIMESTAMP_STEP_UNWRITTEN: Duration = Duration::from_secs(300);
@@ -121,6 +126,9 @@ pub struct Control {
     /// The timestamp that was given out last to be written down.
     written: Option<Tai64N>,
     mtu: usize,
+    path_mtu: PathMtu,
+    /// Packets sent when the path was last probed.
+    sent_at_probe: u64,
     protection: Reports,
     test_call: Option<TestCall>,
     /// The test call of the far end: its session, and how many of its packets came.
@@ -149,6 +157,8 @@ impl Control {
             events: VecDeque::new(),
             written,
             mtu,
+            path_mtu: PathMtu::new(mtu),
+            sent_at_probe: 0,
             protection: Reports::default(),
             test_call: None,
             reflected: (0, 0),
@@ -200,6 +210,11 @@ impl Control {
             Ok(associated::Message::Packing(feedback)) => {
                 self.shared.labels.set_feedback(feedback);
             }
+            Ok(associated::Message::MtuProbe(probe)) if probe.is_answer => {
+                self.path_mtu.handle_answer(arrived.monotonic, &probe);
+                self.probe_path(now.monotonic);
+            }
+            Ok(associated::Message::MtuProbe(probe)) => self.answer_mtu_probe(&probe, message.len()),
             Ok(associated::Message::RateReport(report)) => {
                 self.push_event(Event::RateReport { arrived: arrived.monotonic, report });
             }
@@ -242,6 +257,7 @@ impl Control {
         if let Some(probe) = self.test_call.as_mut().and_then(|call| call.poll_probe(now)) {
             self.push_voice(&associated::Message::StampSender(probe), test_call::PACKET_LEN);
         }
+        self.probe_path(now.monotonic);
         self.after_liveness_input(now);
         self.release_hold(now.monotonic);
         if self.redial.handle_timeout(now.monotonic, &self.far_side(now)) {
@@ -255,7 +271,8 @@ impl Control {
         let redial = self.redial.poll_timeout(&self.far_side(now));
         let test_call = self.test_call.as_ref().and_then(TestCall::poll_timeout);
         let (session, greeting) = (self.session.poll_timeout(now), self.greeting.poll_timeout());
-        [session, greeting, self.liveness.poll_timeout(), redial, test_call].into_iter().flatten().min()
+        let (liveness, path_mtu) = (self.liveness.poll_timeout(), self.path_mtu.poll_timeout());
+        [session, greeting, liveness, redial, test_call, path_mtu].into_iter().flatten().min()
     }
 
     /// A timestamp to write down before the datagrams are sent, for [`tieline_seal::Config::timestamp_floor`] of the next
@@ -355,6 +372,12 @@ impl Control {
         self.liveness.measured()
     }
 
+    /// What is known of how long packets may be to pass the path in one datagram.
+    #[must_use]
+    pub fn path_mtu(&self) -> &PathMtu {
+        &self.path_mtu
+    }
+
     /// The session layer, to look at.
     #[must_use]
     pub fn session(&self) -> &tieline_seal::Control {
@@ -386,6 +409,7 @@ impl Control {
         if far_end != before {
             // It was unknown, or was a tieline and is one no more: it answers no probes.
             self.liveness.stop();
+            self.path_mtu.stop();
             self.push_event(Event::FarEnd(far_end));
         }
     }
@@ -404,6 +428,11 @@ impl Control {
             self.push_message(&associated::Message::Hello(self.greeting.answer(ours)));
         }
         if heard != Heard::Known {
+            match hello.answers_mtu_probes {
+                true => self.path_mtu.start(),
+                false => self.path_mtu.stop(),
+            }
+            self.probe_path(now.monotonic);
             self.push_event(Event::FarEnd(self.greeting.far_end()));
         }
         self.liveness.start(now.monotonic);
@@ -435,6 +464,27 @@ impl Control {
         }
     }
 
+    /// Sends the probe of the path that is due.
+    fn probe_path(&mut self, now: Instant) {
+        let counters = &self.shared.counters;
+        let sent = counters.ip_out.read().0 + counters.labelled_out.read().0;
+        let has_traffic = sent.saturating_sub(self.sent_at_probe) >= TRAFFIC_PACKETS_MIN;
+        let round_trip = self.liveness.measured().round_trip_smoothed;
+        if let Some(probe) = self.path_mtu.poll_probe(now, round_trip, has_traffic) {
+            self.sent_at_probe = sent;
+            self.push_padded(&associated::Message::MtuProbe(probe), probe.packet_len.into());
+        }
+    }
+
+    /// Answers a probe that came as long as it was sent.
+    fn answer_mtu_probe(&mut self, probe: &MtuProbe, message_len: usize) {
+        if LabelStackEntry::LEN + message_len == usize::from(probe.packet_len) {
+            self.push_message(&associated::Message::MtuProbe(MtuProbe { is_answer: true, ..*probe }));
+        } else {
+            self.shared.counters.dropped(DropReason::MalformedMessage);
+        }
+    }
+
     fn after_session_input(&mut self, now: Now) {
         while let Some(event) = self.session.poll_event() {
             match event {
@@ -449,6 +499,10 @@ impl Control {
                 }
                 tieline_seal::Event::SessionLost => self.push_event(Event::SessionLost),
                 tieline_seal::Event::PeerMoved { from, to } => {
+                    if self.path_mtu.poll_timeout().is_some() {
+                        self.path_mtu.start();
+                        self.probe_path(now.monotonic);
+                    }
                     self.push_event(Event::PeerMoved { from, to });
                 }
                 tieline_seal::Event::Paired { public_key, preshared_key } => {

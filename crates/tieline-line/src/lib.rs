@@ -31,6 +31,7 @@ pub mod liveness;
 pub mod marks;
 pub mod outbound;
 pub mod packing;
+pub mod path_mtu;
 pub mod pieces;
 pub mod protection;
 pub mod queue;

@@ -410,6 +410,7 @@ fn hello(instance: u64) -> Hello {
         answer_wanted: true,
         joins_pieces: true,
         carries_ecn: true,
+        answers_mtu_probes: true,
         instance,
         certificate: [7; 32],
         announcement: None,

@@ -175,6 +175,9 @@ pub struct FarEnd {
     /// Whether its datagrams come from another port than the one it listens on: a NAT lies between.
     #[serde(default)]
     pub behind_nat: bool,
+    /// Octets of the longest packet that is known to pass the path in one datagram; none if the far end answers no probes of that.
+    #[serde(default)]
+    pub path_packet_len: Option<usize>,
 }
 
 /// The session.

@@ -19,6 +19,7 @@
 
 use crate::{
     ParseError,
+    mtu_probe::MtuProbe,
     packed::Feedback,
     protection_report::{self, ProtectionReport},
     rate_report::{self, RateReport},
@@ -40,6 +41,7 @@ const _: () = assert!(rate_report::LEN <= HELLO_LEN);
 pub const VERSION: u8 = 1;
 
 const ALERT_LEN: usize = 4;
+const TYPE_MTU_PROBE: u16 = 0x7ff6;
 const TYPE_HELLO: u16 = 0x7ff8;
 const TYPE_STAMP_SENDER: u16 = 0x7ff9;
 const TYPE_STAMP_REFLECTOR: u16 = 0x7ffa;
@@ -50,6 +52,7 @@ const TYPE_RATE_REPORT: u16 = 0x7ffc;
 const FLAG_ANSWER_WANTED: u16 = 0x0001;
 const FLAG_JOINS_PIECES: u16 = 0x0002;
 const FLAG_CARRIES_ECN: u16 = 0x0008;
+const FLAG_ANSWERS_MTU_PROBES: u16 = 0x0010;
 
 /// A message of the associated channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +71,8 @@ pub enum Message {
     Packing(Feedback),
     /// What has arrived, and when.
     RateReport(RateReport),
+    /// How long may datagrams be.
+    MtuProbe(MtuProbe),
 }
 
 /// The first message between two tielines; a plain WireGuard peer never answers it.
@@ -83,6 +88,8 @@ pub struct Hello {
     pub joins_pieces: bool,
     /// Whether the sender gives packets the marks of congestion that the path sets around them (RFC 6040).
     pub carries_ecn: bool,
+    /// Whether the sender answers probes of how long datagrams may be.
+    pub answers_mtu_probes: bool,
     /// Drawn at random when the process starts, so that a restart can be told, and one key in two places too.
     pub instance: u64,
     /// SHA-256 of the certificate that this instance uses in the stream channel (DER).
@@ -147,6 +154,7 @@ impl Message {
             TYPE_PROTECTION => ProtectionReport::parse(body).map(Self::Protection),
             TYPE_PACKING => Feedback::parse(body).map(Self::Packing),
             TYPE_RATE_REPORT => RateReport::parse(body).map(Self::RateReport),
+            TYPE_MTU_PROBE => MtuProbe::parse(body).map(Self::MtuProbe),
             other => Err(ParseError::Field { field: "channel type", value: other.into() }),
         }
     }
@@ -161,6 +169,7 @@ impl Message {
             Self::Protection(report) => (TYPE_PROTECTION, &report.emit()),
             Self::Packing(feedback) => (TYPE_PACKING, &feedback.emit()),
             Self::RateReport(report) => (TYPE_RATE_REPORT, &report.emit()),
+            Self::MtuProbe(probe) => (TYPE_MTU_PROBE, &probe.emit()),
         };
         out.extend_from_slice(&[0x10, 0]);
         out.extend_from_slice(&channel_type.to_be_bytes());
@@ -187,6 +196,7 @@ fn parse_hello(body: &[u8]) -> Result<Hello, ParseError> {
         answer_wanted: flags & FLAG_ANSWER_WANTED != 0,
         joins_pieces: flags & FLAG_JOINS_PIECES != 0,
         carries_ecn: flags & FLAG_CARRIES_ECN != 0,
+        answers_mtu_probes: flags & FLAG_ANSWERS_MTU_PROBES != 0,
         instance: u64::from_be_bytes(instance),
         certificate,
         announcement: Announcement::parse(behind),
@@ -200,7 +210,8 @@ fn emit_hello(hello: &Hello) -> [u8; HELLO_LEN + Announcement::LEN] {
     let flag = |is_set, flag| if is_set { flag } else { 0 };
     let flags = flag(hello.answer_wanted, FLAG_ANSWER_WANTED)
         | flag(hello.joins_pieces, FLAG_JOINS_PIECES)
-        | flag(hello.carries_ecn, FLAG_CARRIES_ECN);
+        | flag(hello.carries_ecn, FLAG_CARRIES_ECN)
+        | flag(hello.answers_mtu_probes, FLAG_ANSWERS_MTU_PROBES);
     out[2..4].copy_from_slice(&flags.to_be_bytes());
     out[4..12].copy_from_slice(&hello.instance.to_be_bytes());
     out[12..44].copy_from_slice(&hello.certificate);
@@ -244,6 +255,7 @@ mod tests {
             answer_wanted: true,
             joins_pieces: false,
             carries_ecn: false,
+            answers_mtu_probes: false,
             instance: 0x0102_0304_0506_0708,
             certificate: [0xcc; 32],
             announcement: None,
@@ -267,6 +279,9 @@ mod tests {
         assert_eq!(&bytes[..16], &[0x10, 0, 0x7f, 0xf8, 1, 2, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
         let joins = emitted(Message::Hello(Hello { joins_pieces: true, ..hello() }));
         assert_eq!(joins[6..8], [0, 3]);
+        let hello = Hello { carries_ecn: true, answers_mtu_probes: true, ..hello() };
+        let able = emitted(Message::Hello(hello));
+        assert_eq!((&able[6..8], Message::parse(&able)), (&[0, 0x19][..], Ok(Message::Hello(hello))));
         assert_eq!(&bytes[16..], &[0xcc; 32]);
         assert_eq!(bytes.len(), HEADER_LEN + HELLO_LEN);
     }
@@ -305,6 +320,7 @@ mod tests {
             }),
             Message::Packing(Feedback { label: Label::FIRST_GIVEN_OUT, newest: 7, before: 0b101 }),
             Message::RateReport(report),
+            Message::MtuProbe(MtuProbe { number: 1, packet_len: 1420, is_answer: false }),
         ] {
             let bytes = emitted(message);
             assert_eq!(Message::parse(&bytes), Ok(message));

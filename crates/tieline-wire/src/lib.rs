@@ -23,6 +23,7 @@ pub mod ds;
 pub mod given_out;
 pub mod ip;
 pub mod label;
+pub mod mtu_probe;
 pub mod packed;
 pub mod protected;
 pub mod protection_report;

@@ -117,6 +117,7 @@ impl Engine {
             behind_nat: self.far_hello.as_ref().is_some_and(|hello| {
                 hello.port != 0 && session.address.is_some_and(|address| address.port() != hello.port)
             }),
+            path_packet_len: self.parts.control.path_mtu().known(),
         }
     }
 

@@ -446,6 +446,7 @@ fn hello_of(version: u8) -> associated::Hello {
         answer_wanted: false,
         joins_pieces: false,
         carries_ecn: false,
+        answers_mtu_probes: false,
         instance: 1,
         certificate: [0; 32],
         announcement: None,

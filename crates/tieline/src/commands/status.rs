@@ -120,6 +120,9 @@ pub(crate) fn to_text(status: &Status) -> String {
     if let Some(address) = status.far_end.line_address.filter(|_| status.here.device.is_some()) {
         page.row("far address", &address.to_string());
     }
+    if let Some(len) = status.far_end.path_packet_len.filter(|len| *len < status.here.mtu.into()) {
+        page.row("path", &format!("takes packets of up to {len} octets whole; longer ones may not arrive"));
+    }
     networks(&mut page, status);
     page.row("round trip", &round_trip(status));
     if let Some(session) = &status.session {
