@@ -2,7 +2,6 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use tieline_line::cut::SuperPacket;
@@ -29,7 +28,10 @@ struct Run {
 pub(super) fn run(path: &Path) -> io::Error {
     let room = OCTETS_MAX + FRONT_LEN + usize::from(MTU) + BACK_LEN;
     let mut run = Run { octets: vec![0; room].into_boxed_slice(), len: 0, segment: 0, count: 0 };
-    let mut intake = Intake::new(Instant::now());
+    let mut intake = match Intake::new(Instant::now(), path.device.queues(), None) {
+        Ok(intake) => intake,
+        Err(error) => return error,
+    };
     let mut pace = Pace::of_sending(Instant::now());
     loop {
         let result = match send(path, &mut intake, &mut run) {
@@ -37,7 +39,7 @@ pub(super) fn run(path: &Path) -> io::Error {
                 pace.count(datagrams);
                 let rested = pace.rest(datagrams == 0, |limit| match limit {
                     Some(pause) => rest(path, &mut intake, &mut run, pause),
-                    None => intake.wait(path.device.queues(), path.device.queue().as_fd(), None),
+                    None => intake.wait(None),
                 });
                 rested.unwrap_or(Ok(()))
             }

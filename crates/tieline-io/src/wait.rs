@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
@@ -103,6 +104,70 @@ pub fn wait_readable(descriptors: &[BorrowedFd<'_>], limit: Option<Duration>) ->
     Ok(Readable(bits.fold(0, |bits, (place, _)| bits | 1 << place)))
 }
 
+/// Descriptors that are waited for again and again. The kernel keeps the list, so a wait costs the same however many there are.
+#[derive(Debug)]
+pub struct WatchSet {
+    epoll: OwnedFd,
+    /// Those that are waited for, by their place.
+    watched: Readable,
+}
+
+impl WatchSet {
+    /// Watches `descriptors`, which are known by their places from now on.
+    ///
+    /// # Errors
+    ///
+    /// More than [`WATCHED_MAX`] descriptors, or what the kernel said.
+    pub fn new(descriptors: &[BorrowedFd<'_>]) -> io::Result<Self> {
+        if descriptors.len() > WATCHED_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "more descriptors than one set watches"));
+        }
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        for (place, descriptor) in descriptors.iter().enumerate() {
+            epoll::add(&epoll, descriptor, EventData::new_u64(place as u64), EventFlags::IN)?;
+        }
+        let watched = descriptors.iter().enumerate().fold(0, |bits, (place, _)| bits | 1 << place);
+        Ok(Self { epoll, watched: Readable(watched) })
+    }
+
+    /// From now on waits for `descriptor`, which is that at `place`, or does not. No system call if that is so already.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn set_watched(
+        &mut self,
+        place: usize,
+        descriptor: BorrowedFd<'_>,
+        is_watched: bool,
+    ) -> io::Result<()> {
+        if self.watched.contains(place) == is_watched || place >= WATCHED_MAX {
+            return Ok(());
+        }
+        let flags = if is_watched { EventFlags::IN } else { EventFlags::empty() };
+        epoll::modify(&self.epoll, descriptor, EventData::new_u64(place as u64), flags)?;
+        self.watched.0 ^= 1 << place;
+        Ok(())
+    }
+
+    /// Sleeps until one of those that are watched is readable or `limit` has passed (`None`: without limit). Signals do not end it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn wait(&self, limit: Option<Duration>) -> io::Result<Readable> {
+        // The set itself is waited for, since not all kernels let the time for its events be shorter than a millisecond.
+        if limit != Some(Duration::ZERO) && wait_readable(&[self.epoll.as_fd()], limit)?.is_empty() {
+            return Ok(Readable::default());
+        }
+        let nothing = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
+        let mut events = [nothing; WATCHED_MAX];
+        let count = epoll::wait(&self.epoll, &mut events[..], Some(&timespec(Duration::ZERO)))?;
+        let bits = events[..count].iter().fold(0, |bits, event| bits | 1_u16 << (event.data.u64() % 16));
+        Ok(Readable(bits & self.watched.0))
+    }
+}
+
 /// Sleeps until `descriptor` takes what is written to it, or `limit` has passed.
 ///
 /// # Errors
@@ -178,6 +243,42 @@ mod tests {
         busy.wake();
         let readable = wait_readable(&[quiet.as_fd(), busy.as_fd()], LIMIT).unwrap();
         assert_eq!((readable.contains(0), readable.contains(1)), (false, true));
+    }
+
+    #[test]
+    fn a_set_tells_which_of_those_that_are_watched_are_readable() {
+        let wakers: Vec<_> = (0..WATCHED_MAX).map(|_| Waker::new().unwrap()).collect();
+        let descriptors: Vec<_> = wakers.iter().map(Waker::as_fd).collect();
+        let mut set = WatchSet::new(&descriptors).unwrap();
+        assert!(set.wait(Some(Duration::from_millis(1))).unwrap().is_empty());
+        let readable = |set: &WatchSet| {
+            let readable = set.wait(Some(Duration::from_millis(1))).unwrap();
+            (0..WATCHED_MAX).filter(|place| readable.contains(*place)).collect::<Vec<_>>()
+        };
+        wakers[3].wake();
+        wakers[15].wake();
+        assert_eq!(readable(&set), [3, 15]);
+        assert_eq!(readable(&set), [3, 15], "until it is read");
+        set.set_watched(3, descriptors[3], false).unwrap();
+        assert_eq!(readable(&set), [15]);
+        wakers[15].clear();
+        assert_eq!(readable(&set), [0; 0]);
+        set.set_watched(3, descriptors[3], true).unwrap();
+        assert_eq!(readable(&set), [3]);
+        assert!(WatchSet::new(&[descriptors[0]; WATCHED_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn a_set_ends_its_wait_when_it_is_woken_and_in_time() {
+        let waker = Waker::new().unwrap();
+        let set = WatchSet::new(&[waker.as_fd()]).unwrap();
+        let begin = Instant::now();
+        assert!(set.wait(Some(Duration::from_micros(300))).unwrap().is_empty());
+        assert!(begin.elapsed() >= Duration::from_micros(300));
+        std::thread::scope(|scope| {
+            scope.spawn(|| waker.wake());
+            assert!(set.wait(LIMIT).unwrap().contains(0));
+        });
     }
 
     #[test]

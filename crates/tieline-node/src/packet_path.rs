@@ -255,7 +255,7 @@ impl PacketPath {
         let order = Order::new(Arc::clone(&ports), inbound, control);
         let mut path = Self { ports: Arc::clone(&ports), threads: Vec::new() };
         for lane in 0..lanes {
-            let sender = Sender::new(Arc::clone(&ports), lane, outbound.another(), reports.clone());
+            let sender = Sender::new(Arc::clone(&ports), lane, outbound.another(), reports.clone())?;
             let receiver = Receiver::new(Arc::clone(&ports), Arc::clone(&order), lanes == 1, opener.clone());
             path.threads.push(Thread::start("send", move || sender.run())?);
             path.threads.push(Thread::start("receive", move || receiver.run())?);

@@ -14,7 +14,7 @@ use std::{
 
 use tieline_io::{
     tun::{OFFLOAD_HEADER_LEN, TunQueue},
-    wait::{WATCHED_MAX, wait_readable},
+    wait::{WATCHED_MAX, WatchSet},
 };
 
 use super::pace::Rate;
@@ -36,6 +36,10 @@ const PACKET_LEN_MAX: usize = 65_535;
 /// Takes packets from the queues of one thread.
 #[derive(Debug)]
 pub struct Intake {
+    /// All queues, and what is waited for as well.
+    all: WatchSet,
+    /// Those queues that bring little.
+    lone: WatchSet,
     rates: [Rate; QUEUES],
     /// Which queues had something when they were last looked at.
     ready: [bool; QUEUES],
@@ -48,35 +52,32 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Nothing has come yet.
-    #[must_use]
-    pub fn new(now: Instant) -> Self {
-        Self {
+    /// Nothing has come yet of `queues`, at most [`QUEUES`]; [`Self::wait`] also ends when `also` is readable.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said; in practice, too many open files.
+    pub fn new(now: Instant, queues: &[TunQueue], also: Option<BorrowedFd<'_>>) -> io::Result<Self> {
+        let descriptors: Vec<_> = queues.iter().map(AsFd::as_fd).collect();
+        Ok(Self {
+            lone: WatchSet::new(&descriptors)?,
+            all: WatchSet::new(&descriptors.into_iter().chain(also).collect::<Vec<_>>())?,
             rates: [Rate::new(now); QUEUES],
             ready: [false; QUEUES],
             is_fresh: false,
             first: 0,
             packet: vec![0; OFFLOAD_HEADER_LEN + PACKET_LEN_MAX].into_boxed_slice(),
-        }
+        })
     }
 
-    /// Sleeps until one of at most [`QUEUES`] `queues` has something, `also` is readable, or `limit` has passed.
+    /// Sleeps until a queue has something, that which is waited for as well is readable, or `limit` has passed.
     ///
     /// # Errors
     ///
     /// What the kernel said.
-    pub fn wait(
-        &mut self,
-        queues: &[TunQueue],
-        also: BorrowedFd<'_>,
-        limit: Option<Duration>,
-    ) -> io::Result<()> {
-        let mut descriptors = [also; QUEUES + 1];
-        for (slot, queue) in descriptors.iter_mut().zip(queues) {
-            *slot = queue.as_fd();
-        }
-        let readable = wait_readable(&descriptors[..=queues.len()], limit)?;
-        self.ready = array::from_fn(|index| index < queues.len() && readable.contains(index));
+    pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        let readable = self.all.wait(limit)?;
+        self.ready = array::from_fn(|index| readable.contains(index));
         self.is_fresh = true;
         Ok(())
     }
@@ -88,19 +89,18 @@ impl Intake {
     /// What the kernel said.
     pub fn wait_for_lone(&mut self, queues: &[TunQueue], limit: Duration) -> io::Result<bool> {
         let now = Instant::now();
-        let is_lone: [bool; QUEUES] = array::from_fn(|index| !self.rates[index].is_above(LONE_PACKETS, now));
-        let Some((_, quiet)) = queues.iter().enumerate().find(|(index, _)| is_lone[*index]) else {
+        let mut are_any = false;
+        for (index, queue) in queues.iter().enumerate() {
+            let is_lone = !self.rates[index].is_above(LONE_PACKETS, now);
+            self.lone.set_watched(index, queue.as_fd(), is_lone)?;
+            are_any |= is_lone;
+        }
+        if !are_any {
             thread::sleep(limit);
             return Ok(false);
-        };
-        // What is not waited for has its place taken by one that is.
-        let mut descriptors = [quiet.as_fd(); QUEUES];
-        for (index, queue) in queues.iter().enumerate().filter(|(index, _)| is_lone[*index]) {
-            descriptors[index] = queue.as_fd();
         }
-        let readable = wait_readable(&descriptors[..queues.len()], Some(limit))?;
-        self.ready =
-            array::from_fn(|index| index < queues.len() && is_lone[index] && readable.contains(index));
+        let readable = self.lone.wait(Some(limit))?;
+        self.ready = array::from_fn(|index| readable.contains(index));
         self.is_fresh = true;
         Ok(!readable.is_empty())
     }
@@ -118,7 +118,7 @@ impl Intake {
         mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> io::Result<bool> {
         if !std::mem::take(&mut self.is_fresh) {
-            self.wait(queues, queues[0].as_fd(), Some(Duration::ZERO))?;
+            self.wait(Some(Duration::ZERO))?;
             self.is_fresh = false;
         }
         let is_lone: [bool; QUEUES] = array::from_fn(|index| !self.rates[index].is_above(LONE_PACKETS, now));

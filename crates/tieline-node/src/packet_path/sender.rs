@@ -1,6 +1,7 @@
 //! A sending thread: takes packets of control, of the streams and of the device, in this order, and has them sealed and sent.
 
 use std::{
+    io,
     ops::ControlFlow,
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
@@ -66,13 +67,14 @@ impl Sender {
         lane: usize,
         outbound: Outbound,
         reports: mpsc::Sender<Report>,
-    ) -> Self {
-        let intake = Intake::new(Instant::now());
+    ) -> io::Result<Self> {
+        let queues = queues_of(&ports, lane).unwrap_or_default();
+        let intake = Intake::new(Instant::now(), queues, Some(ports.senders[lane].as_fd()))?;
         let packing = Packing::new(lane, ports.mtu, Instant::now());
         let sealer = Sealer::new(Arc::clone(&ports), outbound, reports.clone());
         let stream = ports.shared.protection.stream(lane);
         let protector = stream.map(|stream| Protector::new(stream, ports.mtu));
-        Self {
+        Ok(Self {
             ports,
             lane,
             reports,
@@ -83,7 +85,7 @@ impl Sender {
             packing,
             protector,
             device_is_gone: false,
-        }
+        })
     }
 
     pub(super) fn run(mut self) {
@@ -186,7 +188,7 @@ impl Sender {
         let waker = self.waker(&ports);
         let limit = self.until_release();
         let waited = match self.device_queues(&ports) {
-            Some(queues) => self.intake.wait(queues, waker.as_fd(), limit),
+            Some(_) => self.intake.wait(limit),
             None => wait_readable(&[waker.as_fd()], limit).map(drop),
         };
         if let Err(error) = waited {
@@ -227,8 +229,7 @@ impl Sender {
 
     /// The queues of the device that this thread serves.
     fn device_queues<'p>(&self, ports: &'p Ports) -> Option<&'p [TunQueue]> {
-        let device = ports.device.as_ref().filter(|_| !self.device_is_gone)?;
-        device.queues().get(QUEUES * self.lane..QUEUES * (self.lane + 1))
+        queues_of(ports, self.lane).filter(|_| !self.device_is_gone)
     }
 
     /// Looks at all calls, if their time has come, and shows what is known of them as they go in.
@@ -318,6 +319,11 @@ impl Sender {
             false
         })
     }
+}
+
+/// The queues of the device that sending thread number `lane` serves.
+fn queues_of(ports: &Ports, lane: usize) -> Option<&[TunQueue]> {
+    ports.device.as_ref()?.queues().get(QUEUES * lane..QUEUES * (lane + 1))
 }
 
 /// Has `calls` look at what the device gave, if that is one packet and not several in one piece, as calls never are.
