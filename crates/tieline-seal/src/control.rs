@@ -10,7 +10,7 @@ mod timers;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -113,6 +113,7 @@ impl Control {
                 table: ArcSwap::from_pointee(table),
                 activity: Activity::default(),
                 drops: DropCounters::new(),
+                is_roaming: AtomicBool::new(true),
             }),
             attempts: Attempts::default(),
             timestamps: OwnTimestamps::above(config.timestamp_floor),
@@ -208,6 +209,13 @@ impl Control {
         }
     }
 
+    /// Whether packets that come from elsewhere show that the peer has moved, as they do unless told otherwise. If not, the layer above knows
+    /// several addresses of the peer, and the peer may send a packet from each: what comes a second time is no replay then, but counted
+    /// as [`DropReason::SecondCopy`].
+    pub fn set_roaming(&mut self, is_roaming: bool) {
+        self.shared.is_roaming.store(is_roaming, Ordering::Relaxed);
+    }
+
     /// Sets how fast unanswered initiations follow each other.
     pub fn set_pace(&mut self, pace: Pace) {
         self.attempts.set_pace(pace, &mut self.random);
@@ -250,6 +258,18 @@ impl Control {
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         self.own.public_key
+    }
+
+    /// Where the peer is, as far as is known.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.shared.table.load().address
+    }
+
+    /// Initiations since one was answered.
+    #[must_use]
+    pub fn initiations(&self) -> u32 {
+        self.attempts.streak().map_or(0, |(_, initiations)| initiations)
     }
 
     /// When the last authentic packet of the peer was opened.

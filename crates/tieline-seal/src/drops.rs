@@ -39,6 +39,8 @@ reasons! {
     UnknownReceiver => "unknown-receiver",
     /// The counter was accepted before, or is too old to tell.
     Replayed => "replayed",
+    /// The counter was accepted before, as it may be while the peer sends by several paths.
+    SecondCopy => "second-copy",
     /// The tag is wrong.
     NotAuthentic => "not-authentic",
     /// The session is older than `REJECT_AFTER_TIME`.

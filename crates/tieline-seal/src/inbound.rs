@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use aws_lc_rs::aead::Aad;
@@ -214,7 +215,12 @@ impl Inbound {
     }
 
     fn counted<T>(&self, result: Result<T, DropReason>) -> Result<T, DropReason> {
-        result.inspect_err(|reason| self.opener.shared.drops.count(*reason))
+        let shared = &self.opener.shared;
+        let named = |reason| match reason {
+            DropReason::Replayed if !shared.is_roaming.load(Ordering::Relaxed) => DropReason::SecondCopy,
+            reason => reason,
+        };
+        result.map_err(named).inspect_err(|reason| shared.drops.count(*reason))
     }
 
     fn accept_from<'d>(
@@ -243,6 +249,7 @@ impl Inbound {
         let notice = if is_first {
             Some(Notice::Confirmed { from })
         } else if table.address != Some(from)
+            && self.opener.shared.is_roaming.load(Ordering::Relaxed)
             && may_move_peer(session, table)
             && self.move_pace.may_tell(from, now)
         {

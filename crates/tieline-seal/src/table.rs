@@ -26,6 +26,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -140,6 +141,8 @@ pub(crate) struct Shared {
     pub(crate) table: ArcSwap<Table>,
     pub(crate) activity: Activity,
     pub(crate) drops: DropCounters,
+    /// Whether packets that come from elsewhere show that the peer has moved.
+    pub(crate) is_roaming: AtomicBool,
 }
 
 #[cfg(test)]

@@ -44,6 +44,25 @@ fn a_move_that_control_did_not_hear_of_is_told_again() {
 }
 
 #[test]
+fn a_peer_with_several_addresses_moves_by_none_and_its_second_copies_are_no_replays() {
+    let mut pair = Pair::connected();
+    pair.b.control.set_roaming(false);
+    pair.a.address = elsewhere();
+    pair.pass(Side::A, b"by another path");
+    assert!(pair.b.take_events().is_empty());
+    assert_eq!(pair.b.control.address(), Some(address_a()));
+    let mut copy = pair.trace.last().unwrap().1.clone();
+    copy.from = address_a();
+    assert_eq!(pair.deliver(&copy), Err(DropReason::SecondCopy));
+    let drops = pair.b.control.drops();
+    assert_eq!((drops.of(DropReason::SecondCopy), drops.of(DropReason::Replayed)), (1, 0));
+    pair.b.control.set_roaming(true);
+    assert_eq!(pair.deliver(&copy), Err(DropReason::Replayed));
+    pair.pass(Side::A, b"I have moved");
+    assert_eq!(pair.b.take_events(), [Event::PeerMoved { from: Some(address_a()), to: elsewhere() }]);
+}
+
+#[test]
 fn nothing_that_is_not_authentic_or_a_replay_moves_the_peer() {
     let mut pair = Pair::connected();
     pair.pass(Side::A, b"x");
