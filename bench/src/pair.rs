@@ -66,6 +66,7 @@ impl Pair {
             joins_pieces: true,
             carries_ecn: true,
             answers_mtu_probes: true,
+            takes_paths: true,
             instance: 1,
             certificate: [2; 32],
             announcement: self.far.control.session().announcement(),

@@ -8,9 +8,11 @@ use libfuzzer_sys::fuzz_target;
 use tieline_fuzz::pair::{Side, address_of};
 use tieline_line::accept::AcceptTable;
 use tieline_line::control::OUTGOING_MAX;
+use tieline_line::paths::Path;
 use tieline_line::{Config, split};
 use tieline_seal::{Peer, PresharedKey, PrivateKey};
 use tieline_wire::associated::{Alert, Hello, Message};
+use tieline_wire::path_heartbeat::{self, Heartbeat};
 use tieline_wire::stamp::{self, ReflectorPacket, SenderPacket};
 use tieline_wire::suite::Announcement;
 use tieline_wire::time::Now;
@@ -35,6 +37,12 @@ enum Step<'a> {
     Probe([u8; 16]),
     Answer([u8; stamp::LEN]),
     Alert(u16),
+    /// By which socket, and from which port.
+    Heartbeat {
+        octets: [u8; path_heartbeat::LEN],
+        socket: u8,
+        port: u8,
+    },
     Octets(&'a [u8]),
     /// Time passes and timers go off.
     Wait {
@@ -52,8 +60,9 @@ enum Step<'a> {
 fuzz_target!(|input: Input<'_>| {
     let mut now = Now { monotonic: Instant::now(), wall: UNIX_EPOCH + Duration::from_secs(1_700_000_000) };
     let (mut control, _outbound, _inbound, _shared) = split(config(), now, [3; 32]);
+    control.set_sockets(now.monotonic, SOCKETS.into(), false);
     for step in input.steps.into_iter().take(STEPS_MAX) {
-        let mut from = address_of(Side::B);
+        let mut from = Path::from(address_of(Side::B));
         let mut octets = Vec::new();
         match step {
             Step::Hello {
@@ -65,13 +74,13 @@ fuzz_target!(|input: Input<'_>| {
                 port,
                 announcement,
             } => {
-                from.set_port(port.into());
+                from.remote.set_port(port.into());
                 let (instance, certificate) = (instance.into(), [certificate; 32]);
                 let announcement = announcement.map(|indices| {
                     let [announcer, hearer, aes] = indices.map(SessionIndex);
                     Announcement { announcer, hearer, aes }
                 });
-                let joins_pieces = instance % 2 == 0;
+                let (joins_pieces, takes_paths) = (instance % 2 == 0, instance % 3 != 0);
                 let hello = Hello {
                     version_min,
                     version_max,
@@ -79,6 +88,7 @@ fuzz_target!(|input: Input<'_>| {
                     joins_pieces,
                     carries_ecn: !joins_pieces,
                     answers_mtu_probes: joins_pieces,
+                    takes_paths,
                     instance,
                     certificate,
                     announcement,
@@ -95,6 +105,13 @@ fuzz_target!(|input: Input<'_>| {
                     .emit(&mut octets);
             }
             Step::Alert(code) => Message::Alert(Alert::Other(code)).emit(&mut octets),
+            Step::Heartbeat { octets: bytes, socket, port } => {
+                from.socket = (socket % SOCKETS).into();
+                from.remote.set_port(port.into());
+                if let Ok(heartbeat) = Heartbeat::parse(&bytes) {
+                    Message::PathHeartbeat(heartbeat).emit(&mut octets);
+                }
+            }
             Step::Octets(bytes) => octets.extend_from_slice(bytes),
             Step::Wait { milliseconds } => {
                 now = now.after(Duration::from_millis(milliseconds.into()));
@@ -142,3 +159,4 @@ fn config() -> Config {
 }
 
 const STEPS_MAX: usize = 64;
+const SOCKETS: u8 = 2;

@@ -85,7 +85,7 @@ impl MadFarEnd {
             }
         }
         if let Some(notice) = received.notice {
-            self.control.handle_notice(now, notice);
+            self.control.handle_notice(now, 0, notice);
         }
         self.drain(plaintext.len());
     }

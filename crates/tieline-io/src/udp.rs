@@ -118,6 +118,16 @@ impl UdpSocket {
         Ok(Self { socket, state, family, datagrams_per_send })
     }
 
+    /// Has all that is sent leave by the device of this name, whatever the routing table says, and takes only what comes by it
+    /// (`SO_BINDTODEVICE`). A socket that has a device keeps it; if that is removed, the socket sends nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said; `ENODEV` if there is no such device.
+    pub fn bind_to_device(&self, name: &str) -> io::Result<()> {
+        self.socket.bind_device(Some(name.as_bytes()))
+    }
+
     /// Sends one datagram. An error says that this datagram was not sent, nothing more: the socket stays usable, see
     /// [`SendFault`].
     ///
@@ -125,7 +135,16 @@ impl UdpSocket {
     ///
     /// What the kernel said; `Unsupported` if the socket cannot reach that IP version.
     pub fn send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.transmit(datagram, to, Ancillary { segment: None, ds: 0 })
+        self.send_marked(datagram, to, 0)
+    }
+
+    /// The same with the DS octet `ds`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send_to`]; a full buffer of the kernel's is not waited for.
+    pub fn send_marked(&self, datagram: &[u8], to: SocketAddr, ds: u8) -> io::Result<()> {
+        self.transmit(datagram, to, Ancillary { segment: None, ds })
     }
 
     /// Sends `datagrams`, a run of datagrams of `segment` octets each (the last may be shorter), all to one address and with the DS octet

@@ -4,6 +4,8 @@
 //! watch over the key, and which sources are accepted. Drive it so: one `handle_*`, then drain [`Control::poll_timestamp`], [`Control::poll_datagram`],
 //! [`Control::poll_packet`] and [`Control::poll_event`] until each is empty, then wait for [`Control::poll_timeout`].
 
+mod by_path;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -11,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tieline_seal::{Notice, Pace, PresharedKey, PublicKey, Tai64N, Transmit, limits::TIMESTAMP_LEAP};
+use tieline_seal::{Notice, Pace, PresharedKey, PublicKey, Tai64N, limits::TIMESTAMP_LEAP};
 use tieline_wire::{
     associated::{self, Alert, Hello},
     label::{Label, LabelStackEntry, MplsTrafficClass},
@@ -22,6 +24,8 @@ use tieline_wire::{
     time::Now,
 };
 
+use by_path::TrafficLook;
+
 use crate::{
     Shared,
     accept::AcceptTable,
@@ -30,6 +34,7 @@ use crate::{
     key_watch::{HOLD_TIME, KeyInUseTwice, KeyWatch},
     liveness::{Liveness, Measured, Reachability},
     path_mtu::PathMtu,
+    paths::{self, Path, PathId, Paths, Routes},
     protection::Reports,
     redial::{FarSide, Redial},
     test_call::{self, TestCall},
@@ -59,6 +64,24 @@ pub enum Outgoing {
         /// What the channel carries.
         payload: Vec<u8>,
     },
+    /// A packet under a label that goes by this path, whichever carries.
+    ByPath {
+        /// Which one.
+        path: PathId,
+        /// The label and how it is to be served.
+        entry: LabelStackEntry,
+        /// What the channel carries.
+        payload: Vec<u8>,
+    },
+}
+
+/// A handshake datagram to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// By which socket, and where to.
+    pub by: Path,
+    /// The datagram.
+    pub bytes: Vec<u8>,
 }
 
 /// What the layers above must know.
@@ -106,6 +129,8 @@ pub enum Event {
         /// What it says.
         report: RateReport,
     },
+    /// Something became of the paths, of which the line has several.
+    Path(paths::Event),
     /// The far end's address is not known, or nobody answers there: dial the next of those that are configured.
     Dial,
     /// No answer to handshakes for [`tieline_seal::limits::REKEY_ATTEMPT_TIME`]; trying goes on.
@@ -133,6 +158,12 @@ pub struct Control {
     test_call: Option<TestCall>,
     /// The test call of the far end: its session, and how many of its packets came.
     reflected: (u16, u32),
+    paths: Paths,
+    routes: Routes,
+    /// The socket that the last handshake message came by, for its answer.
+    handshake_socket: usize,
+    transmits: VecDeque<Transmit>,
+    traffic: TrafficLook,
     shared: Arc<Shared>,
 }
 
@@ -145,9 +176,15 @@ impl Control {
         mtu: usize,
         shared: Arc<Shared>,
     ) -> Self {
+        let address = session.address();
         Self {
             session,
             greeting,
+            paths: Paths::new(now, 1, address, false),
+            routes: Routes::default(),
+            handshake_socket: 0,
+            transmits: VecDeque::new(),
+            traffic: TrafficLook::default(),
             liveness: Liveness::new(now),
             key_watch: KeyWatch::default(),
             redial: Redial::new(now),
@@ -167,28 +204,32 @@ impl Control {
     }
 
     /// Takes a handshake message that [`crate::Inbound`] passed on.
-    pub fn handle_handshake(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
-        self.session.handle_datagram(now, from, datagram);
-        self.after_session_input(now);
+    pub fn handle_handshake(&mut self, now: Now, from: impl Into<Path>, datagram: &[u8]) {
+        let from = from.into();
+        self.handshake_socket = from.socket;
+        self.session.handle_datagram(now, from.remote, datagram);
+        self.after_session_input(now, from.socket);
     }
 
-    /// Takes what one of the packet path's halves reported.
-    pub fn handle_notice(&mut self, now: Now, notice: Notice) {
+    /// Takes what one of the packet path's halves reported, of a datagram that came by `socket`.
+    pub fn handle_notice(&mut self, now: Now, socket: usize, notice: Notice) {
         self.session.handle_notice(now, notice);
-        self.after_session_input(now);
+        self.after_session_input(now, socket);
     }
 
     /// There is something to send and no session, or somebody wants to know whether the path is whole.
     pub fn request_session(&mut self, now: Now) {
         self.session.request_session(now);
-        self.after_session_input(now);
+        self.after_session_input(now, self.handshake_socket);
     }
 
     /// Takes a message of the associated channel that arrived at `arrived` from `from`.
-    pub fn handle_associated(&mut self, now: Now, arrived: Now, from: SocketAddr, message: &[u8]) {
+    pub fn handle_associated(&mut self, now: Now, arrived: Now, from: impl Into<Path>, message: &[u8]) {
+        let from = from.into();
+        self.traffic.associated += 1;
         match associated::Message::parse(message) {
             Err(_malformed) => self.shared.counters.dropped(DropReason::MalformedMessage),
-            Ok(associated::Message::Hello(hello)) => self.on_hello(now, from, hello),
+            Ok(associated::Message::Hello(hello)) => self.on_hello(now, from.remote, hello),
             Ok(associated::Message::StampSender(probe)) => {
                 self.reflect(now, arrived, probe, message.len());
             }
@@ -218,11 +259,18 @@ impl Control {
             Ok(associated::Message::RateReport(report)) => {
                 self.push_event(Event::RateReport { arrived: arrived.monotonic, report });
             }
+            Ok(associated::Message::PathHeartbeat(heartbeat)) => {
+                let handled = self.paths.handle_heartbeat(now.monotonic, arrived.monotonic, from, &heartbeat);
+                if handled.is_err() {
+                    self.shared.counters.dropped(DropReason::PathElsewhere);
+                }
+            }
             Ok(associated::Message::Alert(Alert::Other(_))) => {
                 self.shared.counters.dropped(DropReason::MalformedMessage);
             }
         }
         self.after_liveness_input(now);
+        self.follow_paths(now.monotonic);
     }
 
     /// Tells the far end what arrives here.
@@ -243,9 +291,9 @@ impl Control {
 
     /// Does what is due; to be called when [`Self::poll_timeout`] is reached.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.shared.protection.set_on(self.protection.is_on(now.monotonic));
+        self.settle_protection(now.monotonic);
         self.session.handle_timeout(now);
-        self.after_session_input(now);
+        self.after_session_input(now, self.handshake_socket);
         if let Some(heard) = self.session.last_received() {
             self.liveness.on_heard(heard);
         }
@@ -263,6 +311,7 @@ impl Control {
         if self.redial.handle_timeout(now.monotonic, &self.far_side(now)) {
             self.push_event(Event::Dial);
         }
+        self.handle_path_timeout(now.monotonic);
     }
 
     /// When to call [`Self::handle_timeout`] next.
@@ -270,9 +319,10 @@ impl Control {
     pub fn poll_timeout(&self, now: Now) -> Option<Instant> {
         let redial = self.redial.poll_timeout(&self.far_side(now));
         let test_call = self.test_call.as_ref().and_then(TestCall::poll_timeout);
+        let paths = self.paths.poll_timeout();
         let (session, greeting) = (self.session.poll_timeout(now), self.greeting.poll_timeout());
         let (liveness, path_mtu) = (self.liveness.poll_timeout(), self.path_mtu.poll_timeout());
-        [session, greeting, liveness, redial, test_call, path_mtu].into_iter().flatten().min()
+        [session, greeting, liveness, redial, test_call, path_mtu, paths].into_iter().flatten().min()
     }
 
     /// A timestamp to write down before the datagrams are sent, for [`tieline_seal::Config::timestamp_floor`] of the next
@@ -291,7 +341,7 @@ impl Control {
 
     /// The next handshake datagram to send.
     pub fn poll_datagram(&mut self) -> Option<Transmit> {
-        self.session.poll_transmit()
+        self.next_transmit()
     }
 
     /// The next packet for the sending thread to seal.
@@ -312,11 +362,16 @@ impl Control {
     /// Dials the far end at `address`, unless it has answered meanwhile.
     pub fn dial(&mut self, now: Now, address: SocketAddr) {
         if !self.redial.is_welcome(now.monotonic, &self.far_side(now)) {
+            // It answers by another path.
+            if !self.paths.is_up(PathId::FIRST) && self.paths.are_watched() {
+                self.dial_path(now, PathId::FIRST, address);
+            }
             return;
         }
         if self.session.status(now).address != Some(address) {
             self.session.set_address(address);
         }
+        self.paths.set_address(PathId::FIRST, address);
         self.request_session(now);
     }
 
@@ -410,13 +465,13 @@ impl Control {
             // It was unknown, or was a tieline and is one no more: it answers no probes.
             self.liveness.stop();
             self.path_mtu.stop();
-            self.push_event(Event::FarEnd(far_end));
+            self.on_far_end(now);
         }
     }
 
     fn on_protection_report(&mut self, now: Instant, report: ProtectionReport) {
         self.protection.handle_report(now, report);
-        self.shared.protection.set_on(self.protection.is_on(now));
+        self.settle_protection(now);
     }
 
     fn on_hello(&mut self, now: Now, from: SocketAddr, hello: Hello) {
@@ -433,7 +488,7 @@ impl Control {
                 false => self.path_mtu.stop(),
             }
             self.probe_path(now.monotonic);
-            self.push_event(Event::FarEnd(self.greeting.far_end()));
+            self.on_far_end(now.monotonic);
         }
         self.liveness.start(now.monotonic);
         if let Some(alarm) = self.key_watch.on_hello(now.monotonic, hello.instance, from) {
@@ -476,6 +531,14 @@ impl Control {
         }
     }
 
+    /// Packets go by another path, of which it is not known how long they may be.
+    fn restart_path_mtu(&mut self, now: Instant) {
+        if self.path_mtu.poll_timeout().is_some() {
+            self.path_mtu.start();
+            self.probe_path(now);
+        }
+    }
+
     /// Answers a probe that came as long as it was sent.
     fn answer_mtu_probe(&mut self, probe: &MtuProbe, message_len: usize) {
         if LabelStackEntry::LEN + message_len == usize::from(probe.packet_len) {
@@ -485,10 +548,11 @@ impl Control {
         }
     }
 
-    fn after_session_input(&mut self, now: Now) {
+    fn after_session_input(&mut self, now: Now, socket: usize) {
         while let Some(event) = self.session.poll_event() {
             match event {
-                tieline_seal::Event::SessionReady { initiator, .. } => {
+                tieline_seal::Event::SessionReady { initiator, address } => {
+                    self.paths.handle_session(Path { socket, remote: address });
                     if initiator {
                         // The far end may not use the session before it has opened a packet of it.
                         self.push_packet(Outgoing::Keepalive);
@@ -498,11 +562,11 @@ impl Control {
                     self.push_event(Event::SessionReady);
                 }
                 tieline_seal::Event::SessionLost => self.push_event(Event::SessionLost),
+                // Where the far end is on each of several paths, heartbeats say.
+                tieline_seal::Event::PeerMoved { .. } if self.paths.are_watched() => {}
                 tieline_seal::Event::PeerMoved { from, to } => {
-                    if self.path_mtu.poll_timeout().is_some() {
-                        self.path_mtu.start();
-                        self.probe_path(now.monotonic);
-                    }
+                    self.paths.handle_session(Path { socket, remote: to });
+                    self.restart_path_mtu(now.monotonic);
                     self.push_event(Event::PeerMoved { from, to });
                 }
                 tieline_seal::Event::Paired { public_key, preshared_key } => {
@@ -516,6 +580,7 @@ impl Control {
             }
         }
         self.after_liveness_input(now);
+        self.follow_paths(now.monotonic);
     }
 
     /// Of a plain WireGuard peer only the addresses of its handshakes tell whether its key is in two places.
@@ -580,6 +645,7 @@ impl Control {
             return;
         }
         let entry = LabelStackEntry::only(Label::ASSOCIATED, class);
+        self.traffic.associated += 1;
         self.push_packet(Outgoing::Labelled { entry, payload });
     }
 

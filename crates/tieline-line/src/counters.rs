@@ -25,6 +25,8 @@ pub enum DropReason {
     PieceLost,
     /// In: a packet that the path marked, and whose transport takes no marks (RFC 6040 §4.2).
     CongestionUnheard,
+    /// In: a heartbeat by another socket than that of its path, or of no path.
+    PathElsewhere,
     /// In: a packet for a line without a network device.
     NoDevice,
     /// In: packed calls that are not understood.
@@ -61,7 +63,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::UnknownNibble,
         Self::MalformedIp,
         Self::SourceNotAccepted,
@@ -71,6 +73,7 @@ impl DropReason {
         Self::ChannelQueueFull,
         Self::PieceLost,
         Self::CongestionUnheard,
+        Self::PathElsewhere,
         Self::NoDevice,
         Self::MalformedBundle,
         Self::UnknownReference,
@@ -102,6 +105,7 @@ impl DropReason {
             Self::ChannelQueueFull => "channel-queue-full",
             Self::PieceLost => "piece-lost",
             Self::CongestionUnheard => "congestion-unheard",
+            Self::PathElsewhere => "path-elsewhere",
             Self::NoDevice => "no-device",
             Self::MalformedBundle => "malformed-bundle",
             Self::UnknownReference => "unknown-reference",
@@ -160,6 +164,8 @@ pub struct Counters {
     pub bundles_out: Flow,
     /// IP packets that came packed, as they are now; they are among `ip_in`.
     pub unpacked_in: Flow,
+    /// Datagrams of voice that went by a second path as well.
+    pub copied_out: Flow,
     /// IP packets that the queues marked instead of dropping them (RFC 3168).
     pub queue_marked: Flow,
     /// Acknowledgements that a later one has replaced in the queues.

@@ -32,6 +32,7 @@ pub mod marks;
 pub mod outbound;
 pub mod packing;
 pub mod path_mtu;
+pub mod paths;
 pub mod pieces;
 pub mod protection;
 pub mod queue;
@@ -58,7 +59,7 @@ pub use inbound::{Bundle, Delivery, Inbound, Received};
 pub use outbound::{HEADROOM, Outbound, Outcome, TAILROOM};
 pub use tieline_seal::{Authentic, Notice, Opener};
 
-use crate::{accept::AcceptTable, counters::Counters, greeting::Greeting, labels::Labels};
+use crate::{accept::AcceptTable, counters::Counters, greeting::Greeting, labels::Labels, paths::Routes};
 
 /// What makes a line this line.
 #[derive(Debug)]
@@ -83,6 +84,9 @@ pub struct Shared {
     /// The labels that the two ends have given out.
     pub labels: Arc<Labels>,
     accept: ArcSwap<AcceptTable>,
+    routes: ArcSwap<Routes>,
+    /// Counts the changes of `routes`.
+    routes_version: AtomicU64,
     /// Nanoseconds; [`UNKNOWN`] before the first measurement.
     one_way_delay: AtomicU64,
 }
@@ -98,6 +102,8 @@ impl Shared {
             protection: protection::Figures::new(process),
             labels: Arc::default(),
             accept: ArcSwap::from_pointee(accept),
+            routes: ArcSwap::default(),
+            routes_version: AtomicU64::new(0),
             one_way_delay: AtomicU64::new(UNKNOWN),
         }
     }
@@ -108,6 +114,23 @@ impl Shared {
     pub fn one_way_delay(&self) -> Option<Duration> {
         let nanos = self.one_way_delay.load(Ordering::Relaxed);
         (nanos != UNKNOWN).then(|| Duration::from_nanos(nanos))
+    }
+
+    /// By which paths packets leave.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        **self.routes.load()
+    }
+
+    /// Another number each time that [`Self::routes`] changes.
+    #[must_use]
+    pub fn routes_version(&self) -> u64 {
+        self.routes_version.load(Ordering::Acquire)
+    }
+
+    fn set_routes(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
+        self.routes_version.fetch_add(1, Ordering::Release);
     }
 
     fn on_round_trip(&self, usual: Duration) {

@@ -174,6 +174,14 @@ impl Rate {
         };
     }
 
+    /// Packets go by another path from now on, of which nothing is known but what is configured.
+    pub fn handle_path(&mut self, now: Instant) {
+        self.exchange.restart();
+        self.delays = Delays::default();
+        let packet = self.config.datagram_len_max + self.config.overhead;
+        self.controller = Controller::new(now, self.ceiling(), packet);
+    }
+
     /// Takes a report that arrived at `arrived`, when `traffic` had gone through.
     pub fn handle_report(&mut self, now: Instant, arrived: Instant, report: &RateReport, traffic: &Traffic) {
         self.activity.reports += 1;

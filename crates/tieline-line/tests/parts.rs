@@ -411,6 +411,7 @@ fn hello(instance: u64) -> Hello {
         joins_pieces: true,
         carries_ecn: true,
         answers_mtu_probes: true,
+        takes_paths: true,
         instance,
         certificate: [7; 32],
         announcement: None,
@@ -620,7 +621,7 @@ impl Line {
         let packets = std::iter::from_fn(|| self.control.poll_packet());
         let payloads = packets.filter_map(|packet| match packet {
             Outgoing::Keepalive => None,
-            Outgoing::Labelled { payload, .. } => Some(payload),
+            Outgoing::Labelled { payload, .. } | Outgoing::ByPath { payload, .. } => Some(payload),
         });
         payloads.collect()
     }

@@ -182,7 +182,7 @@ impl Side {
                 Report::Associated(message) => {
                     self.control.handle_associated(now, now, self.far_address, &message);
                 }
-                Report::Notice(notice) => self.control.handle_notice(now, notice),
+                Report::Notice(notice) => self.control.handle_notice(now, 0, notice),
                 Report::SessionNeeded => self.control.request_session(now),
             }
         }
@@ -221,7 +221,7 @@ impl Sealing {
             for packet in &outgoing {
                 let outcome = match packet {
                     Outgoing::Keepalive => self.outbound.seal_keepalive(now, &mut buffer),
-                    Outgoing::Labelled { entry, payload } => {
+                    Outgoing::Labelled { entry, payload } | Outgoing::ByPath { entry, payload, .. } => {
                         buffer[HEADROOM..HEADROOM + payload.len()].copy_from_slice(payload);
                         self.outbound.seal_labelled(now, *entry, &mut buffer, payload.len())
                     }

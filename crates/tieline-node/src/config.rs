@@ -27,6 +27,8 @@
 //! | `rate.in` | none | a rate | what the line carries of what the far end sends: it is told, and keeps to it |
 //! | `rate.auto` | `false` | | find what the line carries of what we send, and follow it; `rate.out` is the most then |
 //! | `outer-dscp` | `"map"` | `"map"`, `"copy"` or `"none"` | which code point carriers see around packets: one for each class of service, the packet's own, or none |
+//! | `[[path]]` | none | at most 3; see [`path`] | further connections of this machine, for when the first one fails |
+//! | `voice-copies` | `"when-lossy"` | `"when-lossy"`, `"always"` | with several paths: when voice goes by two of them, for one of which it costs twice; said at one end it holds for both |
 //! | `[[files]]` | none | at most 16; see [`files`] | pairs of folders whose files travel |
 //! | `[transfer]` | see [`files`] | | how much of the line files may take |
 
@@ -37,6 +39,7 @@ mod duration;
 pub(crate) mod excerpt;
 pub mod files;
 pub mod mistake;
+pub mod path;
 pub mod problems;
 pub mod subnet;
 pub(crate) mod suggest;
@@ -56,6 +59,7 @@ pub use dial_address::{DialAddress, Host, HostName};
 pub use draft::Draft;
 pub use files::{FilesConfig, TransferConfig};
 pub use mistake::Mistake;
+pub use path::{PathConfig, VoiceCopies};
 pub use problems::{Place, Problem, Problems};
 pub use typed::parse_listen_address;
 
@@ -106,6 +110,10 @@ pub struct LineConfig {
     pub name: String,
     /// Where we listen; port 0 means any that is free.
     pub listen: SocketAddr,
+    /// The paths beside the first, best first.
+    pub paths: Vec<PathConfig>,
+    /// When voice goes by two paths.
+    pub voice_copies: VoiceCopies,
     /// The networks here that the far end may reach; no two overlap.
     pub offer: Vec<IpNet>,
     /// Whose packets may come in.

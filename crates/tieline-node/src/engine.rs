@@ -7,6 +7,7 @@
 mod alarms;
 mod dial;
 mod farewell;
+mod paths;
 mod rate;
 mod report;
 
@@ -52,6 +53,7 @@ use crate::{
 use alarms::Alarms;
 use dial::Dial;
 use farewell::{Farewell, NewestSession};
+use paths::PathDials;
 use rate::LineRate;
 
 /// Pings that wait for their answer at once; more are refused.
@@ -136,6 +138,7 @@ pub struct Engine {
     parts: Parts,
     started: Instant,
     dial: Dial,
+    path_dials: PathDials,
     alarms: Alarms,
     far_hello: Option<Hello>,
     decision: Decision,
@@ -156,11 +159,13 @@ impl Engine {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let dial = Dial::new(parts.line.config.peer_addresses.clone());
+        let path_dials = PathDials::new(&parts.line.config.paths);
         let rate = LineRate::new(Instant::now(), parts.line.config.rate, Arc::clone(&parts.ports));
         Self {
             parts,
             started: Instant::now(),
             dial,
+            path_dials,
             alarms: Alarms::default(),
             far_hello: None,
             decision: Decision::default(),
@@ -194,6 +199,9 @@ impl Engine {
                 }
                 Some(message) = inputs.far_end.recv() => self.on_far_end(message).await,
                 Some(address) = self.dial.resolved() => self.dial(address),
+                Some((path, address)) = self.path_dials.resolved() => {
+                    self.parts.control.dial_path(Now::from_system(), path, address);
+                }
                 // A network that comes to this machine must not be routed into the line, one that goes may be.
                 () = changed(&mut self.parts.network) => self.settle_networks().await,
                 command = inputs.commands.recv() => match command {
@@ -251,7 +259,7 @@ impl Engine {
                 self.message_arrived = arrived.monotonic;
                 control.handle_associated(now, arrived, from, &message);
             }
-            Report::Notice(notice) => control.handle_notice(now, notice),
+            Report::Notice { socket, notice } => control.handle_notice(now, socket, notice),
             Report::Protection(report) => control.report_protection(report),
             Report::SessionNeeded => control.request_session(now),
             Report::DeviceGone => {
@@ -358,8 +366,8 @@ impl Engine {
             self.remember();
         }
         while let Some(transmit) = self.parts.control.poll_datagram() {
-            if let Err(error) = self.parts.ports.socket.send_to(&transmit.bytes, transmit.to) {
-                tracing::debug!(to = %transmit.to, %error, "a handshake message was not sent");
+            if let Err(error) = self.parts.ports.medium.send_to(&transmit.bytes, transmit.by, 0) {
+                tracing::debug!(to = %transmit.by.remote, %error, "a handshake message was not sent");
                 self.parts.ports.shared.counters.dropped(DropReason::MediumRefused);
             }
         }
@@ -411,6 +419,7 @@ impl Engine {
                 self.rate.on_report(now.monotonic, arrived, &report, &session);
                 self.report_rate(now);
             }
+            Event::Path(event) => self.on_path(event).await,
             Event::FarEnd(far_end) => self.on_far_end_kind(far_end).await,
             Event::Reachability(reachability) => self.on_reachability(reachability),
             Event::Goodbye => tracing::info!("the far end is being taken down"),
@@ -435,13 +444,12 @@ impl Engine {
     fn on_session(&mut self) {
         self.farewell.on_session();
         self.dial.forget_candidates();
-        let status = self.parts.control.session().status(Now::from_system());
-        tracing::info!(address = ?status.address, "session agreed");
+        tracing::info!(address = ?self.parts.control.address(), "session agreed");
         if self.parts.line.secrets.proof.is_some() {
             self.parts.line.secrets.on_proved();
             self.keep_secrets();
         }
-        self.parts.state.peer_address = status.address;
+        self.parts.state.peer_address = self.parts.control.first_address();
         self.remember();
     }
 
@@ -529,13 +537,13 @@ impl Engine {
             None => Vec::new(),
         };
         let config = &self.parts.line.config;
-        let address = self.parts.control.session().status(Now::from_system()).address;
+        let far_addresses: Vec<_> = self.parts.control.addresses().map(|address| address.ip()).collect();
         let surroundings = Surroundings {
             own_address: offers::line_address(&self.parts.line.secrets.private_key.public_key()),
             accept: &config.accept,
             own_offers: &config.offer,
             local: &local,
-            far_address: address.map(|address| address.ip()),
+            far_addresses: &far_addresses,
         };
         offers::decide(&self.networks_of_far_end(), &surroundings)
     }

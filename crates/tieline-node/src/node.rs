@@ -14,7 +14,7 @@ use tieline_io::{
     processor,
     scheduling::RealTime,
     tun::{TunDevice, TunError},
-    udp::{UdpError, UdpSocket},
+    udp::UdpError,
     wait::Waker,
 };
 use tieline_line::accept::AcceptTable;
@@ -29,12 +29,14 @@ use tokio::{net::UnixListener, sync::mpsc};
 use crate::{
     api,
     calls::Watched,
-    config::{Line, LineConfig, Problems},
+    config::{Line, LineConfig, Problems, VoiceCopies},
     engine::{Command, Engine, Inputs, PacketPathEnded, Parts},
     files::{Files, notices, setup},
     network::{Network, NetworkError},
     offers,
-    packet_path::{HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl, intake::QUEUES},
+    packet_path::{
+        HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl, intake::QUEUES, medium::Medium,
+    },
     places::{LineFiles, LineName, Places, PlacesError},
     signing,
     state::State,
@@ -172,7 +174,8 @@ impl Node {
         let config = line.config.clone();
         let routes = config.routes && !options.without_routes;
 
-        let socket = UdpSocket::bind(config.listen).map_err(|source| StartError::Medium { source })?;
+        let medium =
+            Medium::open(config.listen, &config.paths).map_err(|source| StartError::Medium { source })?;
         // One queue is in better order than several, and one thread fills all lines whose rate is worth stating.
         let lanes = if config.rate.is_shaped() { 1 } else { options.lanes.max(1) };
         let device = routes
@@ -217,19 +220,21 @@ impl Node {
             accept: AcceptTable::default(),
             mtu: config.mtu.into(),
         };
-        let (control, outbound, inbound, shared) = tieline_line::split(line_config, now, random()?);
+        let (mut control, outbound, inbound, shared) = tieline_line::split(line_config, now, random()?);
+        control.set_sockets(now.monotonic, medium.count(), config.voice_copies == VoiceCopies::Always);
         let system = |what| move |source| StartError::System { what, source };
         let sending = Arc::new(Waker::new().map_err(system("make a waker"))?);
         let channel = StreamChannel::new(config.mtu.into(), Arc::clone(&sending));
         let mtu = config.mtu.into();
-        let ports = Ports::new(socket, device, Arc::clone(&channel), sending, shared, mtu, config.outer_dscp)
+        let ports = Ports::new(medium, device, Arc::clone(&channel), sending, shared, mtu, config.outer_dscp)
             .map_err(system("make a waker"))?;
 
         let (report_sender, reports) = mpsc::channel(REPORTS_MAX);
         let (handshake_sender, handshakes) = mpsc::channel(HANDSHAKES_MAX);
         let (far_end_sender, far_end) = mpsc::channel(INBOX_MAX);
         let (commands, command_receiver) = mpsc::channel(INBOX_MAX);
-        let hello = hello(&config, keys.own(), ports.socket.local_addr().map_or(0, |address| address.port()));
+        let hello =
+            hello(&config, keys.own(), ports.medium.first().local_addr().map_or(0, |address| address.port()));
         let peer = line.peer_public_key();
         let own = line.secrets.private_key.public_key();
         let streams = Streams::new(

@@ -39,8 +39,8 @@ pub struct Surroundings<'s> {
     pub own_offers: &'s [IpNet],
     /// Networks that this machine reaches directly, with the name of the device.
     pub local: &'s [(IpNet, String)],
-    /// Where the far end is reached.
-    pub far_address: Option<IpAddr>,
+    /// Where the far end is reached, by each path.
+    pub far_addresses: &'s [IpAddr],
 }
 
 /// What becomes of the far end's networks.
@@ -118,7 +118,7 @@ fn objection(network: &IpNet, surroundings: &Surroundings<'_>) -> Option<String>
             "it overlaps {local} at network device {device} of the other end: renumber one of the two"
         ));
     }
-    let far = surroundings.far_address.filter(|far| network.contains(far))?;
+    let far = surroundings.far_addresses.iter().find(|far| network.contains(*far))?;
     Some(format!("it holds {far}, over which the line itself runs"))
 }
 
@@ -146,7 +146,7 @@ mod tests {
             accept,
             own_offers: &own_offers,
             local: &local,
-            far_address: Some("198.51.100.7".parse().unwrap()),
+            far_addresses: &["203.0.113.9".parse().unwrap(), "198.51.100.7".parse().unwrap()],
         };
         decide(&networks(offers), &surroundings)
     }

@@ -23,6 +23,7 @@
 //! programs. In exchange they rest often (`pace`).
 
 pub mod intake;
+pub mod medium;
 pub mod pace;
 mod packing;
 mod protection;
@@ -35,7 +36,6 @@ mod waking;
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -46,12 +46,13 @@ use std::{
 };
 
 use crossbeam_queue::ArrayQueue;
+use medium::Medium;
 use receiver::{Order, Receiver};
 use sender::Sender;
-use tieline_io::{tun::TunDevice, udp::UdpSocket, wait::Waker};
+use tieline_io::{tun::TunDevice, wait::Waker};
 use tieline_line::{
     Inbound, Outbound, Outgoing, Shared, class::ServiceClass, counters::DropReason, marks::OuterDscp,
-    queue::Rate,
+    paths::Path, queue::Rate,
 };
 use tieline_wire::{protection_report::ProtectionReport, time::Now};
 use tokio::sync::{mpsc, oneshot};
@@ -73,8 +74,8 @@ const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A handshake message that came in.
 #[derive(Debug)]
 pub struct Handshake {
-    /// Who sent it.
-    pub from: SocketAddr,
+    /// Who sent it, and by which socket it came.
+    pub from: Path,
     /// The datagram as it came.
     pub datagram: Vec<u8>,
 }
@@ -86,13 +87,18 @@ pub enum Report {
     Associated {
         /// When it came.
         arrived: Now,
-        /// Who sent it.
-        from: SocketAddr,
+        /// Who sent it, and by which socket it came.
+        from: Path,
         /// The message.
         message: Vec<u8>,
     },
     /// A hint of the session layer.
-    Notice(tieline_line::Notice),
+    Notice {
+        /// By which socket came what it was seen in; of what is sent, the first.
+        socket: usize,
+        /// The hint.
+        notice: tieline_line::Notice,
+    },
     /// How the far end's protected packets arrive.
     Protection(ProtectionReport),
     /// There is something to send and no session.
@@ -116,7 +122,7 @@ pub struct ToControl {
 #[derive(Debug)]
 pub struct Ports {
     /// The medium.
-    pub socket: UdpSocket,
+    pub medium: Medium,
     /// The network device, unless this is a bare line.
     pub device: Option<TunDevice>,
     /// Packets of control for the sending thread.
@@ -156,7 +162,7 @@ impl Ports {
     ///
     /// If the kernel gives no descriptor for a waker.
     pub fn new(
-        socket: UdpSocket,
+        medium: Medium,
         device: Option<TunDevice>,
         streams: Arc<StreamChannel>,
         sending: Arc<Waker>,
@@ -170,7 +176,7 @@ impl Ports {
             senders.push(Arc::new(Waker::new()?));
         }
         Ok(Arc::new(Self {
-            socket,
+            medium,
             device,
             outgoing: ArrayQueue::new(tieline_line::control::OUTGOING_MAX),
             streams,

@@ -65,6 +65,9 @@ pub struct Status {
     pub session: Option<Session>,
     /// What the probes measured.
     pub quality: Quality,
+    /// The paths of the line, best first; nothing if it has one only.
+    #[serde(default)]
+    pub paths: Vec<PathStatus>,
     /// What went through.
     pub traffic: Traffic,
     /// Protection of voice against loss; none if the far end takes none, or the process is too old to say.
@@ -256,6 +259,36 @@ pub struct Protection {
     pub drops: BTreeMap<String, u64>,
 }
 
+/// One of several paths of a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PathStatus {
+    /// Its number, the same at both ends; the first is 0.
+    pub path: usize,
+    /// Where this end listens on it.
+    pub listen: Option<SocketAddr>,
+    /// The device that it is bound to.
+    pub device: Option<String>,
+    /// Where the far end is reached on it.
+    pub address: Option<SocketAddr>,
+    /// Whether both ends hear each other on it.
+    pub up: bool,
+    /// For how long it is up, or is not.
+    pub since_seconds: f64,
+    /// Whether this end's packets go by it.
+    pub carries: bool,
+    /// Whether the far end's packets come by it.
+    pub far_end_uses: bool,
+    /// Whether voice goes by it a second time.
+    pub copies: bool,
+    /// The round trip of the last heartbeat.
+    pub round_trip_seconds: Option<f64>,
+    /// What of the far end's last 64 heartbeats did not come, from 0 to 1.
+    pub lost_in: Option<f64>,
+    /// What of ours did not arrive there.
+    pub lost_out: Option<f64>,
+}
+
 /// What the probes measured; times in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -305,6 +338,9 @@ pub struct Traffic {
     /// Packets of calls that came packed.
     #[serde(default)]
     pub packed_packets_in: u64,
+    /// Datagrams of voice that went by a second path as well.
+    #[serde(default)]
+    pub copies_out: u64,
 }
 
 /// Which rights the process has kept.

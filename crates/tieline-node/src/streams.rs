@@ -212,6 +212,7 @@ impl Streams {
             | Event::SessionLost
             | Event::RateReport { .. }
             | Event::PeerMoved { .. }
+            | Event::Path(_)
             | Event::Paired { .. }
             | Event::KeyInUseTwice(_)
             | Event::OurKeyInUseTwice

@@ -136,6 +136,12 @@ impl Recording {
         self.ways.iter().map(of_way).collect()
     }
 
+    /// Of each way, the longest time in ms in which nothing came of a call whose packets were sent in the window.
+    #[must_use]
+    pub fn longest_gaps_ms(&self, window: Window) -> Vec<f64> {
+        self.ways.iter().map(|(_, heard)| quality::longest_gap_ms(heard, window)).collect()
+    }
+
     /// How late a packet was sent, of so many hundredths in the window, in ms.
     #[must_use]
     pub fn slip_ms(&self, window: Window, share: f64) -> f64 {

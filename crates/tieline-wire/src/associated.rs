@@ -4,8 +4,8 @@
 //!
 //! | 4 bits: 0001 | 4: version, 0 | 8: reserved, 0 | 16: channel type |
 //!
-//! The channel types are from the range that IANA leaves for experiments (0x7FF8 to 0x7FFF). A type or version that we do
-//! not know is dropped and counted by the line, never an error towards the peer.
+//! The channel types are from the range that IANA leaves for experiments (0x7FF8 to 0x7FFF), and, since that is full, from just below
+//! it. A type or version that we do not know is dropped and counted by the line, never an error towards the peer.
 //!
 //! Hello, 44 octets, or 58 with an announcement ([`Announcement`]); longer ones are accepted and the rest ignored, so that
 //! the message can grow:
@@ -21,6 +21,7 @@ use crate::{
     ParseError,
     mtu_probe::MtuProbe,
     packed::Feedback,
+    path_heartbeat::{self, Heartbeat},
     protection_report::{self, ProtectionReport},
     rate_report::{self, RateReport},
     stamp::{self, ReflectorPacket, SenderPacket},
@@ -35,7 +36,7 @@ pub const HELLO_LEN: usize = 44;
 pub const MESSAGE_LEN_MAX: usize = HEADER_LEN + HELLO_LEN + Announcement::LEN;
 const _: () =
     assert!(stamp::LEN <= HELLO_LEN && protection_report::LEN <= HELLO_LEN && Feedback::LEN <= HELLO_LEN);
-const _: () = assert!(rate_report::LEN <= HELLO_LEN);
+const _: () = assert!(rate_report::LEN <= HELLO_LEN && path_heartbeat::LEN <= HELLO_LEN);
 
 /// The version of the line protocol spoken by this program, also the only one so far.
 pub const VERSION: u8 = 1;
@@ -49,8 +50,10 @@ const TYPE_ALERT: u16 = 0x7ffb;
 const TYPE_PROTECTION: u16 = 0x7ffe;
 const TYPE_PACKING: u16 = 0x7ffd;
 const TYPE_RATE_REPORT: u16 = 0x7ffc;
+const TYPE_PATH_HEARTBEAT: u16 = 0x7ff7;
 const FLAG_ANSWER_WANTED: u16 = 0x0001;
 const FLAG_JOINS_PIECES: u16 = 0x0002;
+const FLAG_TAKES_PATHS: u16 = 0x0004;
 const FLAG_CARRIES_ECN: u16 = 0x0008;
 const FLAG_ANSWERS_MTU_PROBES: u16 = 0x0010;
 
@@ -73,6 +76,8 @@ pub enum Message {
     RateReport(RateReport),
     /// How long may datagrams be.
     MtuProbe(MtuProbe),
+    /// That a path is there.
+    PathHeartbeat(Heartbeat),
 }
 
 /// The first message between two tielines; a plain WireGuard peer never answers it.
@@ -90,6 +95,8 @@ pub struct Hello {
     pub carries_ecn: bool,
     /// Whether the sender answers probes of how long datagrams may be.
     pub answers_mtu_probes: bool,
+    /// Whether the sender understands heartbeats of paths, and so a line with several.
+    pub takes_paths: bool,
     /// Drawn at random when the process starts, so that a restart can be told, and one key in two places too.
     pub instance: u64,
     /// SHA-256 of the certificate that this instance uses in the stream channel (DER).
@@ -155,6 +162,7 @@ impl Message {
             TYPE_PACKING => Feedback::parse(body).map(Self::Packing),
             TYPE_RATE_REPORT => RateReport::parse(body).map(Self::RateReport),
             TYPE_MTU_PROBE => MtuProbe::parse(body).map(Self::MtuProbe),
+            TYPE_PATH_HEARTBEAT => Heartbeat::parse(body).map(Self::PathHeartbeat),
             other => Err(ParseError::Field { field: "channel type", value: other.into() }),
         }
     }
@@ -170,6 +178,7 @@ impl Message {
             Self::Packing(feedback) => (TYPE_PACKING, &feedback.emit()),
             Self::RateReport(report) => (TYPE_RATE_REPORT, &report.emit()),
             Self::MtuProbe(probe) => (TYPE_MTU_PROBE, &probe.emit()),
+            Self::PathHeartbeat(heartbeat) => (TYPE_PATH_HEARTBEAT, &heartbeat.emit()),
         };
         out.extend_from_slice(&[0x10, 0]);
         out.extend_from_slice(&channel_type.to_be_bytes());
@@ -197,6 +206,7 @@ fn parse_hello(body: &[u8]) -> Result<Hello, ParseError> {
         joins_pieces: flags & FLAG_JOINS_PIECES != 0,
         carries_ecn: flags & FLAG_CARRIES_ECN != 0,
         answers_mtu_probes: flags & FLAG_ANSWERS_MTU_PROBES != 0,
+        takes_paths: flags & FLAG_TAKES_PATHS != 0,
         instance: u64::from_be_bytes(instance),
         certificate,
         announcement: Announcement::parse(behind),
@@ -210,6 +220,7 @@ fn emit_hello(hello: &Hello) -> [u8; HELLO_LEN + Announcement::LEN] {
     let flag = |is_set, flag| if is_set { flag } else { 0 };
     let flags = flag(hello.answer_wanted, FLAG_ANSWER_WANTED)
         | flag(hello.joins_pieces, FLAG_JOINS_PIECES)
+        | flag(hello.takes_paths, FLAG_TAKES_PATHS)
         | flag(hello.carries_ecn, FLAG_CARRIES_ECN)
         | flag(hello.answers_mtu_probes, FLAG_ANSWERS_MTU_PROBES);
     out[2..4].copy_from_slice(&flags.to_be_bytes());
@@ -243,6 +254,7 @@ mod tests {
 
     use super::*;
     use crate::label::Label;
+    use crate::path_heartbeat::PathId;
     use crate::protected::StreamId;
     use crate::rate_report::{Answer, Micros};
     use crate::stamp::NtpTimestamp;
@@ -256,6 +268,7 @@ mod tests {
             joins_pieces: false,
             carries_ecn: false,
             answers_mtu_probes: false,
+            takes_paths: false,
             instance: 0x0102_0304_0506_0708,
             certificate: [0xcc; 32],
             announcement: None,
@@ -279,9 +292,9 @@ mod tests {
         assert_eq!(&bytes[..16], &[0x10, 0, 0x7f, 0xf8, 1, 2, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
         let joins = emitted(Message::Hello(Hello { joins_pieces: true, ..hello() }));
         assert_eq!(joins[6..8], [0, 3]);
-        let hello = Hello { carries_ecn: true, answers_mtu_probes: true, ..hello() };
+        let hello = Hello { takes_paths: true, carries_ecn: true, answers_mtu_probes: true, ..hello() };
         let able = emitted(Message::Hello(hello));
-        assert_eq!((&able[6..8], Message::parse(&able)), (&[0, 0x19][..], Ok(Message::Hello(hello))));
+        assert_eq!((&able[6..8], Message::parse(&able)), (&[0, 0x1d][..], Ok(Message::Hello(hello))));
         assert_eq!(&bytes[16..], &[0xcc; 32]);
         assert_eq!(bytes.len(), HEADER_LEN + HELLO_LEN);
     }
@@ -305,6 +318,16 @@ mod tests {
         let reflector = ReflectorPacket { sequence: 9, timestamp, received: timestamp, sender };
         let report =
             RateReport { sequence: 3, sent: Micros(4), ceiling_kbit: 0, answer: Answer::Wanted, heard: None };
+        let heartbeat = Heartbeat {
+            path: PathId::FIRST,
+            carries: true,
+            wants_copies: false,
+            is_busy: false,
+            interval: Duration::from_secs(1),
+            sequence: 5,
+            hears: None,
+            lost_per_mille: 0,
+        };
         for message in [
             Message::Hello(hello()),
             Message::StampSender(sender),
@@ -321,6 +344,7 @@ mod tests {
             Message::Packing(Feedback { label: Label::FIRST_GIVEN_OUT, newest: 7, before: 0b101 }),
             Message::RateReport(report),
             Message::MtuProbe(MtuProbe { number: 1, packet_len: 1420, is_answer: false }),
+            Message::PathHeartbeat(heartbeat),
         ] {
             let bytes = emitted(message);
             assert_eq!(Message::parse(&bytes), Ok(message));

@@ -6,7 +6,7 @@
 //! - [`wireguard`] — the four messages of the WireGuard protocol, [`tai64n`] — the timestamp inside the first.
 //! - [`sealed`] — what a sealed packet carries, told by its first four bits.
 //! - [`label`] — MPLS label stack entries. [`associated`] — the associated channel under label 13, with [`stamp`],
-//!   [`suite`] and [`rate_report`] in it.
+//!   [`suite`], [`rate_report`] and [`path_heartbeat`] in it.
 //! - [`control_word`] — which part of a packet follows.
 //! - [`control`] — the messages on the control stream, [`given_out`] — the labels that they announce.
 //! - [`protected`] — voice with numbers and repair symbols, [`protection_report`] — how it arrives.
@@ -25,6 +25,7 @@ pub mod ip;
 pub mod label;
 pub mod mtu_probe;
 pub mod packed;
+pub mod path_heartbeat;
 pub mod protected;
 pub mod protection_report;
 pub mod rate_report;

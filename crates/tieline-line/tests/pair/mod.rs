@@ -40,7 +40,7 @@ pub(crate) fn connected(now: Now) -> [End; 2] {
     let mut confirmation = outcome.datagram.expect("a session").1.to_vec();
     let received = far.inbound.handle_datagram(now.monotonic, near.address, &mut confirmation);
     let confirmed = received.notice.expect("the first packet of a session");
-    far.control.handle_notice(now, confirmed);
+    far.control.handle_notice(now, 0, confirmed);
     [near, far]
 }
 

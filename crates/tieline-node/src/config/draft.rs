@@ -108,7 +108,7 @@ impl Draft {
 }
 
 impl From<&LineConfig> for Draft {
-    /// Chooses everything but what comes from the machine, `inbox` and `name`, and the folders of `[[files]]`, of which a new line has none.
+    /// Chooses everything but what comes from the machine, `inbox` and `name`, and `[[path]]` and `[[files]]`, of which a new line has none.
     fn from(config: &LineConfig) -> Self {
         Self {
             listen: Some(config.listen),

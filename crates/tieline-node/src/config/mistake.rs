@@ -1,6 +1,7 @@
 //! Everything that can be wrong with the files of a line, each in a sentence that says what to do.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -139,6 +140,12 @@ pub enum Mistake {
     /// Not a name for a network interface.
     #[error("{0:?} cannot name an interface; use 1 to 15 letters, digits, - and _")]
     Device(String),
+    /// Not a name that a device can have.
+    #[error("{0:?} is not the name of a network device; `ip link` shows those of this machine")]
+    PathDevice(String),
+    /// Two paths that would listen at one place.
+    #[error("another path listens on {0} already; give this one another port or address")]
+    ListensTwice(SocketAddr),
     /// Not a name for an end.
     #[error("cannot be the name of an end; use 1 to {max} printable characters")]
     EndName {
@@ -305,6 +312,8 @@ impl Mistake {
             Self::AcceptsOwnOffer { .. } => "accepts-own-offer",
             Self::Accept(_) => "accept",
             Self::Device(_) => "device",
+            Self::PathDevice(_) => "path-device",
+            Self::ListensTwice(_) => "listens-twice",
             Self::EndName { .. } => "end-name",
             Self::RelativePath(_) => "relative-path",
             Self::NulInPath => "nul-in-path",

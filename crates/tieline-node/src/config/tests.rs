@@ -23,6 +23,8 @@ fn an_empty_file_is_the_default_line() {
             line: berlin(),
             name: "host".into(),
             listen: "[::]:51820".parse().expect("an address"),
+            paths: vec![],
+            voice_copies: VoiceCopies::WhenLossy,
             offer: vec![],
             accept: Accept::Offered,
             routes: true,
@@ -56,9 +58,15 @@ fn every_key_is_read() {
         keepalive-seconds = 7
         routes = true
         outer-dscp = "none"
+        voice-copies = "always"
         [peer]
         public-key = "{PEER}"
         address = ["office.example:51820", "[2001:db8::5]:51820"]
+        [[path]]
+        listen = "192.0.2.1:4501"
+        device = "eth1"
+        address = "office.example:4501"
+        [[path]]
         "#
     ))
     .expect("all of it is right");
@@ -68,6 +76,15 @@ fn every_key_is_read() {
             line: berlin(),
             name: "Büro Berlin".into(),
             listen: "192.0.2.1:4500".parse().expect("an address"),
+            paths: vec![
+                PathConfig {
+                    listen: "192.0.2.1:4501".parse().expect("an address"),
+                    device: Some("eth1".into()),
+                    address: Some(dial("office.example:4501")),
+                },
+                PathConfig { listen: "[::]:0".parse().expect("an address"), device: None, address: None },
+            ],
+            voice_copies: VoiceCopies::Always,
             offer: vec![network("10.1.0.0/24"), network("2001:db8:1::/48")],
             accept: Accept::Only(vec![network("10.2.0.0/24")]),
             routes: true,
@@ -203,6 +220,13 @@ fn every_mistake_is_reported_with_its_place_and_what_to_do() {
         ("routes = false\noffer = [\"10.1.0.0/24\"]", "2:9: offer:", "needs-routes", "remove it"),
         ("routes = false\ndevice = \"tie0\"", "2:10: device:", "needs-routes", "remove it"),
         ("routes = false\naddress = [\"10.99.0.1/30\"]", "2:11: address:", "needs-routes", "remove it"),
+        // Further paths.
+        ("[[path]]\ndevice = \"a/b\"", "2:10: path[0].device:", "path-device", "`ip link` shows"),
+        ("[[path]]\ndevice = \"abcdefghijklmnop\"", "2:10: path[0].device:", "path-device", "not the name"),
+        ("[[path]]\nlisten = \"[::]:51820\"", "2:10: path[0].listen:", "listens-twice", "another port"),
+        ("[[path]]\naddress = \"a\"", "2:11: path[0].address:", "dial-address", "write a:51820"),
+        ("[[path]]\n[[path]]\n[[path]]\n[[path]]", "1:3: path:", "too-many", "4"),
+        ("voice-copies = \"never\"", "1:16: voice-copies:", "choice", "when-lossy"),
         // Names and paths.
         ("inbox = \"inbox\"", "1:9: inbox:", "relative-path", "\"inbox\" is not an absolute path"),
         ("inbox = \"/a\\u0000b\"", "1:9: inbox:", "nul-in-path", "it holds a NUL"),

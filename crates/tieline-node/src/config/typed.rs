@@ -12,6 +12,7 @@ use super::document::{At, OneOrMany};
 use super::excerpt::excerpt;
 use super::files;
 use super::mistake::Mistake;
+use super::path;
 use super::problems::{Collector, Place, Problem, Problems};
 use super::subnet::{overlap, parse_interface_address, parse_subnet};
 use super::written::{self, Written};
@@ -95,11 +96,14 @@ fn convert(
         Some(At { value: seconds, .. }) => Some(Duration::from_secs(seconds.into())),
         None => keepalive_default,
     };
+    let listen = convert_or(written.listen, LISTEN_DEFAULT, problems, parse_listen_address);
     let inbox = convert_or(written.inbox, defaults.inbox.clone(), problems, absolute_path);
     LineConfig {
         line: line.clone(),
         name: convert_or(written.name, defaults.name.clone(), problems, end_name),
-        listen: convert_or(written.listen, LISTEN_DEFAULT, problems, parse_listen_address),
+        listen,
+        paths: path::paths(written.paths, listen, problems),
+        voice_copies: path::voice_copies(written.voice_copies, problems),
         offer: offer.into_iter().map(|network| network.value).collect(),
         accept,
         routes: written.routes.is_none_or(|routes| routes.value),

@@ -3,6 +3,7 @@
 use super::document::{At, OneOrMany, Table, parse};
 use super::files::written::{WrittenFiles, WrittenTransfer, read_files, read_transfer};
 use super::mistake::Mistake;
+use super::path::{WrittenPath, read_paths};
 use super::problems::Collector;
 use super::{INTERFACE_ADDRESSES_MAX, MTU_MAX, MTU_MIN, PEER_ADDRESSES_MAX, SUBNETS_MAX};
 
@@ -25,6 +26,8 @@ pub(super) struct Written {
     pub(super) rate_in: Option<At<String>>,
     pub(super) rate_auto: Option<At<bool>>,
     pub(super) outer_dscp: Option<At<String>>,
+    pub(super) paths: Vec<WrittenPath>,
+    pub(super) voice_copies: Option<At<String>>,
     pub(super) files: Vec<WrittenFiles>,
     pub(super) transfer: WrittenTransfer,
 }
@@ -51,6 +54,8 @@ pub(super) fn read(text: &str, problems: &mut Collector<'_>) -> Written {
         rate_in: rate.text("in", problems),
         rate_auto: rate.boolean("auto", problems),
         outer_dscp: file.text("outer-dscp", problems),
+        paths: read_paths(&mut file, problems),
+        voice_copies: file.text("voice-copies", problems),
         files: read_files(&mut file, problems),
         transfer: read_transfer(&mut file, problems),
     };

@@ -73,7 +73,7 @@ impl Dial {
 }
 
 /// All addresses of the name, in the order in which this machine prefers them (RFC 6724).
-async fn look_up(address: &DialAddress) -> Vec<SocketAddr> {
+pub(super) async fn look_up(address: &DialAddress) -> Vec<SocketAddr> {
     let Host::Name(name) = address.host() else { return Vec::new() };
     match tokio::net::lookup_host((name.as_str(), address.port())).await {
         Ok(found) => found.take(FOUND_MAX).collect(),

@@ -46,6 +46,12 @@ impl LineRate {
         self.apply(now);
     }
 
+    /// Packets go by another path.
+    pub(super) fn on_path(&mut self, now: Instant) {
+        self.rate.handle_path(now);
+        self.apply(now);
+    }
+
     pub(super) fn on_report(
         &mut self,
         now: Instant,

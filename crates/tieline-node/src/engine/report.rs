@@ -1,6 +1,10 @@
 //! The control task's account of itself: [`Status`].
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use tieline_io::{tun, udp::Capacity};
 use tieline_line::{
@@ -16,8 +20,8 @@ use crate::{
     offers,
     packet_path::Ports,
     status::{
-        Cipher, DeviceOffload, FarEnd, FarEndKind, Here, LineState, Offload, Protection, Quality, RateStatus,
-        Session, Status, Traffic,
+        Cipher, DeviceOffload, FarEnd, FarEndKind, Here, LineState, Offload, PathStatus, Protection, Quality,
+        RateStatus, Session, Status, Traffic,
     },
 };
 
@@ -45,6 +49,7 @@ impl Engine {
                 }),
             }),
             quality: self.quality(now),
+            paths: self.paths(now.monotonic),
             traffic: traffic(&self.parts.ports.shared.counters, &session),
             protection: self.protection(),
             rate: self.rate_status(),
@@ -74,7 +79,7 @@ impl Engine {
             name: config.name.clone(),
             public_key: key.to_string(),
             signing_key: Some(self.parts.keys.own().to_string()),
-            listen: ports.socket.local_addr().unwrap_or(config.listen),
+            listen: ports.medium.first().local_addr().unwrap_or(config.listen),
             device: ports.device.as_ref().map(|device| device.name().to_owned()),
             address: offers::line_address(&key).into(),
             mtu: config.mtu,
@@ -106,7 +111,7 @@ impl Engine {
             software: self.far_hello.as_ref().map(|hello| hello.software.clone()),
             public_key: peer.map(|key| key.to_string()),
             signing_key: self.parts.keys.far_end().map(|key| key.to_string()),
-            address: session.address,
+            address: self.parts.control.address(),
             line_address: peer.map(|key| IpAddr::from(offers::line_address(&key))),
             accepted: self.decision.accepted.clone(),
             refused: self.decision.refused.clone(),
@@ -119,6 +124,27 @@ impl Engine {
             }),
             path_packet_len: self.parts.control.path_mtu().known(),
         }
+    }
+
+    fn paths(&self, now: Instant) -> Vec<PathStatus> {
+        let medium = &self.parts.ports.medium;
+        let listens: Vec<_> = medium.local_addresses().collect();
+        let share = |per_mille: Option<u16>| per_mille.map(|lost| f64::from(lost) / 1000.0);
+        let row = |path: tieline_line::paths::PathStatus| PathStatus {
+            path: path.path.number(),
+            listen: listens.get(path.socket).copied().flatten(),
+            device: medium.device(path.path.number()).map(str::to_owned),
+            address: path.remote,
+            up: path.is_up,
+            since_seconds: now.saturating_duration_since(path.since).as_secs_f64(),
+            carries: path.carries,
+            far_end_uses: path.far_end_uses,
+            copies: path.copies,
+            round_trip_seconds: path.round_trip.map(|time| time.as_secs_f64()),
+            lost_in: share(path.lost_in),
+            lost_out: share(path.lost_out),
+        };
+        self.parts.control.path_status(now).into_iter().map(row).collect()
     }
 
     fn quality(&self, now: Now) -> Quality {
@@ -137,7 +163,7 @@ impl Engine {
     }
 
     fn rate_status(&self) -> Option<RateStatus> {
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         let status = self.rate.status(now);
         let is_found = self.rate.is_found();
         (is_found || status.now.is_some()).then(|| RateStatus {
@@ -189,15 +215,15 @@ impl Engine {
         let session = self.parts.drops.snapshot().map(|(reason, count)| (reason.as_str().to_owned(), count));
         let counters = &self.parts.ports.shared.counters;
         // What the kernel dropped before anybody here saw it.
-        let kernel = self.parts.ports.socket.dropped_by_kernel().ok();
-        let kernel = kernel.map(|count| ("receive-buffer-full".to_owned(), count));
+        let kernel = self.parts.ports.medium.dropped_by_kernel();
+        let kernel = std::iter::once(("receive-buffer-full".to_owned(), kernel));
         let line = DropReason::ALL.iter().map(|reason| (reason.as_str().to_owned(), counters.drops(*reason)));
         session.chain(line).chain(kernel).filter(|(_, count)| *count > 0).collect()
     }
 }
 
 fn offload(ports: &Ports) -> Offload {
-    let Capacity { datagrams_per_send, joins_received, receive_buffer_bytes } = ports.socket.capacity();
+    let Capacity { datagrams_per_send, joins_received, receive_buffer_bytes } = ports.medium.capacity();
     let device = ports.device.as_ref().map(|device| match device.offload() {
         tun::Offload::TcpAndUdp => DeviceOffload::TcpAndUdp,
         tun::Offload::Tcp => DeviceOffload::Tcp,
@@ -221,5 +247,6 @@ fn traffic(counters: &Counters, session: &tieline_seal::Status) -> Traffic {
         packed_packets_out: counters.packed_out.read().0,
         packed_bundles_out: counters.bundles_out.read().0,
         packed_packets_in: counters.unpacked_in.read().0,
+        copies_out: counters.copied_out.read().0,
     }
 }

@@ -26,7 +26,8 @@ impl<'s> Protection<'s> {
     pub(super) fn of(protector: &'s mut Option<Protector>, ports: &'s Ports, lane: usize) -> Option<Self> {
         let figures = &ports.shared.protection;
         let (protector, label) = (protector.as_mut()?, ports.shared.labels.to_protect()?);
-        protector.set_on(figures.is_on());
+        // What goes by two paths needs no repair besides.
+        protector.set_on(figures.is_on() && ports.shared.routes().copying.is_none());
         Some(Self { protector, label, figures, lane })
     }
 

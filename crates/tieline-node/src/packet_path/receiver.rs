@@ -6,7 +6,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     os::fd::AsFd,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread,
@@ -20,13 +19,14 @@ use tieline_io::{
 };
 use tieline_line::{
     Authentic, Bundle, Delivery, Inbound, Opener, Outgoing, Received, calls::Calls, counters::DropReason,
-    flow, join::Joiner, marks, pieces::Pieces,
+    flow, join::Joiner, marks, paths::Path, pieces::Pieces,
 };
 use tieline_wire::{
     associated,
     ds::Ecn,
     label::{Label, LabelStackEntry, MplsTrafficClass},
     packed::Feedback,
+    path_heartbeat::PATHS_MAX,
     protected::PACKET_LEN_MAX,
     time::Now,
 };
@@ -46,6 +46,10 @@ pub(super) struct Order {
 }
 
 struct Socket {
+    /// From which one the next batch is taken, where there are several.
+    next: usize,
+    /// How many had nothing, one after the other.
+    empty: usize,
     pace: Pace,
     waking: Waking,
     /// Batches taken that were not delivered at once.
@@ -54,7 +58,24 @@ struct Socket {
 
 impl Socket {
     fn new(now: Instant) -> Self {
-        Self { pace: Pace::of_receiving(now), waking: Waking::new(now), taken: 0 }
+        Self { next: 0, empty: 0, pace: Pace::of_receiving(now), waking: Waking::new(now), taken: 0 }
+    }
+}
+
+impl Socket {
+    /// A batch came from one of `count` sockets: the next comes from the next one.
+    fn on_batch(&mut self, count: usize) {
+        (self.next, self.empty) = ((self.next + 1) % count, 0);
+    }
+
+    /// Nothing was there. Whether that is so of all `count`.
+    fn on_nothing(&mut self, count: usize) -> bool {
+        (self.next, self.empty) = ((self.next + 1) % count, self.empty + 1);
+        if self.empty < count {
+            return false;
+        }
+        self.empty = 0;
+        true
     }
 }
 
@@ -129,24 +150,28 @@ impl Receiver {
         while !ports.stopping.load(Ordering::Acquire) {
             let mut socket = order.socket.lock().unwrap_or_else(PoisonError::into_inner);
             let mut is_done = false;
-            match ports.socket.recv_batch(&mut self.buffers) {
+            let from = socket.next;
+            match ports.medium.recv_batch(from, &mut self.buffers) {
                 Ok(datagrams) => {
                     let count = datagrams.count();
                     socket.pace.count(count);
+                    socket.on_batch(ports.medium.count());
                     // A lone one was all there was: waiting for the next finds out as well whether there are more.
                     is_done = count == 1;
                     if !self.is_alone && self.buffers.octets() >= SHARED_OCTETS {
                         let batch = socket.taken;
                         socket.taken += 1;
                         drop(socket);
-                        self.open_and_deliver(batch);
+                        self.open_and_deliver(from, batch);
                         continue;
                     }
                     let mut deliverer = order.turn_of(socket.taken);
-                    self.deliver_sealed(&mut deliverer);
+                    self.deliver_sealed(from, &mut deliverer);
                     socket.waking.count(std::mem::take(&mut deliverer.out.for_streams));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_done = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    is_done = socket.on_nothing(ports.medium.count());
+                }
                 // An ICMP answer to something sent earlier, for instance; the socket stays usable.
                 Err(error) => tracing::debug!(%error, "the socket gives no datagram"),
             }
@@ -155,29 +180,38 @@ impl Receiver {
                 ports.streams.wake_reader();
             }
             let owed = socket.waking.wait(now);
-            socket.pace.rest(is_done, |limit| match limit {
+            let Socket { pace, next, .. } = &mut *socket;
+            pace.rest(is_done, |limit| match limit {
                 Some(pause) => thread::sleep(pause),
-                None => self.sleep(owed),
+                None => *next = self.sleep(owed).unwrap_or(*next),
             });
         }
     }
 
-    /// Until something comes, or the streams are to be told.
-    fn sleep(&self, limit: Option<Duration>) {
-        if let Err(error) = wait_readable(&[self.ports.socket.as_fd(), self.ports.receiving.as_fd()], limit) {
-            tracing::error!(%error, "the receiving thread cannot wait");
+    /// Until something comes, or the streams are to be told. Returns at which socket something is.
+    fn sleep(&self, limit: Option<Duration>) -> Option<usize> {
+        let medium = &self.ports.medium;
+        let mut watched = [self.ports.receiving.as_fd(); PATHS_MAX + 1];
+        watched.iter_mut().zip(medium.descriptors()).for_each(|(place, socket)| *place = socket);
+        match wait_readable(&watched[..=medium.count()], limit) {
+            Ok(readable) => (0..medium.count()).find(|socket| readable.contains(*socket)),
+            Err(error) => {
+                tracing::error!(%error, "the receiving thread cannot wait");
+                None
+            }
         }
     }
 
     /// Opens and delivers a batch datagram by datagram.
-    fn deliver_sealed(&mut self, deliverer: &mut Deliverer) {
+    fn deliver_sealed(&mut self, socket: usize, deliverer: &mut Deliverer) {
         let now = Now::from_system();
         let mut joiner = Joiner::new(self.joins_udp);
         for datagram in self.buffers.datagrams() {
-            let received = deliverer.inbound.handle_datagram(now.monotonic, datagram.from, datagram.octets);
+            let from = Path { socket, remote: datagram.from };
+            let received = deliverer.inbound.handle_datagram(now.monotonic, from.remote, datagram.octets);
             let received = deliverer.carry_over(datagram.ecn, received);
-            deliverer.receive(now, datagram.from, received, &mut joiner);
-            deliverer.deliver_restored(now, datagram.from);
+            deliverer.receive(now, from, received, &mut joiner);
+            deliverer.deliver_restored(now, from);
         }
         deliverer.out.write(&mut joiner);
         deliverer.out.watch_calls(now);
@@ -185,7 +219,7 @@ impl Receiver {
     }
 
     /// Opens a batch while others are at theirs, and delivers it in its turn.
-    fn open_and_deliver(&mut self, batch: u64) {
+    fn open_and_deliver(&mut self, socket: usize, batch: u64) {
         let now = Now::from_system();
         self.opened.clear();
         for datagram in self.buffers.datagrams() {
@@ -196,8 +230,9 @@ impl Receiver {
         for (datagram, opened) in self.buffers.datagrams().zip(&self.opened) {
             // What was not opened has been counted.
             if let Some(authentic) = *opened {
-                let (from, octets) = (datagram.from, datagram.octets);
-                let received = deliverer.inbound.handle_authentic(now.monotonic, from, octets, authentic);
+                let (from, octets) = (Path { socket, remote: datagram.from }, datagram.octets);
+                let received =
+                    deliverer.inbound.handle_authentic(now.monotonic, from.remote, octets, authentic);
                 let received = deliverer.carry_over(datagram.ecn, received);
                 deliverer.receive(now, from, received, &mut joiner);
                 deliverer.deliver_restored(now, from);
@@ -228,9 +263,13 @@ impl Deliverer {
         received
     }
 
-    fn receive<'b>(&mut self, now: Now, from: SocketAddr, received: Received<'b>, joiner: &mut Joiner<'b>) {
+    fn receive<'b>(&mut self, now: Now, from: Path, received: Received<'b>, joiner: &mut Joiner<'b>) {
         if let Some(notice) = received.notice {
-            report(&self.out.ports, &self.out.control.reports, Report::Notice(notice));
+            report(
+                &self.out.ports,
+                &self.out.control.reports,
+                Report::Notice { socket: from.socket, notice },
+            );
         }
         match received.delivery {
             Delivery::Piece(piece) => {
@@ -247,7 +286,7 @@ impl Deliverer {
         }
     }
 
-    fn receive_piece(&mut self, now: Now, from: SocketAddr, piece: &[u8]) {
+    fn receive_piece(&mut self, now: Now, from: Path, piece: &[u8]) {
         let Some(whole) = self.pieces.handle_piece(now.monotonic, piece) else { return };
         // It lies in a buffer of its own, so it is written before the next one comes.
         let mut joiner = Joiner::new(false);
@@ -261,7 +300,7 @@ impl Deliverer {
     }
 
     /// Delivers what was made again of lost packets.
-    fn deliver_restored(&mut self, now: Now, from: SocketAddr) {
+    fn deliver_restored(&mut self, now: Now, from: Path) {
         if !self.inbound.has_restored() {
             return;
         }
@@ -289,7 +328,7 @@ impl Deliverer {
 /// Each packet lies where the next one will, so it is written before that comes.
 fn receive_packed(
     now: Now,
-    from: SocketAddr,
+    from: Path,
     bundle: &Bundle<'_>,
     inbound: &mut Inbound,
     unpacked: &mut [u8],
@@ -306,7 +345,7 @@ fn receive_packed(
 }
 
 impl Out {
-    fn deliver<'b>(&mut self, now: Now, from: SocketAddr, delivery: Delivery<'b>, joiner: &mut Joiner<'b>) {
+    fn deliver<'b>(&mut self, now: Now, from: Path, delivery: Delivery<'b>, joiner: &mut Joiner<'b>) {
         let ports = &self.ports;
         match delivery {
             // Of pieces and bundles only whole packets come here.

@@ -1,9 +1,7 @@
-//! Datagrams that leave together: of one size, to one address, with one mark, one behind the other in one buffer, so that the kernel cuts them
+//! Datagrams that leave together: of one size, by one path to one address, with one mark, one behind the other in one buffer, so that the kernel cuts them
 //! apart (`UDP_SEGMENT`) and one system call sends them all.
 
-use std::net::SocketAddr;
-
-use tieline_line::{HEADROOM, TAILROOM};
+use tieline_line::{HEADROOM, TAILROOM, paths::Path};
 use tieline_wire::label::LabelStackEntry;
 
 /// Datagrams that the kernel cuts apart in one go (`UDP_MAX_SEGMENTS` of kernels before 6.9).
@@ -23,13 +21,15 @@ pub(super) struct Run {
     /// Octets of each, but for the last, which may have fewer.
     segment: usize,
     count: usize,
-    to: Option<Way>,
+    /// Octets of the last one.
+    last: usize,
+    way: Option<Way>,
 }
 
-/// Where a datagram goes, and with which DS octet.
+/// By which path a datagram goes, and with which DS octet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Way {
-    pub(super) to: SocketAddr,
+    pub(super) by: Path,
     pub(super) ds: u8,
 }
 
@@ -37,7 +37,7 @@ impl Run {
     /// An empty run for packets of up to `mtu` octets.
     pub(super) fn new(mtu: usize) -> Self {
         let buffer = vec![0; FRONT + OCTETS_MAX + HEADROOM + mtu + TAILROOM].into_boxed_slice();
-        Self { buffer, len: 0, segment: 0, count: 0, to: None }
+        Self { buffer, len: 0, segment: 0, count: 0, last: 0, way: None }
     }
 
     /// Where the next IP packet is to be sealed: as the line wants it, with [`HEADROOM`].
@@ -50,55 +50,64 @@ impl Run {
         &mut self.buffer[FRONT + self.len..]
     }
 
-    /// Whether a datagram of `len` octets to `to`, which was sealed in place, may leave with the others.
-    pub(super) fn takes(&self, to: Way, len: usize) -> bool {
+    /// Whether a datagram of `len` octets, which was sealed in place and goes this way, may leave with the others.
+    pub(super) fn takes(&self, way: Way, len: usize) -> bool {
         let is_open = self.len == self.segment * self.count;
         self.count == 0
             || (is_open
-                && self.to == Some(to)
+                && self.way == Some(way)
                 && len <= self.segment
                 && self.count < DATAGRAMS_MAX
                 && self.len + len <= OCTETS_MAX)
     }
 
     /// Adds the datagram that was sealed in place.
-    pub(super) fn add(&mut self, to: Way, len: usize) {
+    pub(super) fn add(&mut self, way: Way, len: usize) {
         if self.count == 0 {
-            (self.segment, self.to) = (len, Some(to));
+            (self.segment, self.way) = (len, Some(way));
         }
         self.len += len;
+        self.last = len;
         self.count += 1;
     }
 
     /// Begins anew with the datagram of `len` octets that was sealed in place but not added.
-    pub(super) fn begin_with(&mut self, to: Way, len: usize) {
+    pub(super) fn begin_with(&mut self, way: Way, len: usize) {
         let sealed = FRONT + self.len..FRONT + self.len + len;
         self.buffer.copy_within(sealed, FRONT);
         self.clear();
-        self.add(to, len);
+        self.add(way, len);
     }
 
-    /// The datagrams, the size of each, how many, and where they go; `None` if there is none.
+    /// The datagram that was added last.
+    pub(super) fn last(&self) -> &[u8] {
+        &self.buffer[FRONT + self.len - self.last..FRONT + self.len]
+    }
+
+    /// The datagrams, the size of each, how many, and which way they go; `None` if there is none.
     pub(super) fn datagrams(&self) -> Option<(&[u8], usize, usize, Way)> {
-        let to = self.to.filter(|_| self.count > 0)?;
-        Some((&self.buffer[FRONT..FRONT + self.len], self.segment, self.count, to))
+        let way = self.way.filter(|_| self.count > 0)?;
+        Some((&self.buffer[FRONT..FRONT + self.len], self.segment, self.count, way))
     }
 
     /// Forgets what was sent.
     pub(super) fn clear(&mut self) {
-        (self.len, self.segment, self.count) = (0, 0, 0);
+        (self.len, self.segment, self.count, self.last) = (0, 0, 0, 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     const HERE: Way = way(1, 0);
     const THERE: Way = way(2, 0);
 
     const fn way(port: u16, ds: u8) -> Way {
-        Way { to: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port), ds }
+        let remote = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port);
+        Way { by: Path { socket: 0, remote }, ds }
     }
 
     fn seal(run: &mut Run, octet: u8, len: usize) {

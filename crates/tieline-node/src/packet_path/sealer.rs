@@ -8,6 +8,7 @@ use tieline_line::{
     counters::DropReason,
     cut::SuperPacket,
     packing::Bundle,
+    paths::{Path, PathId, Routes},
     queue::{Departure, Queues},
 };
 use tieline_wire::{
@@ -31,6 +32,9 @@ pub(super) struct Sealer {
     outbound: Outbound,
     reports: mpsc::Sender<Report>,
     run: Run,
+    /// By which paths packets go, and which version of that this is.
+    routes: Routes,
+    routes_version: u64,
     /// Packets since it was last asked, also those that were dropped: a flood of them is work as well.
     taken: usize,
 }
@@ -67,7 +71,8 @@ fn headers_on_the_wire(to: SocketAddr) -> usize {
 
 impl Sealer {
     pub(super) fn new(ports: Arc<Ports>, outbound: Outbound, reports: mpsc::Sender<Report>) -> Self {
-        Self { run: Run::new(ports.mtu), taken: 0, ports, outbound, reports }
+        let (run, routes) = (Run::new(ports.mtu), Routes::default());
+        Self { run, routes, routes_version: 0, taken: 0, ports, outbound, reports }
     }
 
     /// How many packets it was given since this was last asked.
@@ -79,6 +84,32 @@ impl Sealer {
     pub(super) fn seal_keepalive(&mut self, now: Instant) {
         let sealed = self.outbound.seal_keepalive(now, self.run.place_for_labelled()).into();
         self.finish(sealed, 0);
+    }
+
+    /// Seals a packet of a channel that goes by this path, whichever carries, and sends it at once: a path that takes nothing holds up no other.
+    /// Returns what it takes of the wire of the path that carries.
+    pub(super) fn send_by_path(
+        &mut self,
+        now: Instant,
+        path: PathId,
+        entry: LabelStackEntry,
+        packet: &[u8],
+    ) -> usize {
+        self.flush();
+        self.follow_routes();
+        // It is gone since this was said.
+        let Some(by) = self.routes.all[path.number()] else { return 0 };
+        let place = self.run.place_for_labelled();
+        place[HEADROOM..HEADROOM + packet.len()].copy_from_slice(packet);
+        let sealed: Sealed = self.outbound.seal_labelled(now, entry, place, packet.len()).into();
+        let len = sealed.datagram.map_or(0, |(_, len)| len + headers_on_the_wire(by.remote));
+        let ds = self.ports.outer_dscp.around_other(ServiceClass::Control);
+        self.finish_by(sealed, Some(by), ds);
+        if len > 0 && self.ports.medium.send_to(self.run.last(), by, ds).is_err() {
+            self.ports.shared.counters.dropped(DropReason::MediumRefused);
+        }
+        self.run.clear();
+        if self.routes.carrying == Some(by) { len } else { 0 }
     }
 
     /// Seals a packet of a channel; one that is too large is dropped and counted.
@@ -190,7 +221,7 @@ impl Sealer {
             }
         };
         let ds = ports.outer_dscp.around_other(class);
-        Some((class, self.finish_departure(sealed, ds)))
+        Some((class, self.finish_departure(class, sealed, ds)))
     }
 
     /// Seals what has waited in the queues until its turn. Returns what it takes of the wire, from the link's header on; nothing if it was
@@ -212,7 +243,7 @@ impl Sealer {
             Some(_) => self.ports.outer_dscp.around_other(departure.class),
             None => self.ports.mark_around(Some(departure.class), packet),
         };
-        self.finish_departure(sealed, ds)
+        self.finish_departure(departure.class, sealed, ds)
     }
 
     /// As [`Self::seal_departure`]; what is to be protected gets its number.
@@ -243,13 +274,31 @@ impl Sealer {
             self.ports.shared.counters.ip_out.add(packet.len());
         }
         let ds = self.ports.outer_dscp.around_other(departure.class);
-        self.finish_departure(sealed, ds)
+        self.finish_departure(departure.class, sealed, ds)
     }
 
-    fn finish_departure(&mut self, sealed: Sealed, ds: u8) -> usize {
-        let on_the_wire = sealed.datagram.map_or(0, |(to, len)| len + headers_on_the_wire(to));
+    /// Voice goes by a second path as well, if that is wanted: the very same datagram, of which the far end takes the first that comes.
+    fn finish_departure(&mut self, class: ServiceClass, sealed: Sealed, ds: u8) -> usize {
+        let Some((to, len)) = sealed.datagram else {
+            self.finish(sealed, ds);
+            return 0;
+        };
         self.finish(sealed, ds);
-        on_the_wire
+        if let Some(by) = self.routes.copying.filter(|_| class == ServiceClass::Voice) {
+            let counters = &self.ports.shared.counters;
+            match self.ports.medium.send_to(self.run.last(), by, ds) {
+                Ok(()) => counters.copied_out.add(len),
+                Err(_refused) => counters.dropped(DropReason::MediumRefused),
+            }
+        }
+        len + headers_on_the_wire(self.routes.carrying.map_or(to, |path| path.remote))
+    }
+
+    fn follow_routes(&mut self) {
+        let version = self.ports.shared.routes_version();
+        if version != self.routes_version {
+            (self.routes, self.routes_version) = (self.ports.shared.routes(), version);
+        }
     }
 
     /// Sends what waits to leave.
@@ -267,18 +316,24 @@ impl Sealer {
 
     /// Puts what was sealed in place to the others that wait to leave, with the DS octet `ds`, and passes on what control must know.
     fn finish(&mut self, sealed: Sealed, ds: u8) {
+        self.follow_routes();
+        self.finish_by(sealed, self.routes.carrying, ds);
+    }
+
+    /// The same by this path, or to where the session says.
+    fn finish_by(&mut self, sealed: Sealed, by: Option<Path>, ds: u8) {
         self.taken += 1;
         if let Some((to, len)) = sealed.datagram {
-            let to = Way { to, ds };
-            if self.run.takes(to, len) {
-                self.run.add(to, len);
+            let way = Way { by: by.unwrap_or(Path::from(to)), ds };
+            if self.run.takes(way, len) {
+                self.run.add(way, len);
             } else {
                 self.send_datagrams();
-                self.run.begin_with(to, len);
+                self.run.begin_with(way, len);
             }
         }
         if let Some(notice) = sealed.notice {
-            report(&self.ports, &self.reports, Report::Notice(notice));
+            report(&self.ports, &self.reports, Report::Notice { socket: 0, notice });
         }
         if sealed.session_needed {
             report(&self.ports, &self.reports, Report::SessionNeeded);
@@ -286,9 +341,9 @@ impl Sealer {
     }
 
     fn send_datagrams(&self) {
-        let Some((datagrams, segment, count, Way { to, ds })) = self.run.datagrams() else { return };
-        if let Err(error) = self.ports.socket.send_segments(datagrams, segment, to, ds) {
-            tracing::trace!(%to, count, %error, "the medium refused datagrams");
+        let Some((datagrams, segment, count, Way { by, ds })) = self.run.datagrams() else { return };
+        if let Err(error) = self.ports.medium.send_segments(datagrams, segment, by, ds) {
+            tracing::trace!(to = %by.remote, count, %error, "the medium refused datagrams");
             for _ in 0..count {
                 self.ports.shared.counters.dropped(DropReason::MediumRefused);
             }

@@ -251,6 +251,12 @@ impl Sender {
             match outgoing {
                 Outgoing::Keepalive => self.sealer.seal_keepalive(now),
                 Outgoing::Labelled { entry, payload } => self.send_labelled(now, entry, &payload),
+                Outgoing::ByPath { path, entry, payload } => {
+                    let octets = self.sealer.send_by_path(now, path, entry, &payload);
+                    if let Some(queues) = &mut self.queues {
+                        queues.handle_sent(now, octets);
+                    }
+                }
             }
         }
         busy

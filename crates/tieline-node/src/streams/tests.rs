@@ -447,6 +447,7 @@ fn hello_of(version: u8) -> associated::Hello {
         joins_pieces: false,
         carries_ecn: false,
         answers_mtu_probes: false,
+        takes_paths: false,
         instance: 1,
         certificate: [0; 32],
         announcement: None,

@@ -81,6 +81,19 @@ pub(super) fn delays_ms(sent: &[Departure], heard: &[Arrival], window: Window) -
     labels.map(|label| arrived.get(&(label.call, label.number)).copied().unwrap_or(f64::INFINITY)).collect()
 }
 
+/// The longest time between two packets of one call, one behind the other in the order of arrival.
+pub(super) fn longest_gap_ms(heard: &[Arrival], window: Window) -> f64 {
+    let mut last: BTreeMap<u32, f64> = BTreeMap::new();
+    let mut longest = 0.0_f64;
+    for arrival in heard.iter().filter(|arrival| window.contains(arrival.label.sent)) {
+        let came = arrival.arrived as f64 / 1e6;
+        if let Some(before) = last.insert(arrival.label.call, came) {
+            longest = longest.max(came - before);
+        }
+    }
+    longest
+}
+
 fn of_stream(codec: Codec, numbers: &[u32], arrivals: &[Arrival]) -> Quality {
     // The first copy counts.
     let mut delays: BTreeMap<u32, f64> = BTreeMap::new();

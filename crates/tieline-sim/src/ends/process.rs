@@ -191,7 +191,7 @@ impl Tieline {
             return;
         }
         if let Some(notice) = reports.notice {
-            self.control.handle_notice(now, notice);
+            self.control.handle_notice(now, 0, notice);
         }
         if reports.session_needed {
             self.control.request_session(now);
@@ -203,7 +203,7 @@ impl Tieline {
         out.timestamp = self.control.poll_timestamp(now).or(out.timestamp);
         loop {
             if let Some(transmit) = self.control.poll_datagram() {
-                out.datagrams.push((transmit.to, transmit.bytes));
+                out.datagrams.push((transmit.by.remote, transmit.bytes));
             } else if let Some(packet) = self.control.poll_packet() {
                 let reports = self.seal_outgoing(now, &packet, out);
                 self.report(now, reports);
@@ -221,7 +221,8 @@ impl Tieline {
     fn seal_outgoing(&mut self, now: Now, packet: &Outgoing, out: &mut Output) -> Reports {
         let outcome = match packet {
             Outgoing::Keepalive => self.outbound.seal_keepalive(now.monotonic, &mut self.buffer),
-            Outgoing::Labelled { entry, payload } => {
+            // A simulated end has one path.
+            Outgoing::Labelled { entry, payload } | Outgoing::ByPath { entry, payload, .. } => {
                 self.buffer[HEADROOM..HEADROOM + payload.len()].copy_from_slice(payload);
                 self.outbound.seal_labelled(now.monotonic, *entry, &mut self.buffer, payload.len())
             }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tieline_node::{
     api::client::{Client, ClientError},
     places::{LineName, Places},
-    status::{Cipher, FarEndKind, LineState, Protection, RateStatus, Status, Traffic},
+    status::{Cipher, FarEndKind, LineState, PathStatus, Protection, RateStatus, Status, Traffic},
 };
 
 use crate::args::Reporting;
@@ -125,6 +125,9 @@ pub(crate) fn to_text(status: &Status) -> String {
     }
     networks(&mut page, status);
     page.row("round trip", &round_trip(status));
+    for one in &status.paths {
+        page.row("path", &path(one));
+    }
     if let Some(session) = &status.session {
         let opened = if session.initiator { "opened here" } else { "opened by the far end" };
         page.row("session", &format!("{} old, {opened}", seconds(session.age_seconds)));
@@ -168,6 +171,33 @@ pub(crate) fn to_text(status: &Status) -> String {
     }
     page.row("process", &format!("{}, up for {}", status.pid, seconds(status.running_seconds)));
     page.0
+}
+
+/// How one of several paths is.
+fn path(path: &PathStatus) -> String {
+    let address = path.address.map_or_else(|| "address not known".to_owned(), |address| address.to_string());
+    let by = path.device.as_ref().map(|device| format!(" by {device}")).unwrap_or_default();
+    let since = seconds(path.since_seconds as u64);
+    if !path.up {
+        let carries = if path.carries { ", and no other is up" } else { "" };
+        return format!("{} to {address}{by}: down for {since}{carries}", path.path);
+    }
+    let role = match (path.carries, path.copies) {
+        (true, _) => "carries",
+        (false, true) => "carries copies of voice",
+        (false, false) => "stands by",
+    };
+    let round_trip = path.round_trip_seconds.map_or_else(
+        || "round trip not known".to_owned(),
+        |seconds| format!("round trip {:.1} ms", seconds * 1000.0),
+    );
+    let percent = |lost: Option<f64>| lost.unwrap_or(0.0) * 100.0;
+    format!(
+        "{} to {address}{by}: {role}, up for {since}, {round_trip}, lost {:.1} % out, {:.1} % in",
+        path.path,
+        percent(path.lost_out),
+        percent(path.lost_in)
+    )
 }
 
 /// How fast this end sends, and why no faster.
@@ -290,6 +320,7 @@ fn drop_in_words(reason: &str) -> String {
         "bad-mac1" => "datagrams of strangers who do not know this end's key",
         "unknown-receiver" => "datagrams that belong to no session (a stranger's, or late after a restart)",
         "replayed" => "datagrams that were sent a second time (a replay)",
+        "second-copy" => "datagrams that had come by another path already",
         "not-authentic" => "datagrams that were forged or damaged",
         "unknown-peer" => "attempts with a key that is not the far end's",
         "no-proof" => "attempts to join without the invitation",
@@ -345,6 +376,35 @@ mod tests {
         assert_eq!(seconds(59), "59 s");
         assert_eq!(seconds(3_725), "1 h 2 min");
         assert_eq!(seconds(90_000), "1 days 1 h");
+    }
+
+    #[test]
+    fn a_path_is_told_with_what_it_is_for_and_how_good_it_is() {
+        let standing_by = PathStatus {
+            path: 1,
+            listen: None,
+            device: Some("eth1".to_owned()),
+            address: Some("192.0.2.7:51820".parse().unwrap()),
+            up: true,
+            since_seconds: 61.5,
+            carries: false,
+            far_end_uses: false,
+            copies: false,
+            round_trip_seconds: Some(0.0251),
+            lost_in: Some(0.0),
+            lost_out: Some(0.0625),
+        };
+        assert_eq!(
+            path(&standing_by),
+            "1 to 192.0.2.7:51820 by eth1: stands by, up for 1 min 1 s, round trip 25.1 ms, lost 6.2 % out, 0.0 % in"
+        );
+        let copying =
+            PathStatus { copies: true, device: None, round_trip_seconds: None, ..standing_by.clone() };
+        assert!(
+            path(&copying).contains("51820: carries copies of voice, up for 1 min 1 s, round trip not known")
+        );
+        let down = PathStatus { up: false, carries: true, address: None, ..standing_by };
+        assert_eq!(path(&down), "1 to address not known by eth1: down for 1 min 1 s, and no other is up");
     }
 
     #[test]

@@ -69,6 +69,12 @@ impl End {
         fs::write(self.config_file(), format!("{row}\n{text}")).unwrap();
     }
 
+    /// Adds a table behind the configuration's others.
+    pub(crate) fn append(&self, table: &str) {
+        let text = fs::read_to_string(self.config_file()).unwrap();
+        fs::write(self.config_file(), format!("{text}\n{table}\n")).unwrap();
+    }
+
     /// The program with this end's folders, to be run where the end is.
     pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(
         &self,

@@ -21,6 +21,7 @@ mod loss;
 mod marks;
 mod nat;
 mod networks;
+mod paths;
 mod probe;
 mod recovery;
 mod rekey;
@@ -61,6 +62,7 @@ fn main() {
         marks::TESTS,
         nat::TESTS,
         networks::TESTS,
+        paths::TESTS,
         loss::TESTS,
         full_speed::TESTS,
         rekey::TESTS,

@@ -24,7 +24,7 @@ use crate::files::outgoing::queue::PRIORITY_DEFAULT;
 use crate::files::watch::RESCAN_DEFAULT;
 
 /// A word of the file and what it means; the first of several is the default.
-type Word<T> = (&'static str, T);
+pub(in super::super) type Word<T> = (&'static str, T);
 
 const AFTER: &[Word<After>] = &[("move", After::Move), ("keep", After::Keep), ("remove", After::Remove)];
 const SAME_NAME: &[Word<SameName>] =
