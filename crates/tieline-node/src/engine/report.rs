@@ -38,7 +38,7 @@ impl Engine {
             software: crate::SOFTWARE.to_owned(),
             running_seconds: self.started.elapsed().as_secs(),
             here: self.here(),
-            far_end: self.far_end(&session),
+            far_end: self.far_end(),
             session: session.session.map(|session| Session {
                 age_seconds: session.age.as_secs(),
                 initiator: session.role == Role::Initiator,
@@ -93,7 +93,7 @@ impl Engine {
         }
     }
 
-    fn far_end(&self, session: &tieline_seal::Status) -> FarEnd {
+    fn far_end(&self) -> FarEnd {
         let kind = match self.parts.control.far_end() {
             Greeted::Unknown => FarEndKind::Unknown,
             Greeted::Tieline(_) => FarEndKind::Tieline,
@@ -120,7 +120,9 @@ impl Engine {
             taken_down: self.is_far_end_down(),
             streams: self.parts.streams.is_connected(),
             behind_nat: self.far_hello.as_ref().is_some_and(|hello| {
-                hello.port != 0 && session.address.is_some_and(|address| address.port() != hello.port)
+                // The port of its hello is that of its first path.
+                let first = self.parts.control.first_address();
+                hello.port != 0 && first.is_some_and(|address| address.port() != hello.port)
             }),
             path_packet_len: self.parts.control.path_mtu().known(),
         }

@@ -175,7 +175,8 @@ fn lossy_path() {
         let status = end.status();
         world.check(status["traffic"]["copies-out"].as_u64() > Some(100), "voice was not copied");
         world.check(status["paths"][1]["copies"] == true, "the second path is not said to carry copies");
-        world.check(status["paths"][0]["lost-in"].as_f64() > Some(0.0), "the loss is not shown");
+        // Of 64 heartbeats all may have come by chance.
+        end.wait_for("the loss shown", |status| status["paths"][0]["lost-in"].as_f64() > Some(0.0));
     }
 }
 
