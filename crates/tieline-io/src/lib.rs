@@ -5,10 +5,11 @@
 //! device that carries packets:
 //!
 //! - [`udp`]: one dual-stack socket, received in batches. [`tun`]: a network device whose other side is this process.
-//! - [`netlink`]: links, addresses and routes of the machine. [`sysctl`]: whether it forwards.
+//! - [`netlink`]: links, addresses, routes and rules of the machine. [`nftables`]: tables of its packet filter. [`sysctl`]: whether it forwards.
 //! - [`wait`]: how a packet thread sleeps until a descriptor or another thread has something for it.
 //! - [`local_time`]: the clock on the wall. [`lock`]: one process per line. [`privileges`]: which rights we have, and giving up those we do not need.
 //! - [`processor`]: whether it does AES in hardware. [`resident`]: what of the program stays in memory.
+//! - [`watch`]: what passes a device, for whoever looks for packets that should not be there.
 //! - [`namespace`]: network namespaces on threads of their own, for the lab and the demo, without root where possible.
 //!
 //! Linux only.
@@ -20,6 +21,7 @@ pub mod local_time;
 pub mod lock;
 pub mod namespace;
 pub mod netlink;
+pub mod nftables;
 pub mod privileges;
 pub mod processor;
 pub mod resident;
@@ -28,3 +30,4 @@ pub mod sysctl;
 pub mod tun;
 pub mod udp;
 pub mod wait;
+pub mod watch;

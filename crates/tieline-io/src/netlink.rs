@@ -1,13 +1,15 @@
-//! Links, addresses and routes of the machine, by rtnetlink (RFC 3549); never by running `ip`.
+//! Links, addresses, routes and rules of the machine, by rtnetlink (RFC 3549); never by running `ip`.
 //!
-//! A [`Netlink`] speaks for the network namespace of the thread that made it. Everything we add hangs on a device of ours,
-//! so it goes when the device goes (see [`crate::tun`]); routes also bear [`ROUTE_PROTOCOL`], so that `ip route` shows whose
+//! A [`Netlink`] speaks for the network namespace of the thread that made it. Addresses, and routes through a device, hang on a device
+//! of ours, so they go when the device goes (see [`crate::tun`]). Rules, and routes that lead nowhere, stay until somebody removes
+//! them. Routes and rules also bear [`ROUTE_PROTOCOL`], so that `ip route` shows whose
 //! they are and [`Netlink::replace_route`] never takes away one that is not ours.
 
 mod address;
 mod change;
 mod link;
 mod route;
+mod rule;
 
 use std::io;
 
@@ -17,7 +19,8 @@ use tokio::task::AbortHandle;
 pub use self::address::{Address, USABLE_WITHIN};
 pub use self::change::AddressChanges;
 pub use self::link::Link;
-pub use self::route::{ROUTE_PROTOCOL, Route};
+pub use self::route::{MAIN_TABLE, ROUTE_PROTOCOL, Route, RouteKind, Way};
+pub use self::rule::{PolicyRule, Selector};
 
 /// A connection to the kernel's routing tables. Clones share it; it closes with the last of them.
 #[derive(Clone, Debug)]

@@ -1,11 +1,11 @@
 //! What the kernel's network is set to (`/proc/sys/net`), in the network namespace of the calling thread.
 //!
-//! The program only reads: whether the machine forwards is the operator's decision, and `doctor` says so. Writing is for
-//! namespaces that we made ourselves.
+//! The program only reads, but for an end that offers its internet connection: that must forward, and [`Setting`] remembers what was so
+//! before. Else whether the machine forwards is the operator's decision, and `doctor` says so.
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const SYSCTL: &str = "/proc/sys/net";
 const FORWARDING_V4: &str = "ipv4/ip_forward";
@@ -44,6 +44,71 @@ pub fn set_forwarding(version: IpVersion, forward: bool) -> io::Result<()> {
         IpVersion::V6 => FORWARDING_V6,
     };
     fs::write(Path::new(SYSCTL).join(key), if forward { "1" } else { "0" })
+}
+
+/// A setting and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name below `/proc/sys/net`, with slashes.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl Setting {
+    /// Reads it as it is now.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is none, `InvalidInput` if it is no name of one.
+    pub fn read(key: String) -> io::Result<Self> {
+        path_of(&key)?;
+        Ok(Self { value: read(&key)?, key })
+    }
+
+    /// Makes it so, unless it is.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn write(&self) -> io::Result<()> {
+        if read(&self.key)? == self.value {
+            return Ok(());
+        }
+        fs::write(path_of(&self.key)?, &self.value)
+    }
+
+    /// The file that it is in.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if it is no name of one.
+    pub fn file(&self) -> io::Result<PathBuf> {
+        path_of(&self.key)
+    }
+
+    /// All that [`set_forwarding`] changes, in the order in which it is to be written so that it is as now again: the kernel carries the
+    /// first over to all devices.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn all_of_forwarding(version: IpVersion) -> io::Result<Vec<Self>> {
+        let (first, of_devices) = match version {
+            IpVersion::V4 => ([FORWARDING_V4, "ipv4/conf/all/accept_redirects"].as_slice(), "ipv4/conf"),
+            IpVersion::V6 => ([FORWARDING_V6].as_slice(), "ipv6/conf"),
+        };
+        let mut devices = Vec::new();
+        for entry in fs::read_dir(Path::new(SYSCTL).join(of_devices))? {
+            devices.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        devices.sort();
+        let of_devices = devices
+            .iter()
+            .filter(|device| *device != "all")
+            .map(|device| format!("{of_devices}/{device}/forwarding"));
+        first.iter().map(|key| (*key).to_owned()).chain(of_devices).map(Self::read).collect()
+    }
 }
 
 /// What the machine does with IPv4 packets whose source it would reach through another device (RFC 3704 §2).
@@ -87,6 +152,17 @@ pub fn receive_buffer_bytes_max() -> io::Result<usize> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("net.core.rmem_max holds `{text}`")))
 }
 
+/// A name that leads to no other file.
+fn path_of(key: &str) -> io::Result<PathBuf> {
+    if key.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("`{key}` is not the name of a setting"),
+        ));
+    }
+    Ok(Path::new(SYSCTL).join(key))
+}
+
 fn read(key: &str) -> io::Result<String> {
     Ok(fs::read_to_string(Path::new(SYSCTL).join(key))?.trim().to_owned())
 }
@@ -100,6 +176,17 @@ mod tests {
         for name in ["../../../../etc/passwd", "..", "a/b"] {
             assert_eq!(reverse_path_filter(name).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         }
+    }
+
+    #[test]
+    fn a_setting_leads_to_no_other_file_and_is_read_with_all_that_forwarding_changes() {
+        for key in ["../kernel/hostname", "/etc/passwd", "ipv4//ip_forward", ""] {
+            assert_eq!(Setting::read(key.to_owned()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        let settings = Setting::all_of_forwarding(IpVersion::V4).unwrap();
+        assert_eq!(settings[0].key, FORWARDING_V4);
+        assert!(settings.iter().any(|setting| setting.key == "ipv4/conf/lo/forwarding"), "{settings:?}");
+        settings[0].write().expect("it is so already");
     }
 
     #[test]

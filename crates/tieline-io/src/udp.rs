@@ -15,7 +15,7 @@ mod fault;
 mod sending;
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -53,6 +53,21 @@ pub struct UdpSocket {
     family: Family,
     /// Datagrams that the kernel cuts apart in one go; 1: it does not, or its driver has refused.
     datagrams_per_send: AtomicUsize,
+}
+
+/// An ordinary socket for datagrams of the version of IP of `like`, all of which bear `mark`. Takes `CAP_NET_ADMIN`.
+///
+/// # Errors
+///
+/// What the kernel said.
+pub fn marked_socket(like: IpAddr, mark: u32) -> io::Result<std::net::UdpSocket> {
+    let any = if like.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
+    let any = SocketAddr::new(any, 0);
+    let socket = Socket::new(Domain::for_address(any), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_mark(mark)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&any.into())?;
+    Ok(socket.into())
 }
 
 /// What the kernel does with many datagrams in one go.
@@ -126,6 +141,15 @@ impl UdpSocket {
     /// What the kernel said; `ENODEV` if there is no such device.
     pub fn bind_to_device(&self, name: &str) -> io::Result<()> {
         self.socket.bind_device(Some(name.as_bytes()))
+    }
+
+    /// Marks all that it sends from now on (`SO_MARK`), for rules of routing. Takes `CAP_NET_ADMIN`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn set_mark(&self, mark: u32) -> io::Result<()> {
+        self.socket.set_mark(mark)
     }
 
     /// Sends one datagram. An error says that this datagram was not sent, nothing more: the socket stays usable, see

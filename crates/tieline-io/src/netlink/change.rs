@@ -13,7 +13,7 @@ use super::AbortOnDrop;
 /// What changes within this time is told as one: a device that comes has several addresses, a container host hundreds.
 const TOGETHER: Duration = Duration::from_millis(50);
 
-/// Listens to the addresses and devices of one network namespace; closes when it is dropped.
+/// Listens to the addresses, devices and routes of one network namespace; closes when it is dropped.
 pub struct AddressChanges {
     messages: Pin<Box<dyn Stream<Item = ()> + Send + Sync>>,
     /// When what was heard is told.
@@ -36,8 +36,26 @@ impl AddressChanges {
     ///
     /// What the kernel said.
     pub fn listen() -> io::Result<Self> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
+        Self::listen_to(&[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr])
+    }
+
+    /// Listens to routes too, as whoever must know where the internet is. A machine that knows all routes of the internet tells much.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn listen_with_routes() -> io::Result<Self> {
+        Self::listen_to(&[
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+        ])
+    }
+
+    fn listen_to(groups: &[MulticastGroup]) -> io::Result<Self> {
+        let (connection, _, messages) = rtnetlink::new_multicast_connection(groups)?;
         let task = tokio::spawn(connection);
         let messages = Box::pin(messages.map(drop));
         Ok(Self { messages, due: None, _connection: AbortOnDrop(task.abort_handle()) })

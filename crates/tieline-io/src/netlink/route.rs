@@ -15,9 +15,16 @@ use super::{Netlink, NetlinkError, undone};
 /// What our routes say about who made them (`proto` in `ip route`): a number that no routing program of iproute2's list uses.
 pub const ROUTE_PROTOCOL: u8 = 116;
 
-/// A route of the main table.
+/// The table that routing goes by unless a [rule](super::PolicyRule) says otherwise.
+pub const MAIN_TABLE: u32 = RouteHeader::RT_TABLE_MAIN as u32;
+
+/// A route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
+    /// The table that it is in.
+    pub table: u32,
+    /// What becomes of packets that it is for.
+    pub kind: RouteKind,
     /// Where it leads, host bits zero.
     pub destination: IpNet,
     /// The device it goes through; in a listing `None` for routes over several devices.
@@ -32,12 +39,31 @@ pub struct Route {
     pub protocol: u8,
 }
 
+/// What becomes of packets that a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    /// They go through its device.
+    Unicast,
+    /// They go nowhere, and whoever sent them is told.
+    Unreachable,
+    /// The table says nothing of them: the next rule decides.
+    Throw,
+}
+
 impl Route {
+    /// A route of ours in `table` for `destination` that leads through no device.
+    #[must_use]
+    pub fn without_device(table: u32, kind: RouteKind, destination: IpNet) -> Self {
+        Self { table, kind, index: None, ..Self::through(destination, 0) }
+    }
+
     /// A route of ours to `destination` through the device with `index`.
     #[must_use]
     pub fn through(destination: IpNet, index: u32) -> Self {
         let destination = destination.trunc();
         Self {
+            table: MAIN_TABLE,
+            kind: RouteKind::Unicast,
             destination,
             index: Some(index),
             gateway: None,
@@ -73,9 +99,11 @@ impl Route {
         }
     }
 
-    /// Whether the kernel can have only one of the two: IPv4 keys the main table by destination and metric.
+    /// Whether the kernel can have only one of the two: IPv4 keys a table by destination and metric.
     fn excludes(&self, other: &Self) -> bool {
-        self.destination == other.destination && self.effective_metric() == other.effective_metric()
+        self.table == other.table
+            && self.destination == other.destination
+            && self.effective_metric() == other.effective_metric()
     }
 }
 
@@ -91,45 +119,91 @@ impl fmt::Display for Route {
         if let Some(metric) = self.metric {
             write!(f, " metric {metric}")?;
         }
+        if self.table != MAIN_TABLE {
+            write!(f, " in table {}", self.table)?;
+        }
         Ok(())
     }
 }
 
+/// Where the kernel would send a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Out by the device with this index.
+    Device(u32),
+    /// To this machine itself.
+    Local,
+    /// Nowhere.
+    Nowhere,
+}
+
 impl Netlink {
+    /// Asks where a packet to `destination` would go; one of this machine, or one that comes in from `source` by the device of that index.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub async fn way(&self, destination: IpAddr, from: Option<(IpAddr, u32)>) -> Result<Way, NetlinkError> {
+        let host = IpNet::from(destination);
+        let mut message = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(host.addr(), host.prefix_len())
+            .expect("an IpNet's prefix length fits its address")
+            .build();
+        if let Some((source, index)) = from {
+            message.header.source_prefix_length = IpNet::from(source).prefix_len();
+            message.attributes.push(RouteAttribute::Source(source.into()));
+            message.attributes.push(RouteAttribute::Iif(index));
+        }
+        let what = || format!("look up the route to {destination}");
+        let answer = match self.handle.route().get(message).execute().try_next().await {
+            Ok(answer) => answer,
+            Err(error) => match NetlinkError::new(what(), error) {
+                NetlinkError::Kernel { source, .. } if leads_nowhere(&source) => return Ok(Way::Nowhere),
+                other => return Err(other),
+            },
+        };
+        let Some(answer) = answer else { return Ok(Way::Nowhere) };
+        let device = answer.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(Way::Device(*index)),
+            _ => None,
+        });
+        Ok(match answer.header.kind {
+            RouteType::Local => Way::Local,
+            RouteType::Unicast => device.unwrap_or(Way::Nowhere),
+            _ => Way::Nowhere,
+        })
+    }
+
     /// Lists the unicast routes of the main table, both IP versions.
     ///
     /// # Errors
     ///
     /// What the kernel said.
     pub async fn routes(&self) -> Result<Vec<Route>, NetlinkError> {
+        self.routes_in(MAIN_TABLE).await
+    }
+
+    /// Lists the routes of a table, both IP versions, of the kinds that [`RouteKind`] knows.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub async fn routes_in(&self, table: u32) -> Result<Vec<Route>, NetlinkError> {
         let mut routes = Vec::new();
         let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
         for filter in [v4, v6] {
             let answers = self.handle.route().get(filter).execute().try_collect::<Vec<_>>().await;
             let answers = answers.map_err(|error| NetlinkError::new("list the routes", error))?;
-            routes.extend(answers.iter().filter_map(Route::from_message));
+            let all = answers.iter().filter_map(Route::from_message);
+            routes.extend(all.filter(|route| route.table == table));
         }
         Ok(routes)
     }
 
     /// Whether the kernel takes packets to `ip` for its own.
     pub(super) async fn is_local(&self, ip: IpAddr) -> Result<bool, NetlinkError> {
-        let host = IpNet::from(ip);
-        let message = RouteMessageBuilder::<IpAddr>::new()
-            .destination_prefix(host.addr(), host.prefix_len())
-            .expect("an IpNet's prefix length fits its address")
-            .build();
-        match self.handle.route().get(message).execute().try_next().await {
-            Ok(answer) => Ok(answer.is_some_and(|message| message.header.kind == RouteType::Local)),
-            Err(error) => match NetlinkError::new(format!("look up the route to {ip}"), error) {
-                // No route at all, so not a local one.
-                NetlinkError::Kernel { source, .. } if source.raw_os_error() == Some(libc::ENETUNREACH) => {
-                    Ok(false)
-                }
-                other => Err(other),
-            },
-        }
+        Ok(self.way(ip, None).await? == Way::Local)
     }
 
     /// Adds a route.
@@ -154,7 +228,7 @@ impl Netlink {
             result => return result,
         }
         let what = format!("add the route {route}");
-        let there = self.routes().await?;
+        let there = self.routes_in(route.table).await?;
         if let Some(foreign) = there.iter().find(|other| route.excludes(other) && !other.is_ours()) {
             return Err(NetlinkError::RouteTaken { what, existing: Box::new(*foreign) });
         }
@@ -180,9 +254,16 @@ impl Route {
             .destination_prefix(self.destination.addr(), self.destination.prefix_len())
             .expect("an IpNet's prefix length fits its address")
             .protocol(RouteProtocol::from(self.protocol))
+            .table_id(self.table)
             .build();
+        message.header.kind = match self.kind {
+            RouteKind::Unicast => RouteType::Unicast,
+            RouteKind::Unreachable => RouteType::Unreachable,
+            RouteKind::Throw => RouteType::Throw,
+        };
         // IPv4 asks what lies behind a next hop ("universe") and what is on the link itself; IPv6 ignores it.
-        if self.gateway.is_none() && self.destination.addr().is_ipv4() {
+        let on_link = self.kind == RouteKind::Unicast && self.gateway.is_none();
+        if on_link && self.destination.addr().is_ipv4() {
             message.header.scope = RouteScope::Link;
         }
         let attributes = [
@@ -197,26 +278,35 @@ impl Route {
 
     fn from_message(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
-        let mut table = u32::from(header.table);
-        let mut route = Self::through(unspecified(header)?, 0);
-        route.index = None;
+        let kind = match header.kind {
+            RouteType::Unicast => RouteKind::Unicast,
+            RouteType::Unreachable => RouteKind::Unreachable,
+            RouteType::Throw => RouteKind::Throw,
+            _ => return None,
+        };
+        let mut route = Self::without_device(header.table.into(), kind, unspecified(header)?);
         route.protocol = header.protocol.into();
         for attribute in &message.attributes {
             match attribute {
-                RouteAttribute::Table(number) => table = *number,
+                RouteAttribute::Table(number) => route.table = *number,
                 RouteAttribute::Destination(address) => {
                     route.destination = IpNet::new(ip(address)?, header.destination_prefix_length).ok()?;
                 }
-                RouteAttribute::Oif(index) => route.index = Some(*index),
+                // IPv6 names the loopback device for those that lead nowhere.
+                RouteAttribute::Oif(index) if kind == RouteKind::Unicast => route.index = Some(*index),
                 RouteAttribute::Gateway(address) => route.gateway = ip(address),
                 RouteAttribute::PrefSource(address) => route.preferred_source = ip(address),
                 RouteAttribute::Priority(metric) => route.metric = Some(*metric),
                 _ => {}
             }
         }
-        let is_plain = header.kind == RouteType::Unicast && table == u32::from(RouteHeader::RT_TABLE_MAIN);
-        is_plain.then_some(route)
+        Some(route)
     }
+}
+
+/// What the kernel says of packets for which there is no way: no route, or one that says so.
+fn leads_nowhere(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN))
 }
 
 /// The destination of a message that names none.

@@ -8,6 +8,7 @@ mod confinement;
 mod harness;
 mod namespaces;
 mod network;
+mod policy;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -19,13 +20,14 @@ fn main() {
     if let Some(obstacle) = &obstacle {
         eprintln!("the tests of this file are ignored: {obstacle}");
     }
-    let in_process = network::TESTS.iter().chain(namespaces::TESTS).map(|(name, test)| {
-        let run = || {
-            test();
-            Ok(())
-        };
-        Trial::test(*name, run)
-    });
+    let in_process =
+        network::TESTS.iter().chain(policy::TESTS).chain(namespaces::TESTS).map(|(name, test)| {
+            let run = || {
+                test();
+                Ok(())
+            };
+            Trial::test(*name, run)
+        });
     let in_child =
         confinement::PROBES.iter().map(|(name, _)| Trial::ignorable_test(*name, || harness::run_probe(name)));
     let trials = in_process.chain(in_child).map(|trial| trial.with_ignored_flag(obstacle.is_some()));
