@@ -251,7 +251,7 @@ impl Inbound {
 /// The IP packet without its padding, if it comes from where packets are accepted from.
 fn let_in<'d>(shared: &Shared, plaintext: &'d mut [u8]) -> Result<&'d mut [u8], DropReason> {
     let packet = IpPacket::parse(plaintext).map_err(|_malformed| DropReason::MalformedIp)?;
-    if !shared.accept.load().accepts(packet.source) {
+    if !shared.accept.load().accepts(packet.source, packet.destination) {
         return Err(DropReason::SourceNotAccepted);
     }
     shared.counters.ip_in.add(packet.total_len);
