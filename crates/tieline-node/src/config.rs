@@ -30,6 +30,7 @@
 //! | `[[path]]` | none | at most 3; see [`path`] | further connections of this machine, for when the first one fails |
 //! | `voice-copies` | `"when-lossy"` | `"when-lossy"`, `"always"` | with several paths: when voice goes by two of them, for one of which it costs twice; said at one end it holds for both |
 //! | `[[files]]` | none | at most 16; see [`files`] | pairs of folders whose files travel |
+//! | `[internet]` | none | see [`internet`] | an internet connection that is offered to the far end, or used of it |
 //! | `[transfer]` | see [`files`] | | how much of the line files may take |
 
 pub mod dial_address;
@@ -38,6 +39,7 @@ pub mod draft;
 mod duration;
 pub(crate) mod excerpt;
 pub mod files;
+pub mod internet;
 pub mod mistake;
 pub mod path;
 pub mod problems;
@@ -58,6 +60,7 @@ use tieline_wire::control::OFFERS_MAX;
 pub use dial_address::{DialAddress, Host, HostName};
 pub use draft::Draft;
 pub use files::{FilesConfig, TransferConfig};
+pub use internet::{InternetConfig, Used};
 pub use mistake::Mistake;
 pub use path::{PathConfig, VoiceCopies};
 pub use problems::{Place, Problem, Problems};
@@ -142,6 +145,8 @@ pub struct LineConfig {
     pub files: Vec<FilesConfig>,
     /// How much of the line files may take.
     pub transfer: TransferConfig,
+    /// What this end does with internet connections.
+    pub internet: InternetConfig,
 }
 
 /// How fast the line is, as far as the operator says.

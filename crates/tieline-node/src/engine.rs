@@ -7,6 +7,8 @@
 mod alarms;
 mod dial;
 mod farewell;
+mod internet;
+mod names;
 mod paths;
 mod rate;
 mod report;
@@ -41,6 +43,7 @@ use tokio::{
 use crate::flows::FlowsStatus;
 use crate::{
     config::{Accept, Line},
+    internet::Internet,
     network::Network,
     offers::{self, Decision, Surroundings},
     packet_path::{Handshake, Ports, Report},
@@ -98,6 +101,8 @@ pub struct Parts {
     pub state_file: PathBuf,
     /// The routing side, unless this is a bare line.
     pub network: Option<Network>,
+    /// What this end does with internet connections, if anything.
+    pub internet: Option<Internet>,
     /// The stream channel.
     pub streams: Streams,
     /// What this end says of itself.
@@ -150,6 +155,8 @@ pub struct Engine {
     /// When the last message of the associated channel arrived, of which the line's next events come.
     message_arrived: Instant,
     rate: LineRate,
+    /// Why the internet connection is not shared as it should be, from the kernel.
+    internet_fault: Option<String>,
     /// When it was last looked whether there is traffic, so that a rate can be found.
     looked_for_traffic: Instant,
 }
@@ -158,8 +165,9 @@ impl Engine {
     /// Puts the task together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let dial = Dial::new(parts.line.config.peer_addresses.clone());
-        let path_dials = PathDials::new(&parts.line.config.paths);
+        let mark = parts.internet.as_ref().and_then(Internet::mark);
+        let dial = Dial::new(parts.line.config.peer_addresses.clone(), mark);
+        let path_dials = PathDials::new(&parts.line.config.paths, mark);
         let rate = LineRate::new(Instant::now(), parts.line.config.rate, Arc::clone(&parts.ports));
         Self {
             parts,
@@ -176,6 +184,7 @@ impl Engine {
             farewell: Farewell::default(),
             message_arrived: Instant::now(),
             rate,
+            internet_fault: None,
             looked_for_traffic: Instant::now(),
         }
     }
@@ -215,6 +224,9 @@ impl Engine {
         self.parts.streams.close().await;
         self.parts.control.say_goodbye();
         self.hand_on().await;
+        if let Some(internet) = &mut self.parts.internet {
+            internet.restore().await;
+        }
         Ok(())
     }
 
@@ -285,6 +297,7 @@ impl Engine {
                 tracing::info!(name = %hello.name, software = %hello.software, "the far end introduced itself");
                 self.parts.state.peer_name = Some(hello.name.clone());
                 self.parts.state.peer_offers.clone_from(&hello.offers);
+                self.parts.state.peer_internet = hello.internet;
                 self.parts.ports.shared.labels.set_far(GivenOut::parse(&hello.labels));
                 self.learn_signing_key(&hello).await;
                 self.far_hello = Some(hello);
@@ -518,7 +531,8 @@ impl Engine {
                 decision.refused.push(RefusedOffer { network: failed, reason: error.to_string() });
             }
         }
-        self.parts.control.set_accepted(AcceptTable::new(&networks));
+        let accepted = self.settle_internet(AcceptTable::new(&networks), &networks).await;
+        self.parts.control.set_accepted(accepted);
         for refused in decision.refused.iter().filter(|refused| !self.decision.refused.contains(refused)) {
             tracing::warn!(network = %refused.network, reason = %refused.reason, "a network of the far end is not taken");
         }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod engine;
 pub mod files;
 pub mod flows;
+pub mod internet;
 pub mod invitation;
 mod kept_file;
 pub mod line_test;

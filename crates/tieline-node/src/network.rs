@@ -1,7 +1,7 @@
 //! The line in this machine's routing tables: the device's addresses, and a route for each network of the far end.
 //!
 //! All of it hangs on the line's own device, which the kernel removes with everything on it when the process ends, however
-//! it ends. So there is nothing to restore.
+//! it ends. So there is nothing to restore. What does not go by itself is that of [`crate::internet`].
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -31,7 +31,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Gives the device its addresses and sets it up.
+    /// Gives the device its addresses and sets it up. With `follow_routes`, [`Self::changed`] tells of routes too.
     ///
     /// # Errors
     ///
@@ -41,16 +41,33 @@ impl Network {
         addresses: &[IpNet],
         own_offers: &[IpNet],
         line_address: Ipv6Addr,
+        follow_routes: bool,
     ) -> Result<Self, NetworkError> {
         let netlink = Netlink::connect().map_err(NetworkError::Connect)?;
         // Before anything is listed, so that no change falls in between.
-        let changes = AddressChanges::listen().map_err(NetworkError::Connect)?;
+        let changes =
+            if follow_routes { AddressChanges::listen_with_routes() } else { AddressChanges::listen() };
+        let changes = changes.map_err(NetworkError::Connect)?;
         netlink.set_link_up(index, None).await?;
         for address in addresses {
             netlink.add_address(index, *address).await?;
         }
         netlink.add_address(index, IpNet::from(IpAddr::from(line_address))).await?;
         Ok(Self { netlink, changes, index, own_offers: own_offers.to_vec(), line_address, local: Vec::new() })
+    }
+
+    /// The addresses that this machine's own packets into the line come from, at most one of each version of IP.
+    pub async fn sources(&self) -> Vec<IpAddr> {
+        let addresses = match self.netlink.addresses().await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                tracing::warn!(%error, "this machine's addresses cannot be listed");
+                return Vec::new();
+            }
+        };
+        let on_line = addresses.iter().find(|one| one.index == self.index && one.network.addr().is_ipv4());
+        let v4 = self.source_of(true, &addresses).or_else(|| on_line.map(|one| one.network.addr()));
+        v4.into_iter().chain(self.source_of(false, &addresses)).collect()
     }
 
     /// Waits until an address or a device of this machine has changed: what [`Self::local_networks`] says may be another, and the
@@ -127,10 +144,13 @@ impl Network {
 
     /// What this machine itself sends into the line must come from an address that the far end lets in.
     fn source_towards(&self, network: &IpNet, addresses: &[Address]) -> Option<IpAddr> {
-        let is_v6 = network.addr().is_ipv6();
+        self.source_of(network.addr().is_ipv4(), addresses)
+    }
+
+    fn source_of(&self, is_v4: bool, addresses: &[Address]) -> Option<IpAddr> {
         let offered = addresses.iter().map(|address| address.network.addr()).find(|address| {
-            address.is_ipv6() == is_v6 && self.own_offers.iter().any(|offer| offer.contains(address))
+            address.is_ipv4() == is_v4 && self.own_offers.iter().any(|offer| offer.contains(address))
         });
-        offered.or_else(|| is_v6.then_some(self.line_address.into()))
+        offered.or_else(|| (!is_v4).then_some(self.line_address.into()))
     }
 }

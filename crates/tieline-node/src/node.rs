@@ -29,9 +29,10 @@ use tokio::{net::UnixListener, sync::mpsc};
 use crate::{
     api,
     calls::Watched,
-    config::{Line, LineConfig, Problems, VoiceCopies},
+    config::{InternetConfig, Line, LineConfig, Problems, VoiceCopies},
     engine::{Command, Engine, Inputs, PacketPathEnded, Parts},
     files::{Files, notices, setup},
+    internet::{Internet, InternetError},
     network::{Network, NetworkError},
     offers,
     packet_path::{
@@ -112,6 +113,9 @@ pub enum StartError {
     /// Addresses and routes.
     #[error("the network device could not be set up")]
     Network(#[from] NetworkError),
+    /// Sharing the internet connection.
+    #[error("the internet connection cannot be shared")]
+    Internet(#[from] InternetError),
     /// The inbox.
     #[error(transparent)]
     Inbox(#[from] InboxError),
@@ -185,8 +189,14 @@ impl Node {
         let line_address = offers::line_address(&line.secrets.private_key.public_key());
         let network = match &device {
             Some(device) => {
-                Some(Network::set_up(device.index(), &config.addresses, &config.offer, line_address).await?)
+                let shares = config.internet != InternetConfig::None;
+                let (index, addresses) = (device.index(), &config.addresses);
+                Some(Network::set_up(index, addresses, &config.offer, line_address, shares).await?)
             }
+            None => None,
+        };
+        let internet = match &device {
+            Some(device) => set_up_internet(&files, &config, device.index(), &medium).await?,
             None => None,
         };
         places.make_data_dir(name)?;
@@ -210,7 +220,7 @@ impl Node {
         let confinement = if options.unconfined {
             status::Confinement { landlock: "off".into(), seccomp: "off".into(), ..Default::default() }
         } else {
-            confine(places, &files, &config, routes)?
+            confine(places, &files, &config, routes, internet.as_ref())?
         };
 
         let now = Now::from_system();
@@ -273,6 +283,7 @@ impl Node {
             state,
             state_file: files.state,
             network,
+            internet,
             streams: streams.clone(),
             hello,
             takes_files: true,
@@ -341,6 +352,22 @@ impl Drop for SocketFile {
     }
 }
 
+/// The datagrams of a line that holds all else to itself must be told from all else.
+async fn set_up_internet(
+    files: &LineFiles,
+    config: &LineConfig,
+    device: u32,
+    medium: &Medium,
+) -> Result<Option<Internet>, StartError> {
+    let system = |source| StartError::System { what: "ask for the port that was bound", source };
+    let port = medium.first().local_addr().map_err(system)?.port();
+    let internet = Internet::set_up(files, config, device, port).await?;
+    if let Some(mark) = internet.as_ref().and_then(Internet::mark) {
+        medium.set_mark(mark).map_err(InternetError::Mark)?;
+    }
+    Ok(internet)
+}
+
 fn lock(files: &LineFiles, name: &LineName) -> Result<FileLock, StartError> {
     FileLock::try_acquire(&files.lock).map_err(|error| match error {
         LockError::Held { .. } => StartError::AlreadyUp { line: name.clone() },
@@ -367,6 +394,7 @@ fn confine(
     files: &LineFiles,
     config: &LineConfig,
     routes: bool,
+    internet: Option<&Internet>,
 ) -> Result<status::Confinement, StartError> {
     let system = |source| StartError::System { what: "switch off core dumps", source };
     privileges::disable_core_dumps().map_err(system)?;
@@ -382,6 +410,7 @@ fn confine(
         ]
         .into_iter()
         .chain(setup::pair_folders(config))
+        .chain(internet.into_iter().flat_map(Internet::written_settings))
         .collect(),
         connect: setup::webhook_ports(config).collect(),
         ..Confinement::default()
@@ -429,6 +458,8 @@ fn hello(config: &LineConfig, signing_key: VerifyingKey, port: u16) -> Hello {
         mtu: config.mtu,
         port,
         signing_key: Some(signing_key.to_string()),
+        // Told when it is known.
+        internet: None,
     }
 }
 

@@ -86,7 +86,9 @@ pub fn line_network(key: &PublicKey) -> IpNet {
 
 fn objection(network: &IpNet, surroundings: &Surroundings<'_>) -> Option<String> {
     if network.prefix_len() == 0 {
-        return Some("it is everything; sharing an internet connection is not possible yet".into());
+        return Some(
+            "it is everything; an internet connection is shared with `internet.offer = true`".into(),
+        );
     }
     if let Some((_, what)) = UNROUTABLE.iter().find(|(unroutable, _)| overlap(unroutable, network)) {
         return Some(format!("it holds {what}, which no line carries"));

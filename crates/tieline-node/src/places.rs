@@ -8,7 +8,8 @@
 //! | `CONFIG/NAME.key` | the machine's, 0600 | keys and a pending invitation |
 //! | `RUNTIME/NAME.sock` | the running process's | the local API |
 //! | `RUNTIME/NAME.lock` | the running process's | held while the line is up |
-//! | `RUNTIME/NAME.state` | the machine's | what must survive a crash: what was changed on the system, the last timestamp sent |
+//! | `RUNTIME/NAME.state` | the machine's | what must survive a crash: the far end's address, the last timestamp sent |
+//! | `RUNTIME/NAME.changes` | the machine's | what an internet connection that is shared has changed on the system, until it is restored |
 //! | `DATA/NAME/outbox` | the operator's | what is put here goes to the far end's inbox |
 //! | `DATA/NAME/journal` | the machine's, 0600 | what was sent and received, and how far (SQLite; beside it `journal-wal`) |
 //! | the inbox | the operator's | where the far end's files arrive |
@@ -93,6 +94,8 @@ pub struct LineFiles {
     pub lock: PathBuf,
     /// What must survive a crash of that process (JSON).
     pub state: PathBuf,
+    /// What was changed on the system and does not go with the process (JSON).
+    pub changes: PathBuf,
     /// What the machine keeps of the line for ever.
     pub data: PathBuf,
     /// What is put here goes to the far end's inbox.
@@ -229,6 +232,7 @@ impl Places {
             socket: runtime("sock"),
             lock: runtime("lock"),
             state: runtime("state"),
+            changes: runtime("changes"),
             outbox: data.join("outbox"),
             journal: data.join("journal"),
             inbox: data.join("inbox"),
@@ -370,6 +374,7 @@ mod tests {
                 socket: "/run/tieline/berlin.sock".into(),
                 lock: "/run/tieline/berlin.lock".into(),
                 state: "/run/tieline/berlin.state".into(),
+                changes: "/run/tieline/berlin.changes".into(),
                 data: "/var/lib/tieline/berlin".into(),
                 outbox: "/var/lib/tieline/berlin/outbox".into(),
                 journal: "/var/lib/tieline/berlin/journal".into(),

@@ -14,6 +14,7 @@ use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tieline_seal::{PublicKey, Tai64N};
+use tieline_wire::control::Internet;
 
 /// The longest file that is read.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -32,6 +33,8 @@ pub struct State {
     pub peer_name: Option<String>,
     /// What the far end last offered.
     pub peer_offers: Vec<IpNet>,
+    /// Which internet connection the far end last offered.
+    pub peer_internet: Option<Internet>,
     /// The greatest handshake timestamp sent, as 24 hexadecimal digits (TAI64N).
     pub last_timestamp: Option<String>,
 }
@@ -127,12 +130,14 @@ mod tests {
             peer_address: Some("198.51.100.7:51820".parse().unwrap()),
             peer_name: Some("berlin".to_owned()),
             peer_offers: vec!["10.2.0.0/24".parse().unwrap()],
+            peer_internet: Some(Internet { ipv4: true, ipv6: false }),
             last_timestamp: Some("400000000000000000000000".to_owned()),
         };
         assert_eq!(state.clone().of_peer(Some(key)), state);
         let anew = state.of_peer(Some(other));
         assert_eq!(anew.peer_public_key, Some(other.to_string()));
         assert_eq!((anew.peer_address, anew.peer_name, anew.peer_offers), (None, None, Vec::new()));
+        assert_eq!(anew.peer_internet, None);
         assert!(anew.last_timestamp.is_some());
     }
 }

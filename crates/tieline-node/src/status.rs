@@ -75,6 +75,9 @@ pub struct Status {
     /// How fast this end sends; nothing if nothing limits it.
     #[serde(default)]
     pub rate: Option<RateStatus>,
+    /// The internet connection that is shared, if this end has a part in it; none too if the process is too old to say.
+    #[serde(default)]
+    pub internet: Option<InternetStatus>,
     /// What was dropped, by reason; only reasons that occurred.
     pub drops: BTreeMap<String, u64>,
     /// What needs somebody's attention, in sentences.
@@ -225,6 +228,36 @@ pub struct RateStatus {
     pub delay_seconds: f64,
     /// What of them is lost of late, from 0 to 1.
     pub loss: f64,
+}
+
+/// What this end does with internet connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InternetRole {
+    /// The far end may use that of this end.
+    Offers,
+    /// This end uses that of the far end.
+    Uses,
+}
+
+/// An internet connection that is shared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct InternetStatus {
+    /// Which part this end has in it.
+    pub role: InternetRole,
+    /// Whether IPv4 goes that way now.
+    pub ipv4: bool,
+    /// Whether IPv6 does.
+    pub ipv6: bool,
+    /// The devices of this machine that lead to the internet: by which the far end's packets go; or by which none of ours go.
+    pub uplinks: Vec<String>,
+    /// What this end uses it for; what cannot go that way now goes nowhere.
+    pub networks: Vec<IpNet>,
+    /// Why not all of it goes that way, in a sentence.
+    pub why_not: Option<String>,
+    /// Packets that were about to leave by this end's own connection and were dropped.
+    pub stopped: Option<u64>,
 }
 
 /// Protection of voice against loss, each way, counted since the start.

@@ -25,7 +25,7 @@ use noq::{Connection, Endpoint, EndpointConfig, PathId, TransportConfig, VarInt}
 use tieline_line::{Event, greeting::FarEnd, labels::Labels, liveness::Reachability};
 use tieline_seal::PublicKey;
 use tieline_transfer::inbox::TRANSFERS_MAX;
-use tieline_wire::control::{Accepted, Hello};
+use tieline_wire::control::{Accepted, Hello, Internet};
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::{JoinHandle, JoinSet},
@@ -123,6 +123,7 @@ struct Inner {
     transport: Arc<TransportConfig>,
     connection: watch::Sender<Option<Connection>>,
     accepted: watch::Sender<Option<Accepted>>,
+    internet: watch::Sender<Option<Internet>>,
     meeting: Meeting,
     /// Held by who fills the line to measure it.
     loading: Mutex<()>,
@@ -156,6 +157,7 @@ impl Streams {
             transport,
             connection: watch::Sender::new(None),
             accepted: watch::Sender::new(None),
+            internet: watch::Sender::new(None),
             meeting: Meeting::default(),
             loading: Mutex::default(),
             running: Mutex::new(None),
@@ -230,6 +232,11 @@ impl Streams {
     /// Tells the far end what became of its offers, now and after every reconnection.
     pub fn set_accepted(&self, accepted: Accepted) {
         self.0.accepted.send_replace(Some(accepted));
+    }
+
+    /// Tells the far end that it may use this internet connection, now and after every reconnection.
+    pub fn set_internet(&self, internet: Internet) {
+        self.0.internet.send_if_modified(|known| known.replace(internet) != Some(internet));
     }
 
     /// How fast this end sends; what is set there counts at once, and for connections to come.

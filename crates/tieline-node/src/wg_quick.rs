@@ -86,7 +86,7 @@ pub enum Reason {
     FirewallMark(String),
     /// Everything through the line.
     #[error(
-        "{0} would send the whole internet through the line, which is not possible yet; name the far end's networks in `accept`"
+        "{0} would send the whole internet through the line, which is said with `internet.use = \"everything\"` in the configuration, and name the far end's networks in `accept`"
     )]
     Everything(IpNet),
     /// A network that cannot go through a line.

@@ -82,6 +82,19 @@ pub struct Hello {
     /// The public key (Ed25519) of its receipts for files, in hexadecimal; none from an end that signs none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signing_key: Option<String>,
+    /// Its internet connection, if the other end may use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub internet: Option<Internet>,
+}
+
+/// An internet connection that is offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Internet {
+    /// Whether IPv4 leads to the internet there.
+    pub ipv4: bool,
+    /// Whether IPv6 does.
+    pub ipv6: bool,
 }
 
 /// What became of the other end's offers.
@@ -245,11 +258,12 @@ mod tests {
             mtu: 1420,
             port: 51820,
             signing_key: Some("ab".repeat(32)),
+            internet: Some(Internet { ipv4: true, ipv6: false }),
         });
         let bytes = emit(&hello).unwrap();
         assert_eq!(
             std::str::from_utf8(body(&bytes)).unwrap(),
-            r#"{"type":"hello","version":1,"name":"berlin","software":"tieline 0.1.0","offers":["10.1.0.0/24"],"services":["files"],"labels":{},"mtu":1420,"port":51820,"signing-key":"abababababababababababababababababababababababababababababababab"}"#
+            r#"{"type":"hello","version":1,"name":"berlin","software":"tieline 0.1.0","offers":["10.1.0.0/24"],"services":["files"],"labels":{},"mtu":1420,"port":51820,"signing-key":"abababababababababababababababababababababababababababababababab","internet":{"ipv4":true,"ipv6":false}}"#
         );
         assert_eq!(parse_control(body(&bytes)).unwrap(), hello);
     }

@@ -3,6 +3,8 @@
 //! A check looks at one thing and yields a [`Finding`]: a sentence that says what is so, why, and what to do. Checks of this
 //! machine need no running line; the others read what the running end has counted, and measure.
 
+pub(crate) mod leak;
+
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -15,7 +17,7 @@ use tieline_io::{
 use tieline_node::{
     api::client::Client,
     config::LineConfig,
-    status::{DeviceOffload, FarEndKind, LineState, Offload, Status},
+    status::{DeviceOffload, FarEndKind, InternetRole, LineState, Offload, Status},
 };
 
 /// Clocks that are further apart than this make handshakes fail after restarts, and logs hard to compare.
@@ -134,6 +136,7 @@ pub(crate) fn check_running(config: &LineConfig, status: &Status) -> Vec<Finding
     findings.extend(check_strangers(status));
     findings.extend(check_nat(status));
     findings.extend(check_networks(status));
+    findings.extend(check_internet(status));
     findings.extend(check_clock(status));
     findings.extend(check_offload(status));
     findings.extend(check_scheduling(status));
@@ -263,6 +266,33 @@ fn check_networks(status: &Status) -> Vec<Finding> {
         format!("our network {} is not reached from the far end: {}", refused.network, refused.reason)
     });
     here.chain(there).map(|sentence| Finding::fault("networks", sentence)).collect()
+}
+
+/// Whether the internet connection that is to be shared is.
+fn check_internet(status: &Status) -> Option<Finding> {
+    let internet = status.internet.as_ref()?;
+    let uplinks = internet.uplinks.join(", ");
+    Some(match (&internet.why_not, internet.role) {
+        (None, InternetRole::Offers) => Finding::good(
+            "internet",
+            format!("the far end may use the internet connection here, by {uplinks}"),
+        ),
+        (None, InternetRole::Uses) => {
+            Finding::good("internet", "the internet is reached by way of the far end")
+        }
+        (Some(why), InternetRole::Offers) if internet.ipv4 || internet.ipv6 => {
+            Finding::hint("internet", format!("the internet connection here is offered in part: {why}"))
+        }
+        (Some(why), InternetRole::Offers) => {
+            Finding::fault("internet", format!("the internet connection here cannot be offered: {why}"))
+        }
+        (Some(why), InternetRole::Uses) if internet.ipv4 || internet.ipv6 => {
+            Finding::hint("internet", format!("the internet is reached by way of the far end in part: {why}"))
+        }
+        (Some(why), InternetRole::Uses) => {
+            Finding::fault("internet", format!("the internet is not reached by way of the far end: {why}"))
+        }
+    })
 }
 
 fn check_clock(status: &Status) -> Option<Finding> {
@@ -444,6 +474,23 @@ mod tests {
         assert!(checks(|s| s.far_end.kind = FarEndKind::IpOnly).contains(&hint("far-end")));
         assert!(checks(|s| s.far_end.kind = FarEndKind::Incompatible).contains(&fault("version")));
         assert!(checks(|s| s.far_end.behind_nat = true).contains(&hint("nat")));
+        let internet = |role, ipv4, why: Option<&str>| {
+            let internet = tieline_node::status::InternetStatus {
+                role,
+                ipv4,
+                ipv6: ipv4,
+                uplinks: vec!["eth0".into()],
+                networks: vec![],
+                why_not: why.map(str::to_owned),
+                stopped: None,
+            };
+            checks(|s| s.internet = Some(internet))
+        };
+        for role in [InternetRole::Offers, InternetRole::Uses] {
+            assert!(internet(role, true, None).contains(&("internet", Severity::Good)));
+            assert!(internet(role, true, Some("no IPv6")).contains(&hint("internet")));
+            assert!(internet(role, false, Some("nothing")).contains(&fault("internet")));
+        }
         assert!(checks(|s| s.far_end.refused.push(refused())).contains(&fault("networks")));
         assert!(checks(|s| s.far_end.refuses_of_us.push(refused())).contains(&fault("networks")));
         assert!(checks(|s| s.quality.clock_ahead_seconds = Some(-3600.0)).contains(&hint("clock")));

@@ -15,6 +15,7 @@ use tieline_node::{
     api::client::{Client, ClientError},
     config::Problems,
     engine::{self, PacketPathEnded},
+    internet::{self, InternetError},
     node::{Node, Options, StartError},
     places::{LineName, Places, PlacesChoice},
     status::{FarEndKind, LineState, Status},
@@ -60,6 +61,9 @@ pub(crate) enum UpError {
         /// Its log.
         log: PathBuf,
     },
+    /// What a killed process left cannot be undone.
+    #[error("what an earlier process of the line has left on this machine cannot be undone")]
+    Left(#[from] InternetError),
     /// It does not go down.
     #[error("line {line} does not go down; process {pid} runs it")]
     StillUp {
@@ -247,15 +251,24 @@ pub(crate) async fn wait_for_far_end(client: &Client, patience: Duration) -> Res
     }
 }
 
-/// Takes the end down and waits until its process is gone.
+/// Takes the end down and waits until its process is gone. Of one that was killed it undoes what that has left.
 ///
 /// # Errors
 ///
-/// [`UpError::Client`] if it is not up, [`UpError::StillUp`].
+/// [`UpError::Client`] if it is not up and has left nothing, [`UpError::StillUp`], [`UpError::Left`].
 pub(crate) async fn take_down(places: &Places, name: &LineName) -> Result<(), UpError> {
     let files = places.files(name);
     let client = Client::new(&files.socket);
-    let pid = client.status().await?.pid;
+    let pid = match client.status().await {
+        Ok(status) => status.pid,
+        Err(error @ ClientError::NotUp { .. }) => {
+            // Or one that comes up at this moment would lose what it has just set up.
+            let Ok(_lock) = FileLock::try_acquire(&files.lock) else { return Err(error.into()) };
+            let left = internet::restore(&files.changes, name).await?;
+            return if left { Ok(()) } else { Err(error.into()) };
+        }
+        Err(error) => return Err(error.into()),
+    };
     client.down().await?;
     let deadline = Instant::now() + STOP_WAIT_MAX;
     while let Some(_holder) = FileLock::holder(&files.lock)

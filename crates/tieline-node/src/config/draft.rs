@@ -84,6 +84,12 @@ impl Draft {
         page.remark("\nWhat carriers see of how packets are marked: \"map\", a code point for each class of service; \"copy\"; or \"none\".");
         page.row("outer-dscp", None, "\"map\"");
 
+        page.remark("\nThe far end may use the internet connection here (docs/offices.md).");
+        page.row("internet.offer", None, "false");
+        page.remark(
+            "Or this end uses that of the far end, and no other: internet.use = \"everything\", or a list of networks.",
+        );
+
         page.raw("\n[peer]\n");
         page.remark("The far end's public key. Pairing finds it by itself and keeps it in the key file.");
         page.row("public-key", self.peer_public_key.map(quoted), "\"…\"");
@@ -205,7 +211,7 @@ mod tests {
         let text = text.join("\n");
         assert_eq!(
             text.lines().filter(|row| row.contains(" = ") && !row.starts_with('#')).count(),
-            15,
+            17,
             "{text}"
         );
         let defaults = Defaults { name: "host".into(), inbox: "/inbox".into() };

@@ -161,6 +161,26 @@ pub enum Mistake {
     /// A key that does nothing here.
     #[error("has no effect while `routes = false`; remove it, or set `routes = true`")]
     NeedsRoutes,
+    /// A key that does nothing without another.
+    #[error("has no effect without `{0}`; remove it, or write that too")]
+    NeedsKey(&'static str),
+    /// An internet connection that is offered, and another that is used.
+    #[error(
+        "stands beside `offer = true`; one end of a line offers its internet connection, the other uses it"
+    )]
+    OffersAndUsesInternet,
+    /// `use` is a word other than `everything`.
+    #[error("must be \"everything\" or a list of networks, and is {0:?}")]
+    InternetUse(String),
+    /// Nobody who can be asked for names.
+    #[error("{0:?} is not the IP address of a resolver; write one such as \"10.1.0.1\"")]
+    Resolver(String),
+    /// Two resolvers of one version of IP.
+    #[error("is of the same version of IP as {other}; write one address, or one of each version")]
+    SecondResolver {
+        /// The one before.
+        other: String,
+    },
 
     /// A word that is none of those there are.
     #[error("must be {known}, and is {found:?}")]
@@ -318,6 +338,11 @@ impl Mistake {
             Self::RelativePath(_) => "relative-path",
             Self::NulInPath => "nul-in-path",
             Self::NeedsRoutes => "needs-routes",
+            Self::NeedsKey(_) => "needs-key",
+            Self::OffersAndUsesInternet => "offers-and-uses-internet",
+            Self::InternetUse(_) => "internet-use",
+            Self::Resolver(_) => "resolver",
+            Self::SecondResolver { .. } => "second-resolver",
             Self::Choice { .. } => "choice",
             Self::Duration(_) => "duration",
             Self::DurationRange { .. } => "duration-range",

@@ -42,7 +42,7 @@ pub enum SubnetError {
     },
     /// Everything: the whole internet.
     #[error(
-        "{0} is everything; a line carries named networks, sharing the internet connection is not possible yet"
+        "{0} is everything; a line carries named networks. An internet connection is shared with `internet.offer = true` at the end that has it, and `internet.use = \"everything\"` at the other"
     )]
     Everything(IpNet),
     /// A network that never leaves a machine or a link.

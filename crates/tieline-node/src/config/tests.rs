@@ -10,6 +10,7 @@ use super::*;
 use crate::places::{PlacesChoice, Surroundings};
 
 mod files;
+mod internet;
 
 const FILE: &str = "/etc/tieline/berlin.toml";
 const PEER: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
@@ -37,6 +38,7 @@ fn an_empty_file_is_the_default_line() {
             peer_addresses: vec![],
             files: vec![],
             transfer: no_transfer(),
+            internet: InternetConfig::None,
             rate: RateConfig::default(),
             outer_dscp: OuterDscp::Map,
         }
@@ -97,6 +99,7 @@ fn every_key_is_read() {
             peer_addresses: vec![dial("office.example:51820"), dial("[2001:db8::5]:51820")],
             files: vec![],
             transfer: no_transfer(),
+            internet: InternetConfig::None,
             rate: RateConfig::default(),
             outer_dscp: OuterDscp::None,
         }
@@ -183,8 +186,8 @@ fn every_mistake_is_reported_with_its_place_and_what_to_do() {
         ),
         ("offer = [\"10.1.0.0\"]", "1:10: offer[0]:", "subnet", "has no prefix length"),
         ("offer = [\"office\"]", "1:10: offer[0]:", "subnet", "is not a network"),
-        ("offer = [\"0.0.0.0/0\"]", "1:10: offer[0]:", "subnet", "is not possible yet"),
-        ("accept = [\"::/0\"]", "1:11: accept[0]:", "subnet", "is not possible yet"),
+        ("offer = [\"0.0.0.0/0\"]", "1:10: offer[0]:", "subnet", "internet.use"),
+        ("accept = [\"::/0\"]", "1:11: accept[0]:", "subnet", "internet.use"),
         (
             "offer = [\"10.1.0.0/24\", \"10.1.0.0/24\"]",
             "1:25: offer[1]:",

@@ -112,6 +112,7 @@ fn convert(
         addresses: written.address.map(|list| interface_addresses(list, problems)).unwrap_or_default(),
         files: files::typed::files(written.files, &inbox, problems),
         transfer: files::typed::transfer(written.transfer, problems),
+        internet: written.internet.convert(problems),
         inbox,
         keepalive,
         peer_public_key: written.peer_public_key.and_then(|key| convert_one(key, problems, public_key)),
@@ -259,7 +260,7 @@ fn listen_meant(text: &str) -> Option<String> {
     }
 }
 
-fn device(text: &str) -> Result<String, Mistake> {
+pub(super) fn device(text: &str) -> Result<String, Mistake> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let fits = (1..=LineName::BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed);
     if fits { Ok(text.to_owned()) } else { Err(Mistake::Device(excerpt(text))) }

@@ -2,6 +2,7 @@
 
 use super::document::{At, OneOrMany, Table, parse};
 use super::files::written::{WrittenFiles, WrittenTransfer, read_files, read_transfer};
+use super::internet::{self, WrittenInternet};
 use super::mistake::Mistake;
 use super::path::{WrittenPath, read_paths};
 use super::problems::Collector;
@@ -30,6 +31,7 @@ pub(super) struct Written {
     pub(super) voice_copies: Option<At<String>>,
     pub(super) files: Vec<WrittenFiles>,
     pub(super) transfer: WrittenTransfer,
+    pub(super) internet: WrittenInternet,
 }
 
 /// Reads the file as far as it can be read; everything else is noted in `problems`.
@@ -58,6 +60,7 @@ pub(super) fn read(text: &str, problems: &mut Collector<'_>) -> Written {
         voice_copies: file.text("voice-copies", problems),
         files: read_files(&mut file, problems),
         transfer: read_transfer(&mut file, problems),
+        internet: internet::read(&mut file, problems),
     };
     file.finish(problems);
     peer.finish(problems);
@@ -77,7 +80,7 @@ impl Written {
             self.address.as_ref().filter(|list| !list.value.is_empty()).map(|list| list.clone().map(drop)),
             self.device.clone().map(|device| device.map(drop)),
         ];
-        for place in places.into_iter().flatten() {
+        for place in places.into_iter().flatten().chain(self.internet.places()) {
             place.wrong(problems, Mistake::NeedsRoutes);
         }
     }

@@ -6,6 +6,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 
 use tokio::sync::mpsc;
 
+use super::names;
 use crate::config::{DialAddress, Host};
 
 /// Addresses of one name that are tried; a name with more is a list of somebody else's machines.
@@ -19,16 +20,19 @@ pub(super) struct Dial {
     /// What the last look-up found and was not tried yet.
     candidates: VecDeque<SocketAddr>,
     is_looking_up: bool,
+    /// The mark of packets that are not held to the line.
+    mark: Option<u32>,
     found: mpsc::Receiver<Vec<SocketAddr>>,
     finder: mpsc::Sender<Vec<SocketAddr>>,
 }
 
 impl Dial {
-    /// Dials `addresses` in turn; with none, the far end must come to us.
+    /// Dials `addresses` in turn; with none, the far end must come to us. `mark` is that of packets which are not held to the line,
+    /// where all others are.
     #[must_use]
-    pub(super) fn new(addresses: Vec<DialAddress>) -> Self {
+    pub(super) fn new(addresses: Vec<DialAddress>, mark: Option<u32>) -> Self {
         let (finder, found) = mpsc::channel(1);
-        Self { addresses, next: 0, candidates: VecDeque::new(), is_looking_up: false, found, finder }
+        Self { addresses, next: 0, candidates: VecDeque::new(), is_looking_up: false, mark, found, finder }
     }
 
     /// The next address to try, if it is known; otherwise it is looked up, and [`Self::resolved`] will tell.
@@ -46,10 +50,10 @@ impl Dial {
             return Some(known);
         }
         self.is_looking_up = true;
-        let finder = self.finder.clone();
+        let (finder, mark) = (self.finder.clone(), self.mark);
         tokio::spawn(async move {
             // There is room: one look-up at a time.
-            let _ = finder.send(look_up(&address).await).await;
+            let _ = finder.send(look_up(&address, mark).await).await;
         });
         None
     }
@@ -73,8 +77,16 @@ impl Dial {
 }
 
 /// All addresses of the name, in the order in which this machine prefers them (RFC 6724).
-pub(super) async fn look_up(address: &DialAddress) -> Vec<SocketAddr> {
+pub(super) async fn look_up(address: &DialAddress, mark: Option<u32>) -> Vec<SocketAddr> {
     let Host::Name(name) = address.host() else { return Vec::new() };
+    if let Some(mark) = mark {
+        // What the system would ask goes into a line that is not there yet. It may know the name without asking.
+        let found = names::look_up(name.as_str(), mark).await;
+        if !found.is_empty() {
+            let found = found.into_iter().map(|ip| SocketAddr::new(ip, address.port()));
+            return found.take(FOUND_MAX).collect();
+        }
+    }
     match tokio::net::lookup_host((name.as_str(), address.port())).await {
         Ok(found) => found.take(FOUND_MAX).collect(),
         Err(error) => {
@@ -89,7 +101,7 @@ mod tests {
     use super::*;
 
     fn dial(addresses: &[&str]) -> Dial {
-        Dial::new(addresses.iter().map(|address| address.parse().unwrap()).collect())
+        Dial::new(addresses.iter().map(|address| address.parse().unwrap()).collect(), None)
     }
 
     #[tokio::test]

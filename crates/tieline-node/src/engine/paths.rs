@@ -11,6 +11,8 @@ use crate::config::{DialAddress, PathConfig};
 /// Where the far end is dialled on the further paths.
 pub(super) struct PathDials {
     addresses: Vec<Option<DialAddress>>,
+    /// The mark of packets that are not held to the line.
+    mark: Option<u32>,
     /// How often each was asked for: the addresses of a name are tried in turn.
     tries: [usize; PATHS_MAX],
     found: mpsc::Receiver<(PathId, SocketAddr)>,
@@ -18,10 +20,10 @@ pub(super) struct PathDials {
 }
 
 impl PathDials {
-    pub(super) fn new(paths: &[PathConfig]) -> Self {
+    pub(super) fn new(paths: &[PathConfig], mark: Option<u32>) -> Self {
         let (finder, found) = mpsc::channel(PATHS_MAX);
         let addresses = paths.iter().map(|path| path.address.clone()).collect();
-        Self { addresses, tries: [0; PATHS_MAX], found, finder }
+        Self { addresses, mark, tries: [0; PATHS_MAX], found, finder }
     }
 
     /// Has [`Self::resolved`] tell where the far end is to be dialled on `path`, if that is configured.
@@ -30,11 +32,11 @@ impl PathDials {
         let Some(address) = address.cloned().flatten() else { return };
         let attempt = self.tries[path.number()];
         self.tries[path.number()] += 1;
-        let finder = self.finder.clone();
+        let (finder, mark) = (self.finder.clone(), self.mark);
         tokio::spawn(async move {
             let found = match address.socket_address() {
                 Some(known) => vec![known],
-                None => look_up(&address).await,
+                None => look_up(&address, mark).await,
             };
             let chosen = found.get(attempt % found.len().max(1)).copied();
             // If nobody takes it, it is asked for again.

@@ -27,7 +27,7 @@ use crate::{
 
 impl Engine {
     /// How things are now.
-    pub(super) fn report(&self) -> Status {
+    pub(super) fn report(&mut self) -> Status {
         let now = Now::from_system();
         let session = self.parts.control.session().status(now);
         let config = &self.parts.line.config;
@@ -53,6 +53,7 @@ impl Engine {
             traffic: traffic(&self.parts.ports.shared.counters, &session),
             protection: self.protection(),
             rate: self.rate_status(),
+            internet: self.internet_status(),
             drops: self.drops(),
             alarms: self.alarms.sentences(),
             confinement: self.parts.confinement.clone(),

@@ -81,6 +81,15 @@ impl Medium {
         self.socket(path.number()).make_ready()
     }
 
+    /// Marks all that is sent, by every path, for rules of routing.
+    ///
+    /// # Errors
+    ///
+    /// As [`UdpSocket::set_mark`].
+    pub fn set_mark(&self, mark: u32) -> io::Result<()> {
+        self.all().try_for_each(|bound| bound.socket.set_mark(mark))
+    }
+
     /// The device that the path is to use, if not the routing table decides.
     #[must_use]
     pub fn device(&self, path: usize) -> Option<&str> {

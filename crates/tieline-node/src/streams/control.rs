@@ -29,17 +29,31 @@ pub(super) async fn serve(inner: &Inner, stream: Circuit) -> io::Result<()> {
 }
 
 async fn write(inner: &Inner, mut send: SendStream) -> io::Result<()> {
-    let mut accepted = inner.accepted.subscribe();
+    let (mut accepted, mut internet) = (inner.accepted.subscribe(), inner.internet.subscribe());
     let labels = inner.setup.labels.give_out().emit();
-    let hello = Hello { labels, ..inner.setup.hello.clone() };
-    frame::write(&mut send, &ControlMessage::Hello(hello)).await?;
+    accepted.mark_changed();
+    internet.mark_changed();
     loop {
-        let message = accepted.borrow_and_update().clone();
-        if let Some(accepted) = message {
-            frame::write(&mut send, &ControlMessage::Accepted(cut_to_fit(accepted))).await?;
-        }
-        if accepted.changed().await.is_err() {
-            return Ok(());
+        // The hello first of all.
+        tokio::select! {
+            biased;
+            changed = internet.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                let internet = *internet.borrow_and_update();
+                let hello = Hello { labels: labels.clone(), internet, ..inner.setup.hello.clone() };
+                frame::write(&mut send, &ControlMessage::Hello(hello)).await?;
+            }
+            changed = accepted.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                let message = accepted.borrow_and_update().clone();
+                if let Some(accepted) = message {
+                    frame::write(&mut send, &ControlMessage::Accepted(cut_to_fit(accepted))).await?;
+                }
+            }
         }
     }
 }

@@ -18,11 +18,15 @@ use crate::{output, process};
 /// Look for the reason why a line does not work
 ///
 /// Checks the configuration, the rights, the port and the network here, asks the running end what it has seen, and measures the
-/// path. Changes nothing. The exit status is 0 if nothing is wrong.
+/// path. Changes nothing, but with --cut-line. The exit status is 0 if nothing is wrong.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// The line
     name: LineName,
+
+    /// Where the internet is reached by way of the far end: close that way for a second, and look whether anything leaves by this end's own
+    #[arg(long)]
+    cut_line: bool,
 
     #[command(flatten)]
     pub(crate) reporting: Reporting,
@@ -68,6 +72,7 @@ pub(crate) fn run(places: &Places, args: &DoctorArgs) -> Result<(), Failure> {
             Err(ClientError::NotUp { .. }) => findings.extend(doctor::check_before_start(&line.config)),
             Err(error) => findings.push(Finding::fault("no-answer-here", error.to_string())),
         }
+        findings.extend(doctor::leak::check(&line.config, args.cut_line).await);
         findings
     });
     let sick = findings.iter().any(|finding| finding.severity == Severity::Fault);

@@ -7,7 +7,10 @@ use serde::Serialize;
 use tieline_node::{
     api::client::{Client, ClientError},
     places::{LineName, Places},
-    status::{Cipher, FarEndKind, LineState, PathStatus, Protection, RateStatus, Status, Traffic},
+    status::{
+        Cipher, FarEndKind, InternetRole, InternetStatus, LineState, PathStatus, Protection, RateStatus,
+        Status, Traffic,
+    },
 };
 
 use crate::args::Reporting;
@@ -124,6 +127,9 @@ pub(crate) fn to_text(status: &Status) -> String {
         page.row("path", &format!("takes packets of up to {len} octets whole; longer ones may not arrive"));
     }
     networks(&mut page, status);
+    if let Some(internet) = &status.internet {
+        page.row("internet", &internet_in_words(internet));
+    }
     page.row("round trip", &round_trip(status));
     for one in &status.paths {
         page.row("path", &path(one));
@@ -289,6 +295,27 @@ fn networks(page: &mut Page, status: &Status) {
             refused.map_or_else(|| taken.to_owned(), |refused| format!("refused: {}", refused.reason));
         page.row("offers", &format!("{offer}, {words}"));
     }
+}
+
+fn internet_in_words(internet: &InternetStatus) -> String {
+    let versions = match (internet.ipv4, internet.ipv6) {
+        (true, true) => "IPv4 and IPv6",
+        (true, false) => "IPv4",
+        (false, true) => "IPv6",
+        (false, false) => "nothing yet",
+    };
+    let uplinks = internet.uplinks.join(", ");
+    let mut words = match internet.role {
+        InternetRole::Offers => format!("offered to the far end: {versions}, by {uplinks}"),
+        InternetRole::Uses => format!("by way of the far end: {versions}; never by {uplinks}"),
+    };
+    if let Some(why) = &internet.why_not {
+        let _ = write!(words, "; {why}");
+    }
+    if let Some(stopped) = internet.stopped.filter(|stopped| *stopped > 0) {
+        let _ = write!(words, "; {stopped} packets were stopped there");
+    }
+    words
 }
 
 fn round_trip(status: &Status) -> String {

@@ -16,6 +16,7 @@ mod end;
 mod files;
 mod full_speed;
 mod idle;
+mod internet;
 mod key_twice;
 mod loss;
 mod marks;
@@ -71,6 +72,7 @@ fn main() {
         shaped::TESTS,
         files::TESTS,
         threads::TESTS,
+        internet::TESTS,
     ];
     let soak = std::env::var_os("TIELINE_SOAK").is_some();
     let wanted = tests.iter().copied().flatten().filter(|test| soak || !test.is_soak);
