@@ -6,6 +6,7 @@
 //!
 //! - [`udp`]: one dual-stack socket, received in batches. [`tun`]: a network device whose other side is this process.
 //! - [`netlink`]: links, addresses, routes and rules of the machine. [`nftables`]: tables of its packet filter. [`sysctl`]: whether it forwards.
+//! - [`tcp`]: what a connection that is passed on must be told.
 //! - [`wait`]: how a packet thread sleeps until a descriptor or another thread has something for it.
 //! - [`local_time`]: the clock on the wall. [`lock`]: one process per line. [`privileges`]: which rights we have, and giving up those we do not need.
 //! - [`processor`]: whether it does AES in hardware. [`resident`]: what of the program stays in memory.
@@ -27,6 +28,7 @@ pub mod processor;
 pub mod resident;
 pub mod scheduling;
 pub mod sysctl;
+pub mod tcp;
 pub mod tun;
 pub mod udp;
 pub mod wait;
