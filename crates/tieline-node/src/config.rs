@@ -32,6 +32,7 @@
 //! | `[[files]]` | none | at most 16; see [`files`] | pairs of folders whose files travel |
 //! | `[internet]` | none | see [`internet`] | an internet connection that is offered to the far end, or used of it |
 //! | `[transfer]` | see [`files`] | | how much of the line files may take |
+//! | `[[port]]` | none | at most 32; see [`ports`] | services of one office that are offered at the other |
 
 pub mod dial_address;
 pub(crate) mod document;
@@ -42,6 +43,7 @@ pub mod files;
 pub mod internet;
 pub mod mistake;
 pub mod path;
+pub mod ports;
 pub mod problems;
 pub mod subnet;
 pub(crate) mod suggest;
@@ -63,6 +65,7 @@ pub use files::{FilesConfig, TransferConfig};
 pub use internet::{InternetConfig, Used};
 pub use mistake::Mistake;
 pub use path::{PathConfig, VoiceCopies};
+pub use ports::{PortConfig, PortSide};
 pub use problems::{Place, Problem, Problems};
 pub use typed::parse_listen_address;
 
@@ -147,6 +150,8 @@ pub struct LineConfig {
     pub transfer: TransferConfig,
     /// What this end does with internet connections.
     pub internet: InternetConfig,
+    /// Services that are reached by name; no two of one protocol have one name, or listen at one address.
+    pub ports: Vec<PortConfig>,
 }
 
 /// How fast the line is, as far as the operator says.

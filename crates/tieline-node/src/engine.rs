@@ -47,6 +47,7 @@ use crate::{
     network::Network,
     offers::{self, Decision, Surroundings},
     packet_path::{Handshake, Ports, Report},
+    ports::PortTable,
     secrets::Secrets,
     signing,
     state::State,
@@ -105,6 +106,8 @@ pub struct Parts {
     pub internet: Option<Internet>,
     /// The stream channel.
     pub streams: Streams,
+    /// The ports of this end.
+    pub office_ports: PortTable,
     /// What this end says of itself.
     pub hello: Hello,
     /// The keys of receipts.

@@ -21,6 +21,7 @@ pub mod offers;
 pub mod packet_path;
 pub mod packet_ring;
 pub mod places;
+pub mod ports;
 pub mod secrets;
 pub mod signing;
 pub mod state;

@@ -39,6 +39,7 @@ use crate::{
         HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl, intake::QUEUES, medium::Medium,
     },
     places::{LineFiles, LineName, Places, PlacesError},
+    ports::{BindError, PortTable},
     signing,
     state::State,
     status,
@@ -116,6 +117,9 @@ pub enum StartError {
     /// Sharing the internet connection.
     #[error("the internet connection cannot be shared")]
     Internet(#[from] InternetError),
+    /// A port that is offered here.
+    #[error(transparent)]
+    Port(#[from] BindError),
     /// The inbox.
     #[error(transparent)]
     Inbox(#[from] InboxError),
@@ -199,6 +203,8 @@ impl Node {
             Some(device) => set_up_internet(&files, &config, device.index(), &medium).await?,
             None => None,
         };
+        let office_ports = PortTable::new(&config.ports);
+        let bound_ports = office_ports.bind().await?;
         places.make_data_dir(name)?;
         let journal = Arc::new(Journal::open(&files.journal)?);
         let keys = signing::keys_of_line(&line.secrets.private_key, line.peer_public_key(), &journal)?;
@@ -220,7 +226,7 @@ impl Node {
         let confinement = if options.unconfined {
             status::Confinement { landlock: "off".into(), seccomp: "off".into(), ..Default::default() }
         } else {
-            confine(places, &files, &config, routes, internet.as_ref())?
+            confine(places, &files, &config, &office_ports, routes, internet.as_ref())?
         };
 
         let now = Now::from_system();
@@ -255,6 +261,7 @@ impl Node {
                 inboxes: Some(inboxes.clone()),
                 hello: hello.clone(),
                 labels: Arc::clone(&ports.shared.labels),
+                ports: office_ports.clone(),
                 packet_len_max: config.mtu - LabelStackEntry::LEN as u16,
                 reports: far_end_sender,
                 calls_at_risk: calls_at_risk(&ports),
@@ -264,6 +271,7 @@ impl Node {
         if let Some(peer) = peer {
             streams.set_peer(peer);
         }
+        office_ports.start(bound_ports, &streams);
         let outboxes = setup::outboxes(&files, &config, &tellers);
         let sends = Files::start(outboxes, inboxes, &streams, &journal, &keys);
         tokio::spawn(sends.clone().follow(config.transfer.clone(), streams.clone()));
@@ -285,6 +293,7 @@ impl Node {
             network,
             internet,
             streams: streams.clone(),
+            office_ports,
             hello,
             takes_files: true,
             keys: keys.clone(),
@@ -393,6 +402,7 @@ fn confine(
     places: &Places,
     files: &LineFiles,
     config: &LineConfig,
+    ports: &PortTable,
     routes: bool,
     internet: Option<&Internet>,
 ) -> Result<status::Confinement, StartError> {
@@ -412,7 +422,7 @@ fn confine(
         .chain(setup::pair_folders(config))
         .chain(internet.into_iter().flat_map(Internet::written_settings))
         .collect(),
-        connect: setup::webhook_ports(config).collect(),
+        connect: setup::webhook_ports(config).chain(ports.tcp_destinations()).collect(),
         ..Confinement::default()
     })?;
     Ok(status::Confinement {
@@ -452,7 +462,7 @@ fn hello(config: &LineConfig, signing_key: VerifyingKey, port: u16) -> Hello {
         name: config.name.clone(),
         software: crate::SOFTWARE.to_owned(),
         offers: if config.routes { config.offer.iter().copied().chain(own).collect() } else { Vec::new() },
-        services: vec!["files".to_owned(), "pipe".to_owned(), "test".to_owned()],
+        services: ["files", "pipe", "test", "port"].map(str::to_owned).into(),
         // Given out anew with each control stream.
         labels: BTreeMap::new(),
         mtu: config.mtu,

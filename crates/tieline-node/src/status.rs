@@ -78,6 +78,9 @@ pub struct Status {
     /// The internet connection that is shared, if this end has a part in it; none too if the process is too old to say.
     #[serde(default)]
     pub internet: Option<InternetStatus>,
+    /// Services that are reached by name; none if the process is too old to say.
+    #[serde(default)]
+    pub ports: Vec<PortStatus>,
     /// What was dropped, by reason; only reasons that occurred.
     pub drops: BTreeMap<String, u64>,
     /// What needs somebody's attention, in sentences.
@@ -320,6 +323,36 @@ pub struct PathStatus {
     pub lost_in: Option<f64>,
     /// What of ours did not arrive there.
     pub lost_out: Option<f64>,
+}
+
+/// A service of one office that is offered at the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PortStatus {
+    /// What both ends call it.
+    pub name: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Where this end offers it, if the service is at the far end.
+    pub listen: Option<SocketAddr>,
+    /// Where the service is, if it is at this end.
+    pub to: Option<String>,
+    /// Whether the far end is there, so that a new connection comes to something.
+    pub is_ready: bool,
+    /// Connections now, or clients of UDP.
+    pub connections: u64,
+    /// Those since the start.
+    pub connections_total: u64,
+    /// Octets to the far end.
+    pub octets_out: u64,
+    /// Octets from the far end.
+    pub octets_in: u64,
+    /// Connections that broke, at either side, and did not end.
+    pub broken: u64,
+    /// Connections, or datagrams of UDP, that went nowhere, by reason; only reasons that occurred.
+    pub refused: BTreeMap<String, u64>,
+    /// Why the last one was refused, until one is not.
+    pub trouble: Option<String>,
 }
 
 /// What the probes measured; times in seconds.

@@ -33,6 +33,7 @@ use tokio::{
 };
 
 use crate::files::inboxes::Inboxes;
+use crate::ports::{self, PortTable};
 use channel::{ChannelSocket, StreamChannel, far_address};
 pub use circuit::Circuit;
 use congestion::Limits;
@@ -40,9 +41,12 @@ use identity::{Identity, IdentityError};
 use load::CallsAtRisk;
 use meeting::Meeting;
 pub use opening::{CONNECTION_WAIT_MAX, NoStreams, OpenError, PLACE_WAIT_MAX};
+pub(crate) use services::{accept, refuse};
 
-/// Streams that the far end may have open at once.
+/// Streams that the far end may have open at once, besides those of ports.
 const STREAMS_MAX: u32 = 64;
+/// Streams of ports that the far end may have open at once, if this end has ports.
+const PORT_STREAMS_MAX: u32 = ports::CONNECTIONS_MAX as u32;
 /// Streams that the far end may have open at once which go one way: the lanes of as many transfers as an inbox takes, and of one to be refused.
 const LANE_STREAMS_MAX: u32 = (lanes::LANES as u32 - 1) * (TRANSFERS_MAX as u32 + 1);
 /// Octets of one stream that may be on the way, or wait here for one that was lost or for a slow reader. What waits is kept packet by
@@ -52,6 +56,10 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// Octets of all streams that may be on the way: at a round trip of 300 ms enough for 400 Mbit/s. With as much on the way in the other
 /// direction that is 32 MiB, half of the memory that an end may take for files.
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Octets of datagrams that wait to be sent: what a slow line carries in a tenth of a second. Newer ones are dropped.
+const DATAGRAMS_SENT_BYTES: usize = 32 << 10;
+/// Octets of datagrams that wait to be taken: what may arrive before QUIC's reader has its turn.
+const DATAGRAMS_RECEIVED_BYTES: usize = 1 << 20;
 /// How long a connection may take to be made; then it is tried anew, instead of waiting for ever longer between repetitions.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long the end of the connection may take to be on its way.
@@ -104,6 +112,8 @@ pub struct Setup {
     pub hello: Hello,
     /// Gives out the labels that each control stream announces.
     pub labels: Arc<Labels>,
+    /// The ports of this end.
+    pub ports: PortTable,
     /// The largest packet of the channel.
     pub packet_len_max: u16,
     /// Where what the far end says goes.
@@ -149,7 +159,7 @@ impl Streams {
             Arc::new(noq::TokioRuntime),
         )?;
         let limits = Limits::default();
-        let transport = Arc::new(transport_config(setup.packet_len_max, &limits));
+        let transport = Arc::new(transport_config(setup.packet_len_max, &limits, !setup.ports.is_empty()));
         Ok(Self(Arc::new(Inner {
             endpoint,
             setup,
@@ -254,6 +264,12 @@ impl Streams {
         Some(Flow { sent_octets: connection.stats().udp_tx.bytes, round_trip, window_octets })
     }
 
+    /// Whether the connection is up and the far end is heard, so that what is opened now comes to something.
+    #[must_use]
+    pub fn is_far_end_there(&self) -> bool {
+        self.is_connected() && *self.0.heard.borrow()
+    }
+
     /// Whether the connection is up.
     #[must_use]
     pub fn is_connected(&self) -> bool {
@@ -356,7 +372,10 @@ async fn accept_always(inner: Arc<Inner>) {
     }
 }
 
-fn transport_config(packet_len_max: u16, limits: &Limits) -> TransportConfig {
+fn transport_config(packet_len_max: u16, limits: &Limits, has_ports: bool) -> TransportConfig {
+    // What waits for a stalled connection of a port must not hold back everything else.
+    let (stalled_bytes, port_streams) =
+        if has_ports { (ports::STALLED_BYTES_MAX, PORT_STREAMS_MAX) } else { (0, 0) };
     let mut discovery = noq::MtuDiscoveryConfig::default();
     discovery.upper_bound(packet_len_max);
     let mut transport = TransportConfig::default();
@@ -365,13 +384,14 @@ fn transport_config(packet_len_max: u16, limits: &Limits) -> TransportConfig {
         .default_path_max_idle_timeout(None)
         .keep_alive_interval(None)
         .default_path_keep_alive_interval(None)
-        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX + port_streams))
         .max_concurrent_uni_streams(VarInt::from_u32(LANE_STREAMS_MAX))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES + stalled_bytes))
         .send_window(CONNECTION_WINDOW_BYTES.into())
         .congestion_controller_factory(Arc::new(limits.clone()))
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(DATAGRAMS_RECEIVED_BYTES))
+        .datagram_send_buffer_size(DATAGRAMS_SENT_BYTES)
         .mtu_discovery_config(Some(discovery));
     transport
 }

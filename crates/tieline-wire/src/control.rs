@@ -134,7 +134,29 @@ pub enum StreamRequest {
         #[serde(default)]
         send_seconds: Option<u64>,
     },
+    /// A connection to a service of the other end, which knows by the name where it is. What is for the service follows at once, before
+    /// the answer.
+    Port {
+        /// What both ends call it.
+        name: String,
+        /// What it speaks.
+        protocol: PortProtocol,
+    },
     /// A service of a later version; refused.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a service behind a port speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortProtocol {
+    /// TCP: the stream carries the octets of one connection.
+    #[default]
+    Tcp,
+    /// UDP: the stream and datagrams of QUIC carry those between the service and one client.
+    Udp,
+    /// A protocol of a later version; refused.
     #[serde(other)]
     Unknown,
 }
@@ -274,6 +296,19 @@ mod tests {
         assert_eq!(hello, ControlMessage::Hello(Hello { name: "x".into(), ..Hello::default() }));
         assert_eq!(parse_control(br#"{"type":"tomorrow","x":1}"#).unwrap(), ControlMessage::Unknown);
         assert_eq!(parse::<StreamRequest>(br#"{"service":"fax"}"#).unwrap(), StreamRequest::Unknown);
+    }
+
+    #[test]
+    fn request_for_a_port_round_trips_and_has_readable_octets() {
+        for (protocol, word) in [(PortProtocol::Tcp, "tcp"), (PortProtocol::Udp, "udp")] {
+            let request = StreamRequest::Port { name: "intranet".into(), protocol };
+            let bytes = emit(&request).unwrap();
+            let json = format!(r#"{{"service":"port","name":"intranet","protocol":"{word}"}}"#);
+            assert_eq!(std::str::from_utf8(body(&bytes)).unwrap(), json);
+            assert_eq!(parse::<StreamRequest>(body(&bytes)).unwrap(), request);
+        }
+        let later: StreamRequest = parse(br#"{"service":"port","name":"x","protocol":"sctp"}"#).unwrap();
+        assert_eq!(later, StreamRequest::Port { name: "x".into(), protocol: PortProtocol::Unknown });
     }
 
     #[test]

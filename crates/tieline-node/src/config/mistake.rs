@@ -12,6 +12,7 @@ use tieline_transfer::schedule::{RateError, ScheduleError, TimeOfDayError};
 
 use super::dial_address::DialAddressError;
 use super::files::PairNameError;
+use super::ports::PortNameError;
 use super::subnet::{InterfaceAddressError, SubnetError};
 
 /// What is wrong at one place.
@@ -254,6 +255,28 @@ pub enum Mistake {
     )]
     Webhook(String),
 
+    /// Not a name for a port.
+    #[error(transparent)]
+    PortName(#[from] PortNameError),
+    /// A port with no side, or with both.
+    #[error(
+        "needs either `to` (where the service is, at the end that has it) or `listen` (where this end offers the far end's service)"
+    )]
+    PortSide,
+    /// Not where a service is.
+    #[error(
+        "{0:?} is not where a service is; write its host and port, such as \"192.0.2.10:80\" or \"intranet.example:80\""
+    )]
+    PortTo(String),
+    /// Not where a service can be offered.
+    #[error("{written:?} is not where a service can be offered; {}", .meant.as_ref().map_or_else(|| "write an address of this machine and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned(), |meant| format!("write {meant} for programs on this machine")))]
+    PortListen {
+        /// What was written, cut.
+        written: String,
+        /// What was probably meant.
+        meant: Option<String>,
+    },
+
     /// Not a key in base64.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -358,6 +381,10 @@ impl Mistake {
             Self::Command { .. } => "command",
             Self::ShareOfNothing => "share-of-nothing",
             Self::Webhook(_) => "webhook",
+            Self::PortName(_) => "port-name",
+            Self::PortSide => "port-side",
+            Self::PortTo(_) => "port-to",
+            Self::PortListen { .. } => "port-listen",
             Self::Key(_) => "key",
             Self::Secret { .. } => "secret",
             Self::OwnKey => "own-key",

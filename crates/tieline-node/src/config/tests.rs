@@ -11,6 +11,7 @@ use crate::places::{PlacesChoice, Surroundings};
 
 mod files;
 mod internet;
+mod ports;
 
 const FILE: &str = "/etc/tieline/berlin.toml";
 const PEER: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
@@ -39,6 +40,7 @@ fn an_empty_file_is_the_default_line() {
             files: vec![],
             transfer: no_transfer(),
             internet: InternetConfig::None,
+            ports: vec![],
             rate: RateConfig::default(),
             outer_dscp: OuterDscp::Map,
         }
@@ -100,6 +102,7 @@ fn every_key_is_read() {
             files: vec![],
             transfer: no_transfer(),
             internet: InternetConfig::None,
+            ports: vec![],
             rate: RateConfig::default(),
             outer_dscp: OuterDscp::None,
         }

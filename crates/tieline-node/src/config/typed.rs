@@ -13,6 +13,7 @@ use super::excerpt::excerpt;
 use super::files;
 use super::mistake::Mistake;
 use super::path;
+use super::ports;
 use super::problems::{Collector, Place, Problem, Problems};
 use super::subnet::{overlap, parse_interface_address, parse_subnet};
 use super::written::{self, Written};
@@ -113,6 +114,7 @@ fn convert(
         files: files::typed::files(written.files, &inbox, problems),
         transfer: files::typed::transfer(written.transfer, problems),
         internet: written.internet.convert(problems),
+        ports: ports::convert(written.ports, problems),
         inbox,
         keepalive,
         peer_public_key: written.peer_public_key.and_then(|key| convert_one(key, problems, public_key)),

@@ -5,6 +5,7 @@ use super::files::written::{WrittenFiles, WrittenTransfer, read_files, read_tran
 use super::internet::{self, WrittenInternet};
 use super::mistake::Mistake;
 use super::path::{WrittenPath, read_paths};
+use super::ports::{self, WrittenPort};
 use super::problems::Collector;
 use super::{INTERFACE_ADDRESSES_MAX, MTU_MAX, MTU_MIN, PEER_ADDRESSES_MAX, SUBNETS_MAX};
 
@@ -32,6 +33,7 @@ pub(super) struct Written {
     pub(super) files: Vec<WrittenFiles>,
     pub(super) transfer: WrittenTransfer,
     pub(super) internet: WrittenInternet,
+    pub(super) ports: Vec<WrittenPort>,
 }
 
 /// Reads the file as far as it can be read; everything else is noted in `problems`.
@@ -61,6 +63,7 @@ pub(super) fn read(text: &str, problems: &mut Collector<'_>) -> Written {
         files: read_files(&mut file, problems),
         transfer: read_transfer(&mut file, problems),
         internet: internet::read(&mut file, problems),
+        ports: ports::read(&mut file, problems),
     };
     file.finish(problems);
     peer.finish(problems);

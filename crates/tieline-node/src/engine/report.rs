@@ -54,6 +54,7 @@ impl Engine {
             protection: self.protection(),
             rate: self.rate_status(),
             internet: self.internet_status(),
+            ports: self.parts.office_ports.status(self.parts.streams.is_far_end_there()),
             drops: self.drops(),
             alarms: self.alarms.sentences(),
             confinement: self.parts.confinement.clone(),
@@ -221,7 +222,8 @@ impl Engine {
         let kernel = self.parts.ports.medium.dropped_by_kernel();
         let kernel = std::iter::once(("receive-buffer-full".to_owned(), kernel));
         let line = DropReason::ALL.iter().map(|reason| (reason.as_str().to_owned(), counters.drops(*reason)));
-        session.chain(line).chain(kernel).filter(|(_, count)| *count > 0).collect()
+        let stray = ("stray-datagram".to_owned(), self.parts.office_ports.stray_datagrams());
+        session.chain(line).chain(kernel).chain([stray]).filter(|(_, count)| *count > 0).collect()
     }
 }
 

@@ -37,19 +37,33 @@ impl Circuit {
         };
         if let Err(error) = tokio::try_join!(out, back) {
             tracing::debug!(%error, "a circuit broke");
-            // A break must not look like an end.
-            let _ = self.send.reset(VarInt::from_u32(BROKEN));
-            let _ = self.recv.stop(VarInt::from_u32(BROKEN));
+            self.tear();
         }
+    }
+
+    /// Ends both ways so that the far end sees a break: it must not look like an end.
+    pub(crate) fn tear(&mut self) {
+        // Each may have ended already.
+        let _ = self.send.reset(VarInt::from_u32(BROKEN));
+        let _ = self.recv.stop(VarInt::from_u32(BROKEN));
     }
 
     /// Asks the far end for a service and waits for its answer.
     pub(super) async fn request(&mut self, request: &StreamRequest) -> Result<(), OpenError> {
         frame::write(&mut self.send, request).await.map_err(OpenError::Answer)?;
-        match frame::read(&mut self.recv).await.map_err(OpenError::Answer)? {
-            StreamAnswer::Accepted => Ok(()),
-            StreamAnswer::Refused { reason } => Err(OpenError::Refused(reason)),
-        }
+        read_answer(&mut self.recv).await
+    }
+}
+
+/// Waits for the answer to a request.
+///
+/// # Errors
+///
+/// `Refused`, or `Answer` if there is none.
+pub(super) async fn read_answer(recv: &mut RecvStream) -> Result<(), OpenError> {
+    match frame::read(recv).await.map_err(OpenError::Answer)? {
+        StreamAnswer::Accepted => Ok(()),
+        StreamAnswer::Refused { reason } => Err(OpenError::Refused(reason)),
     }
 }
 

@@ -13,13 +13,18 @@ use crate::config::{INTERFACE_ADDRESSES_MAX, SUBNETS_MAX};
 // Or a configuration that is allowed would make a hello that is not.
 const _: () = assert!(SUBNETS_MAX + INTERFACE_ADDRESSES_MAX <= NETWORKS_MAX);
 
+/// Priority in QUIC: before all others, which may bring much.
+const PRIORITY: i32 = 2;
 /// Octets of the refusal that stands for those that are left out.
 const LEFT_OUT_LEN_MAX: usize = 256;
 
 /// Opens the control stream, or takes the first stream that the far end opens.
 pub(super) async fn open(inner: &Inner, connection: &Connection) -> Result<Circuit, ConnectionError> {
     let opened = if inner.connects() { connection.open_bi().await } else { connection.accept_bi().await };
-    opened.map(|(send, recv)| Circuit { send, recv })
+    let (send, recv) = opened?;
+    // Fails only where nothing is sent any more.
+    let _ = send.set_priority(PRIORITY);
+    Ok(Circuit { send, recv })
 }
 
 /// Serves the control stream until it ends.

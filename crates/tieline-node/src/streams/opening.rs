@@ -2,12 +2,13 @@
 
 use std::{io, time::Duration};
 
-use noq::Connection;
+use noq::{Connection, RecvStream};
 use tieline_wire::control::StreamRequest;
 use tokio::time::{sleep, timeout};
 
+use super::circuit::read_answer;
 use super::lanes::SendingLanes;
-use super::{Circuit, Inner, RECONNECT_PAUSE, STREAMS_MAX, Streams};
+use super::{Circuit, Inner, RECONNECT_PAUSE, STREAMS_MAX, Streams, frame};
 
 /// How long somebody who wants a stream waits for the connection.
 pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(15);
@@ -23,7 +24,7 @@ pub enum OpenError {
     #[error("the far end is not connected: no stream connection within {} s; `tieline status` says why", CONNECTION_WAIT_MAX.as_secs())]
     NotConnected,
     /// As many streams are open as the far end takes, and no place came free in time.
-    #[error("the line has {STREAMS_MAX} streams open already, as many as it carries, and no place came free within {} s; try again when a transfer has ended", PLACE_WAIT_MAX.as_secs())]
+    #[error("the line has as many streams open already as it carries ({STREAMS_MAX} besides those of ports), and no place came free within {} s; try again when a transfer has ended", PLACE_WAIT_MAX.as_secs())]
     TooMany,
     /// The connection broke.
     #[error("the stream connection broke")]
@@ -68,6 +69,38 @@ impl Streams {
         let answer = timeout(ANSWER_WAIT_MAX, circuit.request(request)).await;
         answer.map_err(|_elapsed| OpenError::Answer(io::ErrorKind::TimedOut.into()))??;
         Ok(circuit)
+    }
+
+    /// Opens a stream for a service of the far end, if that is there now, and sends the request; what is for the service may follow at
+    /// once. The [answer](Self::answer) is still to come.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the far end is not there at this moment; else [`OpenError`].
+    pub(crate) async fn open_at_once(
+        &self,
+        request: &StreamRequest,
+    ) -> Result<(Connection, Circuit), OpenError> {
+        let connection = self.0.connection.borrow().clone().filter(|_| self.is_far_end_there());
+        let connection = connection.ok_or(OpenError::NotConnected)?;
+        let mut circuit = stream_of(&connection).await?;
+        frame::write(&mut circuit.send, request).await.map_err(OpenError::Answer)?;
+        Ok((connection, circuit))
+    }
+
+    /// Waits for the answer to a request, as long as the far end is heard.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`; `NotConnected` if the far end is not heard any more; `Answer` if there is none.
+    pub(crate) async fn answer(&self, recv: &mut RecvStream) -> Result<(), OpenError> {
+        let mut heard = self.0.heard.subscribe();
+        tokio::select! {
+            answer = timeout(ANSWER_WAIT_MAX, read_answer(recv)) => {
+                answer.map_err(|_elapsed| OpenError::Answer(io::ErrorKind::TimedOut.into()))?
+            }
+            _silent = heard.wait_for(|is_heard| !is_heard) => Err(OpenError::NotConnected),
+        }
     }
 
     /// Opens the lanes of a transfer into the far end's inbox, or into `folder` of it.
@@ -124,10 +157,7 @@ impl Streams {
 
     /// A stream without a request yet.
     async fn stream(&self) -> Result<Circuit, OpenError> {
-        let connection = self.connection().await?;
-        let opened = timeout(PLACE_WAIT_MAX, connection.open_bi()).await;
-        let (send, recv) = opened.map_err(|_elapsed| OpenError::TooMany)??;
-        Ok(Circuit { send, recv })
+        stream_of(&self.connection().await?).await
     }
 
     async fn connection(&self) -> Result<Connection, OpenError> {
@@ -139,6 +169,12 @@ impl Streams {
         };
         up.ok().and_then(|up| up.clone()).ok_or(OpenError::NotConnected)
     }
+}
+
+async fn stream_of(connection: &Connection) -> Result<Circuit, OpenError> {
+    let opened = timeout(PLACE_WAIT_MAX, connection.open_bi()).await;
+    let (send, recv) = opened.map_err(|_elapsed| OpenError::TooMany)??;
+    Ok(Circuit { send, recv })
 }
 
 impl Inner {

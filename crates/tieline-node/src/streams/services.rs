@@ -10,6 +10,7 @@ use tokio::{task::JoinSet, time::timeout};
 use super::lanes::Arrivals;
 use super::{Circuit, FromFarEnd, Inner, control, frame, load, patience::Patient};
 use crate::files::incoming::Incoming;
+use crate::ports;
 
 /// How long the far end may take to say what a stream is for.
 const REQUEST_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -33,7 +34,8 @@ pub(super) async fn serve(inner: &Arc<Inner>, connection: &Connection, control: 
             opened = connection.accept_bi() => match opened {
                 Ok((send, recv)) => {
                     let (inner, arrivals) = (Arc::clone(inner), Arc::clone(&arrivals));
-                    requests.spawn(async move { handle(&inner, &arrivals, Circuit { send, recv }).await });
+                    let connection = connection.clone();
+                    requests.spawn(async move { handle(&inner, &connection, &arrivals, Circuit { send, recv }).await });
                 }
                 Err(error) => return error.to_string(),
             },
@@ -44,12 +46,16 @@ pub(super) async fn serve(inner: &Arc<Inner>, connection: &Connection, control: 
                 }
                 Err(error) => return error.to_string(),
             },
+            datagram = connection.read_datagram() => match datagram {
+                Ok(datagram) => inner.setup.ports.deliver(connection, datagram),
+                Err(error) => return error.to_string(),
+            },
             Some(_finished) = requests.join_next() => {}
         }
     }
 }
 
-async fn handle(inner: &Inner, arrivals: &Arrivals, mut stream: Circuit) {
+async fn handle(inner: &Inner, connection: &Connection, arrivals: &Arrivals, mut stream: Circuit) {
     let request = match timeout(REQUEST_WAIT_MAX, frame::read(&mut stream.recv)).await {
         Ok(Ok(request)) => request,
         Ok(Err(error)) => return tracing::debug!(%error, "a stream without a request"),
@@ -65,18 +71,23 @@ async fn handle(inner: &Inner, arrivals: &Arrivals, mut stream: Circuit) {
         },
         StreamRequest::Pipe => pipe(inner, stream).await,
         StreamRequest::Test { send_seconds } => load::serve(inner, stream, send_seconds).await,
+        StreamRequest::Port { name, protocol } => {
+            ports::serve(&inner.setup.ports, connection, stream, &name, protocol).await;
+        }
         StreamRequest::Unknown => {
             refuse(stream, "this end does not know the service; it may be an older version").await;
         }
     }
 }
 
-pub(super) async fn accept(stream: &mut Circuit) -> bool {
+/// Says yes; returns whether it could.
+pub(crate) async fn accept(stream: &mut Circuit) -> bool {
     let answered = frame::write(&mut stream.send, &StreamAnswer::Accepted).await;
     answered.inspect_err(|error| tracing::debug!(%error, "an answer could not be given")).is_ok()
 }
 
-pub(super) async fn refuse(mut stream: Circuit, reason: &str) {
+/// Says no, and why, in a sentence.
+pub(crate) async fn refuse(mut stream: Circuit, reason: &str) {
     let answer = StreamAnswer::Refused { reason: reason.to_owned() };
     if frame::write(&mut stream.send, &answer).await.is_ok() && stream.send.finish().is_ok() {
         // The stream must live until the far end has its answer.

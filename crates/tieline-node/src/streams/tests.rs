@@ -38,6 +38,7 @@ use super::{
     transport_config,
 };
 use crate::files::{inboxes::Inboxes, incoming::Incoming, notices::Teller};
+use crate::ports::PortTable;
 
 const PACKET_LEN_MAX: u16 = 1416;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,7 +74,7 @@ async fn connecting_end_gives_no_stream_before_its_control_stream_is_open() {
     let (client_is, server_is) = (client.fingerprint(), server.fingerprint());
     let endpoint = bare_endpoint(far);
     let mut config = server.server_config(client_is).unwrap();
-    let mut transport = transport_config(PACKET_LEN_MAX, &Limits::default());
+    let mut transport = transport_config(PACKET_LEN_MAX, &Limits::default(), false);
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
     config.transport_config(Arc::new(transport));
     endpoint.set_server_config(Some(config));
@@ -378,6 +379,7 @@ impl End {
             inboxes,
             hello: Hello::default(),
             labels: Arc::new(Labels::new(0)),
+            ports: PortTable::new(&[]),
             packet_len_max: PACKET_LEN_MAX,
             reports,
             calls_at_risk: Box::new(|| 0),

@@ -8,8 +8,8 @@ use tieline_node::{
     api::client::{Client, ClientError},
     places::{LineName, Places},
     status::{
-        Cipher, FarEndKind, InternetRole, InternetStatus, LineState, PathStatus, Protection, RateStatus,
-        Status, Traffic,
+        Cipher, FarEndKind, InternetRole, InternetStatus, LineState, PathStatus, PortStatus, Protection,
+        RateStatus, Status, Traffic,
     },
 };
 
@@ -169,6 +169,9 @@ pub(crate) fn to_text(status: &Status) -> String {
             &format!("{twins} differ from another by case or spelling only; the log names them"),
         );
     }
+    for port in &status.ports {
+        page.row("port", &self::port(port));
+    }
     for (reason, count) in &status.drops {
         page.row("dropped", &format!("{count} × {}", drop_in_words(reason)));
     }
@@ -244,6 +247,38 @@ fn packed(traffic: &Traffic) -> Option<String> {
     let Traffic { packed_packets_out: sent, packed_bundles_out: bundles, packed_packets_in: came, .. } =
         *traffic;
     (sent + came > 0).then(|| format!("{sent} packets of calls went in {bundles}, {came} came packed"))
+}
+
+/// A port: where it leads, what goes on, and what is in the way.
+fn port(port: &PortStatus) -> String {
+    let way = match (&port.listen, &port.to) {
+        (Some(listen), _) => format!("offered at {listen}"),
+        (None, to) => format!("leads to {}", to.as_deref().unwrap_or("nowhere")),
+    };
+    let unit = if port.protocol == "udp" { "clients" } else { "connections" };
+    let mut said = format!(
+        "{} ({}) {way}: {} {unit} now, {} in all, {} out, {} in",
+        port.name,
+        port.protocol,
+        port.connections,
+        port.connections_total,
+        octets(port.octets_out),
+        octets(port.octets_in)
+    );
+    if port.broken > 0 {
+        let _ = write!(said, ", {} broken", port.broken);
+    }
+    for (reason, count) in &port.refused {
+        let _ = write!(said, ", {count} × {}", reason.replace('-', " "));
+    }
+    match &port.trouble {
+        Some(trouble) => _ = write!(said, "; refused: {trouble}"),
+        None if !port.is_ready && port.listen.is_some() => {
+            said.push_str("; refuses: the far end is not there")
+        }
+        None => {}
+    }
+    said
 }
 
 fn headline(status: &Status) -> &'static str {
@@ -453,6 +488,27 @@ mod tests {
         assert_eq!(
             protection(&lossy).unwrap(),
             "protected, 2.1 % lost in the last ten seconds; made again 10 of 10 lost out, 0 in"
+        );
+    }
+
+    #[test]
+    fn a_port_says_where_it_leads_and_what_is_in_the_way() {
+        let to = PortStatus { name: "intranet".into(), protocol: "tcp".into(), ..PortStatus::default() };
+        let offered = PortStatus {
+            listen: Some(([127, 0, 0, 1], 8080).into()),
+            connections_total: 3,
+            broken: 1,
+            refused: [("line-down".to_owned(), 2)].into(),
+            ..to.clone()
+        };
+        let to = PortStatus { to: Some("h:80".into()), trouble: Some("no".into()), ..to };
+        assert_eq!(
+            port(&to),
+            "intranet (tcp) leads to h:80: 0 connections now, 0 in all, 0 B out, 0 B in; refused: no"
+        );
+        assert_eq!(
+            port(&offered),
+            "intranet (tcp) offered at 127.0.0.1:8080: 0 connections now, 3 in all, 0 B out, 0 B in, 1 broken, 2 × line down; refuses: the far end is not there"
         );
     }
 

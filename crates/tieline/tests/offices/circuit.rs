@@ -2,14 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::chown;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use tieline_io::sysctl::IpVersion;
 use tieline_sim::path::{PathModel, Reordering};
 
-use crate::end::{End, LIMIT, LINE, PROGRAM};
+use crate::end::{End, LIMIT, LINE};
 use crate::world::{A, B, PORT, Test, World, random_file, same};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -32,9 +31,6 @@ pub(crate) const TESTS: &[Test] = &[
     .soak(),
 ];
 
-/// Nobody in particular.
-const USER: u32 = 65534;
-
 fn pipe_over_bad_path(octets: u64) {
     let world = pipe(octets, &lossy());
     let counters = world.lab.path_counters(A, B).unwrap();
@@ -45,24 +41,16 @@ fn pipe_over_bad_path(octets: u64) {
 }
 
 fn pipe(octets: u64, path: &PathModel) -> World {
-    let world = World::over(path);
-    let program = world.file("tieline");
-    // By a process of its own: what another thread starts meanwhile must not hold the copy open for writing.
-    assert!(Command::new("cp").arg(PROGRAM).arg(&program).status().unwrap().success());
-    let program = program.to_str().unwrap();
-    for folder in [world.folder.path(), &world.file("a"), &world.file("b")] {
-        // In a user namespace there is no other user to give it to, and none is needed.
-        if is_privileged() {
-            chown(folder, Some(USER), Some(USER)).unwrap();
-        }
-    }
+    let mut world = World::over(path);
+    world.end_a.give_to_user();
+    world.end_b.give_to_user();
     let address = format!("{}:{PORT}", world.a.wan_address(IpVersion::V4).unwrap());
     let new = ["new", LINE, "--bare", "--no-up", "--json", "--listen", "[::]:51820", "--address", &address];
-    let made = unprivileged(&world.end_a, program, &new).output().unwrap();
+    let made = world.end_a.command(new).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
     let join = ["join", made["invitation"].as_str().unwrap(), "--bare", "--no-up"];
-    let joined = unprivileged(&world.end_b, program, &join).output().unwrap();
+    let joined = world.end_b.command(join).output().unwrap();
     assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
 
     let files = ["sent-a", "sent-b", "came-a", "came-b"].map(|name| world.file(name));
@@ -71,7 +59,7 @@ fn pipe(octets: u64, path: &PathModel) -> World {
     random_file(sent_b, octets);
     let began = Instant::now();
     let run = |end: &End, input, output, log: &str| {
-        unprivileged(end, program, &["-v", "pipe", LINE])
+        end.command(["-v", "pipe", LINE])
             .stdin(File::open(input).unwrap())
             .stdout(File::create(output).unwrap())
             .stderr(File::create(world.file(log)).unwrap())
@@ -134,27 +122,6 @@ fn lossy() -> PathModel {
         reordering: Some(Reordering { probability: 0.02, hold }),
         ..PathModel::default()
     }
-}
-
-/// Whether there are other users.
-fn is_privileged() -> bool {
-    fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.split_whitespace().nth(2) != Some("1"))
-}
-
-/// The program without any right that an ordinary user does not have.
-fn unprivileged(end: &End, program: &str, arguments: &[&str]) -> tieline_io::namespace::NamespaceCommand {
-    let mut drop_rights =
-        vec!["--inh-caps=-all".to_owned(), "--bounding-set=-all".to_owned(), "--no-new-privs".to_owned()];
-    if is_privileged() {
-        drop_rights.extend([
-            format!("--reuid={USER}"),
-            format!("--regid={USER}"),
-            "--clear-groups".to_owned(),
-        ]);
-    }
-    let rest = [&["--", program][..], arguments].concat();
-    end.command_of("setpriv", drop_rights.into_iter().chain(rest.into_iter().map(str::to_owned)))
-        .stdin(Stdio::null())
 }
 
 fn wait(ends: &mut [Child], deadline: Instant, said: &dyn Fn() -> [String; 2]) {

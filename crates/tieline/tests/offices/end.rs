@@ -1,10 +1,12 @@
 //! One end of a line: its files, and the process of the real program that runs it.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -19,6 +21,8 @@ pub(crate) const LINE: &str = "berlin";
 /// How long anything may take that must happen. Only a test that fails waits so long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
+/// Nobody in particular.
+const USER: u32 = 65534;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// One end. Dropped, its process is killed.
@@ -28,13 +32,21 @@ pub(crate) struct End {
     process: Option<Child>,
     /// Packet threads for each direction, if that is not left to the program.
     threads: Option<usize>,
+    /// The copy of the program that an ordinary user runs, if one does.
+    of_user: Option<String>,
 }
 
 impl End {
     /// An end that will run in `namespace` and keep everything below `folder`, which is made.
     pub(crate) fn new(namespace: &NamespaceThread, folder: &Path) -> Self {
         fs::create_dir_all(folder).unwrap();
-        Self { namespace: namespace.clone(), folder: folder.to_owned(), process: None, threads: None }
+        Self {
+            namespace: namespace.clone(),
+            folder: folder.to_owned(),
+            process: None,
+            threads: None,
+            of_user: None,
+        }
     }
 
     /// Another end with a copy of this one's files, as when somebody restores a backup on a second machine.
@@ -69,22 +81,59 @@ impl End {
         fs::write(self.config_file(), format!("{row}\n{text}")).unwrap();
     }
 
-    /// Adds a table behind the configuration's others.
-    pub(crate) fn append(&self, table: &str) {
+    /// Adds tables behind those of the configuration.
+    pub(crate) fn append(&self, tables: &str) {
         let text = fs::read_to_string(self.config_file()).unwrap();
-        fs::write(self.config_file(), format!("{text}\n{table}\n")).unwrap();
+        fs::write(self.config_file(), format!("{text}\n{tables}\n")).unwrap();
     }
 
     /// The program with this end's folders, to be run where the end is.
-    pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(
+    pub(crate) fn command<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
     ) -> NamespaceCommand {
-        self.command_of(PROGRAM, arguments)
+        match &self.of_user {
+            None => self.command_of(PROGRAM, arguments),
+            Some(program) => self.unprivileged(program, arguments),
+        }
+    }
+
+    /// From now on an ordinary user runs it, who owns all its files. Takes `setpriv`.
+    pub(crate) fn give_to_user(&mut self) {
+        let program = self.folder.join("tieline");
+        // By a process of its own: what another thread starts meanwhile must not hold the copy open for writing.
+        assert!(Command::new("cp").arg(PROGRAM).arg(&program).status().unwrap().success());
+        for folder in self.folder.ancestors().take(2) {
+            // In a user namespace there is no other user to give it to, and none is needed.
+            if is_privileged() {
+                chown(folder, Some(USER), Some(USER)).unwrap();
+            }
+        }
+        self.of_user = Some(program.into_os_string().into_string().unwrap());
+    }
+
+    /// A copy of the program without any right that an ordinary user does not have.
+    pub(crate) fn unprivileged<S: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> NamespaceCommand {
+        let user = USER.to_string();
+        let mut all: Vec<OsString> =
+            ["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"].map(Into::into).into();
+        if is_privileged() {
+            all.extend(
+                [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()]
+                    .map(Into::into),
+            );
+        }
+        all.extend(["--".into(), program.into()]);
+        all.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self.command_of("setpriv", all).stdin(Stdio::null())
     }
 
     /// The same with a program in front of it, or a copy of it.
-    pub(crate) fn command_of<S: AsRef<std::ffi::OsStr>>(
+    pub(crate) fn command_of<S: AsRef<OsStr>>(
         &self,
         program: &str,
         arguments: impl IntoIterator<Item = S>,
@@ -135,6 +184,7 @@ impl End {
         let _ = fs::remove_file(&socket);
         let notified = UnixDatagram::bind(&socket).unwrap();
         notified.set_read_timeout(Some(LIMIT)).unwrap();
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
         self.spawn_notifying(Some(&socket));
         let mut message = [0; 256];
         let length = match notified.recv(&mut message) {
@@ -263,4 +313,9 @@ impl Drop for End {
             let _ = process.wait();
         }
     }
+}
+
+/// Whether there are other users.
+fn is_privileged() -> bool {
+    fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.split_whitespace().nth(2) != Some("1"))
 }

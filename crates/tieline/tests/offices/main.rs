@@ -23,6 +23,7 @@ mod marks;
 mod nat;
 mod networks;
 mod paths;
+mod ports;
 mod probe;
 mod recovery;
 mod rekey;
@@ -54,6 +55,7 @@ fn main() {
         strangers::TESTS,
         recovery::TESTS,
         circuit::TESTS,
+        ports::TESTS,
         wireguard::TESTS,
         wire_format::TESTS,
         idle::TESTS,

@@ -124,7 +124,7 @@ impl World {
         let seed = self.flows.len() as u8;
         let limits =
             if let Congestion::Ours(limits) = &congestion { limits.clone() } else { Limits::default() };
-        let mut transport = transport_config(PACKET_LEN_MAX, &limits);
+        let mut transport = transport_config(PACKET_LEN_MAX, &limits, false);
         if let Congestion::Cubic = congestion {
             transport.congestion_controller_factory(Arc::new(CubicConfig::default()));
         }
