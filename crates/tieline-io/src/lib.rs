@@ -6,7 +6,7 @@
 //!
 //! - [`udp`]: one dual-stack socket, received in batches. [`tun`]: a network device whose other side is this process.
 //! - [`netlink`]: links, addresses, routes and rules of the machine. [`nftables`]: tables of its packet filter. [`sysctl`]: whether it forwards.
-//! - [`tcp`]: what a connection that is passed on must be told.
+//! - [`multicast`]: what is said to all of one network. [`tcp`]: what a connection that is passed on must be told.
 //! - [`wait`]: how a packet thread sleeps until a descriptor or another thread has something for it.
 //! - [`local_time`]: the clock on the wall. [`lock`]: one process per line. [`privileges`]: which rights we have, and giving up those we do not need.
 //! - [`processor`]: whether it does AES in hardware. [`resident`]: what of the program stays in memory.
@@ -20,6 +20,7 @@ compile_error!("tieline needs Linux: TUN devices, netlink, Landlock and seccomp 
 
 pub mod local_time;
 pub mod lock;
+pub mod multicast;
 pub mod namespace;
 pub mod netlink;
 pub mod nftables;

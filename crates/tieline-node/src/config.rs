@@ -32,9 +32,11 @@
 //! | `[[files]]` | none | at most 16; see [`files`] | pairs of folders whose files travel |
 //! | `[internet]` | none | see [`internet`] | an internet connection that is offered to the far end, or used of it |
 //! | `[transfer]` | see [`files`] | | how much of the line files may take |
+//! | `[discovery]` | nothing is relayed | see [`discovery`] | devices of one office are found in the other |
 //! | `[[port]]` | none | at most 32; see [`ports`] | services of one office that are offered at the other |
 
 pub mod dial_address;
+pub mod discovery;
 pub(crate) mod document;
 pub mod draft;
 mod duration;
@@ -60,6 +62,7 @@ use tieline_seal::PublicKey;
 use tieline_wire::control::OFFERS_MAX;
 
 pub use dial_address::{DialAddress, Host, HostName};
+pub use discovery::DiscoveryConfig;
 pub use draft::Draft;
 pub use files::{FilesConfig, TransferConfig};
 pub use internet::{InternetConfig, Used};
@@ -152,6 +155,8 @@ pub struct LineConfig {
     pub internet: InternetConfig,
     /// Services that are reached by name; no two of one protocol have one name, or listen at one address.
     pub ports: Vec<PortConfig>,
+    /// What of the far end's networks is found here, and the other way round.
+    pub discovery: DiscoveryConfig,
 }
 
 /// How fast the line is, as far as the operator says.

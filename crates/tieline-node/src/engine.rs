@@ -40,6 +40,7 @@ use tokio::{
     time::sleep_until,
 };
 
+use crate::discovery::Discovery;
 use crate::flows::FlowsStatus;
 use crate::{
     config::{Accept, Line},
@@ -108,6 +109,8 @@ pub struct Parts {
     pub streams: Streams,
     /// The ports of this end.
     pub office_ports: PortTable,
+    /// The relay of discovery.
+    pub discovery: Discovery,
     /// What this end says of itself.
     pub hello: Hello,
     /// The keys of receipts.

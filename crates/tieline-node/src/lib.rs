@@ -8,6 +8,7 @@
 pub mod api;
 pub mod calls;
 pub mod config;
+pub mod discovery;
 pub mod engine;
 pub mod files;
 pub mod flows;

@@ -29,7 +29,8 @@ use tokio::{net::UnixListener, sync::mpsc};
 use crate::{
     api,
     calls::Watched,
-    config::{InternetConfig, Line, LineConfig, Problems, VoiceCopies},
+    config::{DiscoveryConfig, InternetConfig, Line, LineConfig, Problems, VoiceCopies},
+    discovery::{self, Discovery},
     engine::{Command, Engine, Inputs, PacketPathEnded, Parts},
     files::{Files, notices, setup},
     internet::{Internet, InternetError},
@@ -120,6 +121,9 @@ pub enum StartError {
     /// A port that is offered here.
     #[error(transparent)]
     Port(#[from] BindError),
+    /// Networks in which devices are to be found.
+    #[error(transparent)]
+    Discovery(#[from] discovery::BindError),
     /// The inbox.
     #[error(transparent)]
     Inbox(#[from] InboxError),
@@ -205,6 +209,9 @@ impl Node {
         };
         let office_ports = PortTable::new(&config.ports);
         let bound_ports = office_ports.bind().await?;
+        let discovery =
+            Discovery::new(&if routes { config.discovery.clone() } else { DiscoveryConfig::default() });
+        let bound_networks = discovery.bind()?;
         places.make_data_dir(name)?;
         let journal = Arc::new(Journal::open(&files.journal)?);
         let keys = signing::keys_of_line(&line.secrets.private_key, line.peer_public_key(), &journal)?;
@@ -262,6 +269,7 @@ impl Node {
                 hello: hello.clone(),
                 labels: Arc::clone(&ports.shared.labels),
                 ports: office_ports.clone(),
+                discovery: discovery.clone(),
                 packet_len_max: config.mtu - LabelStackEntry::LEN as u16,
                 reports: far_end_sender,
                 calls_at_risk: calls_at_risk(&ports),
@@ -272,6 +280,7 @@ impl Node {
             streams.set_peer(peer);
         }
         office_ports.start(bound_ports, &streams);
+        discovery.start(bound_networks, &streams);
         let outboxes = setup::outboxes(&files, &config, &tellers);
         let sends = Files::start(outboxes, inboxes, &streams, &journal, &keys);
         tokio::spawn(sends.clone().follow(config.transfer.clone(), streams.clone()));
@@ -294,6 +303,7 @@ impl Node {
             internet,
             streams: streams.clone(),
             office_ports,
+            discovery,
             hello,
             takes_files: true,
             keys: keys.clone(),
@@ -462,7 +472,7 @@ fn hello(config: &LineConfig, signing_key: VerifyingKey, port: u16) -> Hello {
         name: config.name.clone(),
         software: crate::SOFTWARE.to_owned(),
         offers: if config.routes { config.offer.iter().copied().chain(own).collect() } else { Vec::new() },
-        services: ["files", "pipe", "test", "port"].map(str::to_owned).into(),
+        services: ["files", "pipe", "test", "port", "discovery"].map(str::to_owned).into(),
         // Given out anew with each control stream.
         labels: BTreeMap::new(),
         mtu: config.mtu,

@@ -81,6 +81,9 @@ pub struct Status {
     /// Services that are reached by name; none if the process is too old to say.
     #[serde(default)]
     pub ports: Vec<PortStatus>,
+    /// What is relayed to find devices; none if nothing is, or the process is too old to say.
+    #[serde(default)]
+    pub discovery: Option<DiscoveryStatus>,
     /// What was dropped, by reason; only reasons that occurred.
     pub drops: BTreeMap<String, u64>,
     /// What needs somebody's attention, in sentences.
@@ -353,6 +356,38 @@ pub struct PortStatus {
     pub refused: BTreeMap<String, u64>,
     /// Why the last one was refused, until one is not.
     pub trouble: Option<String>,
+}
+
+/// What is relayed so that devices of one office are found in the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DiscoveryStatus {
+    /// The devices to the networks of this office.
+    pub interfaces: Vec<String>,
+    /// Whether the far end takes what is said here.
+    pub is_open: bool,
+    /// Why not, if something is in the way.
+    pub trouble: Option<String>,
+    /// Protocol by protocol.
+    pub relay: Vec<RelayStatus>,
+}
+
+/// One protocol of discovery.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RelayStatus {
+    /// `mdns`, `ssdp`, `ws-discovery`, `netbios`.
+    pub protocol: String,
+    /// Questions and announcements to the far end.
+    pub said_out: u64,
+    /// Those from there.
+    pub said_in: u64,
+    /// Answers to the far end.
+    pub answers_out: u64,
+    /// Those from there.
+    pub answers_in: u64,
+    /// What was not relayed, by reason; only reasons that occurred.
+    pub dropped: BTreeMap<String, u64>,
 }
 
 /// What the probes measured; times in seconds.

@@ -32,6 +32,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use crate::discovery::Discovery;
 use crate::files::inboxes::Inboxes;
 use crate::ports::{self, PortTable};
 use channel::{ChannelSocket, StreamChannel, far_address};
@@ -114,6 +115,8 @@ pub struct Setup {
     pub labels: Arc<Labels>,
     /// The ports of this end.
     pub ports: PortTable,
+    /// The relay of discovery.
+    pub discovery: Discovery,
     /// The largest packet of the channel.
     pub packet_len_max: u16,
     /// Where what the far end says goes.

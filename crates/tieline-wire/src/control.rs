@@ -142,6 +142,8 @@ pub enum StreamRequest {
         /// What it speaks.
         protocol: PortProtocol,
     },
+    /// What this end's networks say to find devices, for those of the other end: messages of [`crate::discovery`].
+    Discovery,
     /// A service of a later version; refused.
     #[serde(other)]
     Unknown,

@@ -9,6 +9,7 @@
 //!   [`suite`], [`rate_report`] and [`path_heartbeat`] in it.
 //! - [`control_word`] — which part of a packet follows.
 //! - [`control`] — the messages on the control stream, [`given_out`] — the labels that they announce.
+//! - [`discovery`] — what one network says to find devices, for the other.
 //! - [`protected`] — voice with numbers and repair symbols, [`protection_report`] — how it arrives.
 //! - [`ip`] — as much of IP as a line needs, [`ds`] — how it wants to be served, [`transport`] — whose flow it is, [`rtp`] — sound.
 //! - [`packed`] — calls that share packets and leave their headers out.
@@ -19,6 +20,7 @@ pub mod associated;
 pub mod checksum;
 pub mod control;
 pub mod control_word;
+pub mod discovery;
 pub mod ds;
 pub mod given_out;
 pub mod ip;

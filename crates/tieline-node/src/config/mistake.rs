@@ -277,6 +277,13 @@ pub enum Mistake {
         meant: Option<String>,
     },
 
+    /// Discovery without networks.
+    #[error("needs `interfaces` beside it: the devices to the networks of this office, such as [\"eth1\"]")]
+    NoInterfaces,
+    /// Not the name of a device of the machine.
+    #[error("{0:?} cannot be the name of a device of this machine; `ip link` shows those there are")]
+    Interface(String),
+
     /// Not a key in base64.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -385,6 +392,8 @@ impl Mistake {
             Self::PortSide => "port-side",
             Self::PortTo(_) => "port-to",
             Self::PortListen { .. } => "port-listen",
+            Self::NoInterfaces => "no-interfaces",
+            Self::Interface(_) => "interface",
             Self::Key(_) => "key",
             Self::Secret { .. } => "secret",
             Self::OwnKey => "own-key",

@@ -9,6 +9,7 @@ use super::files::Policy;
 use super::*;
 use crate::places::{PlacesChoice, Surroundings};
 
+mod discovery;
 mod files;
 mod internet;
 mod ports;
@@ -41,6 +42,7 @@ fn an_empty_file_is_the_default_line() {
             transfer: no_transfer(),
             internet: InternetConfig::None,
             ports: vec![],
+            discovery: DiscoveryConfig::default(),
             rate: RateConfig::default(),
             outer_dscp: OuterDscp::Map,
         }
@@ -103,6 +105,7 @@ fn every_key_is_read() {
             transfer: no_transfer(),
             internet: InternetConfig::None,
             ports: vec![],
+            discovery: DiscoveryConfig::default(),
             rate: RateConfig::default(),
             outer_dscp: OuterDscp::None,
         }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use tieline_line::{marks::OuterDscp, queue::Rate};
 use tieline_seal::PublicKey;
 
+use super::discovery;
 use super::document::{At, OneOrMany};
 use super::excerpt::excerpt;
 use super::files;
@@ -115,6 +116,7 @@ fn convert(
         transfer: files::typed::transfer(written.transfer, problems),
         internet: written.internet.convert(problems),
         ports: ports::convert(written.ports, problems),
+        discovery: discovery::convert(written.discovery, problems),
         inbox,
         keepalive,
         peer_public_key: written.peer_public_key.and_then(|key| convert_one(key, problems, public_key)),

@@ -1,5 +1,6 @@
 //! The configuration as the file has it: known keys, right types, places. What the values mean is not looked at.
 
+use super::discovery::{self, WrittenDiscovery};
 use super::document::{At, OneOrMany, Table, parse};
 use super::files::written::{WrittenFiles, WrittenTransfer, read_files, read_transfer};
 use super::internet::{self, WrittenInternet};
@@ -34,6 +35,7 @@ pub(super) struct Written {
     pub(super) transfer: WrittenTransfer,
     pub(super) internet: WrittenInternet,
     pub(super) ports: Vec<WrittenPort>,
+    pub(super) discovery: WrittenDiscovery,
 }
 
 /// Reads the file as far as it can be read; everything else is noted in `problems`.
@@ -64,6 +66,7 @@ pub(super) fn read(text: &str, problems: &mut Collector<'_>) -> Written {
         transfer: read_transfer(&mut file, problems),
         internet: internet::read(&mut file, problems),
         ports: ports::read(&mut file, problems),
+        discovery: discovery::read(&mut file, problems),
     };
     file.finish(problems);
     peer.finish(problems);
@@ -82,6 +85,11 @@ impl Written {
             self.mtu.clone().map(|mtu| mtu.map(drop)),
             self.address.as_ref().filter(|list| !list.value.is_empty()).map(|list| list.clone().map(drop)),
             self.device.clone().map(|device| device.map(drop)),
+            self.discovery
+                .relay
+                .as_ref()
+                .filter(|relay| !relay.value.is_empty())
+                .map(|relay| relay.clone().map(drop)),
         ];
         for place in places.into_iter().flatten().chain(self.internet.places()) {
             place.wrong(problems, Mistake::NeedsRoutes);

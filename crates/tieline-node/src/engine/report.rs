@@ -55,6 +55,7 @@ impl Engine {
             rate: self.rate_status(),
             internet: self.internet_status(),
             ports: self.parts.office_ports.status(self.parts.streams.is_far_end_there()),
+            discovery: self.parts.discovery.status(),
             drops: self.drops(),
             alarms: self.alarms.sentences(),
             confinement: self.parts.confinement.clone(),

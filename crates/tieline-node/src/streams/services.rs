@@ -9,6 +9,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::lanes::Arrivals;
 use super::{Circuit, FromFarEnd, Inner, control, frame, load, patience::Patient};
+use crate::discovery;
 use crate::files::incoming::Incoming;
 use crate::ports;
 
@@ -74,6 +75,7 @@ async fn handle(inner: &Inner, connection: &Connection, arrivals: &Arrivals, mut
         StreamRequest::Port { name, protocol } => {
             ports::serve(&inner.setup.ports, connection, stream, &name, protocol).await;
         }
+        StreamRequest::Discovery => discovery::serve(&inner.setup.discovery, stream).await,
         StreamRequest::Unknown => {
             refuse(stream, "this end does not know the service; it may be an older version").await;
         }

@@ -39,6 +39,7 @@ use super::{
 };
 use crate::files::{inboxes::Inboxes, incoming::Incoming, notices::Teller};
 use crate::ports::PortTable;
+use crate::{config::DiscoveryConfig, discovery::Discovery};
 
 const PACKET_LEN_MAX: u16 = 1416;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -380,6 +381,7 @@ impl End {
             hello: Hello::default(),
             labels: Arc::new(Labels::new(0)),
             ports: PortTable::new(&[]),
+            discovery: Discovery::new(&DiscoveryConfig::default()),
             packet_len_max: PACKET_LEN_MAX,
             reports,
             calls_at_risk: Box::new(|| 0),

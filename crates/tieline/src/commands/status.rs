@@ -8,8 +8,8 @@ use tieline_node::{
     api::client::{Client, ClientError},
     places::{LineName, Places},
     status::{
-        Cipher, FarEndKind, InternetRole, InternetStatus, LineState, PathStatus, PortStatus, Protection,
-        RateStatus, Status, Traffic,
+        Cipher, DiscoveryStatus, FarEndKind, InternetRole, InternetStatus, LineState, PathStatus, PortStatus,
+        Protection, RateStatus, Status, Traffic,
     },
 };
 
@@ -172,6 +172,9 @@ pub(crate) fn to_text(status: &Status) -> String {
     for port in &status.ports {
         page.row("port", &self::port(port));
     }
+    if let Some(discovery) = &status.discovery {
+        self::discovery(&mut page, discovery);
+    }
     for (reason, count) in &status.drops {
         page.row("dropped", &format!("{count} × {}", drop_in_words(reason)));
     }
@@ -279,6 +282,30 @@ fn port(port: &PortStatus) -> String {
         None => {}
     }
     said
+}
+
+/// What is relayed to find devices, one protocol a row.
+fn discovery(page: &mut Page, discovery: &DiscoveryStatus) {
+    for relay in &discovery.relay {
+        let mut said = format!(
+            "{} on {}: {} out with {} answers back, {} in with {} answers back",
+            relay.protocol,
+            discovery.interfaces.join(", "),
+            relay.said_out,
+            relay.answers_in,
+            relay.said_in,
+            relay.answers_out
+        );
+        for (reason, count) in &relay.dropped {
+            let _ = write!(said, ", {count} × {}", reason.replace('-', " "));
+        }
+        page.row("discovery", &said);
+    }
+    match &discovery.trouble {
+        Some(trouble) => page.row("discovery", &format!("nothing is relayed: {trouble}")),
+        None if !discovery.is_open => page.row("discovery", "nothing is relayed yet"),
+        None => {}
+    }
 }
 
 fn headline(status: &Status) -> &'static str {

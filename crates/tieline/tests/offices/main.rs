@@ -12,6 +12,7 @@ mod calls;
 mod circuit;
 mod configuration;
 mod content;
+mod discovery;
 mod end;
 mod files;
 mod full_speed;
@@ -56,6 +57,7 @@ fn main() {
         recovery::TESTS,
         circuit::TESTS,
         ports::TESTS,
+        discovery::TESTS,
         wireguard::TESTS,
         wire_format::TESTS,
         idle::TESTS,
