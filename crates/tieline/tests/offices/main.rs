@@ -29,6 +29,7 @@ mod probe;
 mod recovery;
 mod rekey;
 mod restore;
+mod samba;
 mod shaped;
 mod strangers;
 mod threads;
@@ -58,6 +59,7 @@ fn main() {
         circuit::TESTS,
         ports::TESTS,
         discovery::TESTS,
+        samba::TESTS,
         wireguard::TESTS,
         wire_format::TESTS,
         idle::TESTS,
