@@ -6,6 +6,7 @@
 //! they are and [`Netlink::replace_route`] never takes away one that is not ours.
 
 mod address;
+mod bridge;
 mod change;
 mod link;
 mod route;

@@ -1,11 +1,13 @@
 //! A network device whose other side is this process (Linux TUN).
 //!
 //! What the machine routes to the device is read here, one IP packet a read; what is written here the machine receives from
-//! the device. No packet information header, no Ethernet.
+//! the device. No packet information header.
 //!
 //! A device made by [`TunDevice::create_with_offload`] does as a network card with segmentation offload: a packet may be of 64 KiB, to
 //! be cut here, and may lack its checksum; before each packet, both ways, stands the kernel's `virtio_net_hdr`
 //! ([`OFFLOAD_HEADER_LEN`] octets) that says so.
+//!
+//! One made by [`TunDevice::create_tap`] carries frames of Ethernet instead of IP packets: the other side of a card, for a bridge.
 //!
 //! It may have several queues ([`TunQueue`]), each with its flows. The kernel puts a packet into the queue to which the flow's last
 //! packet in the other direction was written, and spreads flows without any by a hash: whoever writes decides where answers come out.
@@ -69,7 +71,20 @@ impl TunDevice {
     ///
     /// As [`Self::create`]; the kernel makes at most 256 queues.
     pub fn create_with_offload(name: &str, mtu: u16, queues: usize) -> Result<Self, TunError> {
-        let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+        Self::open_with_offload(name, mtu, libc::IFF_TUN, queues)
+    }
+
+    /// Makes a device that carries frames of Ethernet, with packets of up to `mtu` octets in them; else as [`Self::create_with_offload`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::create`].
+    pub fn create_tap(name: &str, mtu: u16, queues: usize) -> Result<Self, TunError> {
+        Self::open_with_offload(name, mtu, libc::IFF_TAP, queues)
+    }
+
+    fn open_with_offload(name: &str, mtu: u16, kind: libc::c_int, queues: usize) -> Result<Self, TunError> {
+        let flags = kind | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
         let mut device = Self::open(name, mtu, flags, queues)?;
         let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
         let udp = TUN_F_USO4 | TUN_F_USO6;
@@ -110,6 +125,20 @@ impl TunDevice {
     #[must_use]
     pub fn offload(&self) -> Offload {
         self.offload
+    }
+
+    /// Whether its cable is in, as the system sees it. A bridge forgets what it has learnt by a port whose cable is out.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn set_carrier(&self, is_in: bool) -> io::Result<()> {
+        let carrier = libc::c_int::from(is_in);
+        // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel reads one integer, which is what we lend it.
+        match unsafe { libc::ioctl(self.queue().file.as_raw_fd(), libc::TUNSETCARRIER, &raw const carrier) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
     }
 
     /// The device's name, with its number filled in.

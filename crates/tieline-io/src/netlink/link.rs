@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::{LinkUnspec, LinkVeth};
 
 use super::{Netlink, NetlinkError, undone};
@@ -21,6 +21,14 @@ pub struct Link {
     pub is_up: bool,
     /// Whether it is the loopback device.
     pub is_loopback: bool,
+    /// Whether it is a bridge.
+    pub is_bridge: bool,
+    /// The bridge, or what else, whose port it is.
+    pub controller: Option<u32>,
+    /// What somebody has written on it.
+    pub alias: Option<String>,
+    /// The address of its card; none if it has no Ethernet.
+    pub card: Option<[u8; 6]>,
 }
 
 impl Netlink {
@@ -65,6 +73,16 @@ impl Netlink {
         let message = LinkUnspec::new_with_index(index).up();
         let message = if let Some(mtu) = mtu { message.mtu(mtu) } else { message };
         self.set_link(message.build(), &format!("set up network device {index}")).await
+    }
+
+    /// Gives a device another address of its card.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub async fn set_card(&self, index: u32, card: [u8; 6]) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(index).address(card.to_vec()).build();
+        self.set_link(message, &format!("set the address of network device {index}")).await
     }
 
     /// Sets a device down.
@@ -129,7 +147,7 @@ impl Netlink {
         undone(result.map_err(|error| NetlinkError::new(format!("remove network device {index}"), error)))
     }
 
-    async fn set_link(&self, message: LinkMessage, what: &str) -> Result<(), NetlinkError> {
+    pub(super) async fn set_link(&self, message: LinkMessage, what: &str) -> Result<(), NetlinkError> {
         let result = self.handle.link().set(message).execute().await;
         result.map_err(|error| NetlinkError::new(what, error))
     }
@@ -144,11 +162,21 @@ impl Link {
             mtu: 0,
             is_up: flags.contains(LinkFlags::Up),
             is_loopback: flags.contains(LinkFlags::Loopback),
+            is_bridge: false,
+            controller: None,
+            alias: None,
+            card: None,
         };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Controller(index) => link.controller = Some(index).filter(|index| *index != 0),
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::Address(address) => link.card = address.try_into().ok(),
+                LinkAttribute::LinkInfo(infos) => {
+                    link.is_bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
+                }
                 _ => {}
             }
         }
