@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -20,13 +20,18 @@ const TOGETHER: u32 = 8;
 /// How often labels can be given out before the first ones come again; all are below 65,536 ([`tieline_wire::sealed`]).
 const TIMES: u32 = ((1 << 16) - FIRST) / TOGETHER;
 const FIRST: u32 = Label::FIRST_GIVEN_OUT.value();
-const _: () = assert!(PACKED_CALLS_LABELS < TOGETHER);
+/// Where the labels stand among those that are given out together, behind those of packed calls.
+const PROTECTED: u32 = PACKED_CALLS_LABELS;
+const LAN: u32 = PACKED_CALLS_LABELS + 1;
+const _: () = assert!(LAN < TOGETHER);
 
 /// The labels of a line.
 #[derive(Debug, Default)]
 pub struct Labels {
     /// How often this end has given out labels, from a random start, so that those of another process are others.
     times: AtomicU32,
+    /// Whether this end takes frames of Ethernet.
+    takes_frames: AtomicBool,
     ours: ArcSwap<[GivenOut; 2]>,
     far: ArcSwap<GivenOut>,
     feedback: [ArcSwapOption<Feedback>; PACKED_CALLS_LABELS as usize],
@@ -39,13 +44,19 @@ impl Labels {
         Self { times: AtomicU32::new(random % TIMES), ..Self::default() }
     }
 
+    /// From now on a label is given out for frames of Ethernet as well.
+    pub fn take_frames(&self) {
+        self.takes_frames.store(true, Ordering::Relaxed);
+    }
+
     /// Gives out labels for a control stream that begins. Those of the one before are still understood, and no others.
     pub fn give_out(&self) -> GivenOut {
         let times = self.times.fetch_add(1, Ordering::Relaxed) % TIMES;
         let first = FIRST + times * TOGETHER;
         let given_out = GivenOut {
             packed_calls: Label::new(first).ok(),
-            protected: Label::new(first + PACKED_CALLS_LABELS).ok(),
+            protected: Label::new(first + PROTECTED).ok(),
+            lan: Label::new(first + LAN).ok().filter(|_| self.takes_frames.load(Ordering::Relaxed)),
         };
         let [before, _] = **self.ours.load();
         self.ours.store(Arc::new([given_out, before]));
@@ -86,6 +97,19 @@ impl Labels {
     pub fn is_protected(&self, label: Label) -> bool {
         label >= Label::FIRST_GIVEN_OUT
             && self.ours.load().iter().any(|given_out| given_out.protected == Some(label))
+    }
+
+    /// The label under which the far end takes frames of Ethernet, if it takes any.
+    #[must_use]
+    pub fn to_lan(&self) -> Option<Label> {
+        self.far.load().lan
+    }
+
+    /// Whether frames of Ethernet come under `label`.
+    #[must_use]
+    pub fn is_lan(&self, label: Label) -> bool {
+        label >= Label::FIRST_GIVEN_OUT
+            && self.ours.load().iter().any(|given_out| given_out.lan == Some(label))
     }
 
     /// The far end says what has arrived under a label of its own. A later word says all that those shortly before it said.
@@ -133,10 +157,24 @@ mod tests {
     }
 
     #[test]
+    fn frames_have_a_label_only_where_they_are_taken() {
+        let labels = Labels::new(0);
+        assert_eq!(labels.give_out().lan, None);
+        labels.take_frames();
+        let lan = labels.give_out().lan.unwrap();
+        assert_eq!(lan, label(45));
+        assert!(labels.is_lan(lan) && !labels.is_protected(lan) && !labels.is_packed(lan));
+        assert!(!labels.is_lan(label(37)) && !labels.is_lan(Label::PIECES));
+        assert_eq!(labels.to_lan(), None);
+        labels.set_far(GivenOut { lan: Some(label(50)), ..GivenOut::default() });
+        assert_eq!(labels.to_lan(), Some(label(50)));
+    }
+
+    #[test]
     fn each_thread_packs_under_a_label_of_its_own() {
         let labels = Labels::new(0);
         assert_eq!((labels.to_pack(0), labels.to_protect()), (None, None));
-        labels.set_far(GivenOut { packed_calls: Some(label(100)), protected: None });
+        labels.set_far(GivenOut { packed_calls: Some(label(100)), ..GivenOut::default() });
         assert_eq!([0, 3, 4].map(|lane| labels.to_pack(lane)), [Some(label(100)), Some(label(103)), None]);
         labels.set_far(GivenOut::default());
         assert_eq!(labels.to_pack(0), None);
@@ -147,7 +185,7 @@ mod tests {
         let labels = Labels::new(0);
         let feedback = |value| Feedback { label: label(value), newest: value, before: 0 };
         labels.set_feedback(feedback(100));
-        labels.set_far(GivenOut { packed_calls: Some(label(100)), protected: None });
+        labels.set_far(GivenOut { packed_calls: Some(label(100)), ..GivenOut::default() });
         for value in [99, 101, 104] {
             labels.set_feedback(feedback(value));
         }

@@ -13,6 +13,7 @@ const FIRST_TOO_LARGE: u32 = 1 << 16;
 
 const PACKED_CALLS: &str = "packed-calls";
 const PROTECTED: &str = "protected";
+const LAN: &str = "lan";
 
 /// The labels that one end gives out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct GivenOut {
     pub packed_calls: Option<Label>,
     /// The label under which protected packets are understood.
     pub protected: Option<Label>,
+    /// The label under which Ethernet frames are taken ([`crate::ethernet`]).
+    pub lan: Option<Label>,
 }
 
 impl GivenOut {
@@ -33,13 +36,17 @@ impl GivenOut {
             let is_allowed = first >= Label::FIRST_GIVEN_OUT.value() && end <= FIRST_TOO_LARGE;
             Label::new(first).ok().filter(|_| is_allowed)
         };
-        Self { packed_calls: label(PACKED_CALLS, PACKED_CALLS_LABELS), protected: label(PROTECTED, 1) }
+        Self {
+            packed_calls: label(PACKED_CALLS, PACKED_CALLS_LABELS),
+            protected: label(PROTECTED, 1),
+            lan: label(LAN, 1),
+        }
     }
 
     /// The announcement.
     #[must_use]
     pub fn emit(&self) -> BTreeMap<String, u32> {
-        [(PACKED_CALLS, self.packed_calls), (PROTECTED, self.protected)]
+        [(PACKED_CALLS, self.packed_calls), (PROTECTED, self.protected), (LAN, self.lan)]
             .into_iter()
             .filter_map(|(name, label)| Some((name.to_owned(), label?.value())))
             .collect()
@@ -57,9 +64,11 @@ mod tests {
     #[test]
     fn an_announcement_round_trips() {
         let label = |value| Some(Label::new(value).unwrap());
-        let given_out = GivenOut { packed_calls: label(32), protected: label(36) };
-        assert_eq!(announced(&[("packed-calls", 32), ("protected", 36)]), given_out);
-        for given_out in [given_out, GivenOut { protected: None, ..given_out }, GivenOut::default()] {
+        let given_out = GivenOut { packed_calls: label(32), protected: label(36), lan: label(37) };
+        assert_eq!(announced(&[("packed-calls", 32), ("protected", 36), ("lan", 37)]), given_out);
+        for given_out in
+            [given_out, GivenOut { protected: None, lan: None, ..given_out }, GivenOut::default()]
+        {
             assert_eq!(GivenOut::parse(&given_out.emit()), given_out);
         }
     }

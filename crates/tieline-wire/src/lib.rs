@@ -12,6 +12,7 @@
 //! - [`discovery`] — what one network says to find devices, for the other.
 //! - [`protected`] — voice with numbers and repair symbols, [`protection_report`] — how it arrives.
 //! - [`ip`] — as much of IP as a line needs, [`ds`] — how it wants to be served, [`transport`] — whose flow it is, [`rtp`] — sound.
+//! - [`ethernet`] — frames, and what in them a line has to know.
 //! - [`packed`] — calls that share packets and leave their headers out.
 //! - [`vnet`] — what stands before packets of a network device, [`checksum`] — the checksum that it may leave to others.
 //! - [`time`] — the two clocks as one input.
@@ -22,6 +23,7 @@ pub mod control;
 pub mod control_word;
 pub mod discovery;
 pub mod ds;
+pub mod ethernet;
 pub mod given_out;
 pub mod ip;
 pub mod label;

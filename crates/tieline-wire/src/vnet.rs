@@ -54,6 +54,27 @@ impl VnetHeader {
     /// One packet as it is on any medium.
     pub const PLAIN: Self = Self { checksum: None, segments: None, header_len: 0 };
 
+    /// The same of a packet that stands `link_len` octets behind the beginning of a frame.
+    #[must_use]
+    pub fn behind(self, link_len: usize) -> Self {
+        let more = link_len as u16;
+        let checksum =
+            self.checksum.map(|sum| PartialChecksum { start: sum.start.saturating_add(more), ..sum });
+        Self { checksum, header_len: self.header_len.saturating_add(more), ..self }
+    }
+
+    /// The same of the packet alone that stands `link_len` octets behind the beginning of a frame. None if what is to be summed begins
+    /// before it.
+    #[must_use]
+    pub fn without(self, link_len: usize) -> Option<Self> {
+        let less = link_len as u16;
+        let checksum = match self.checksum {
+            Some(sum) => Some(PartialChecksum { start: sum.start.checked_sub(less)?, ..sum }),
+            None => None,
+        };
+        Some(Self { checksum, header_len: self.header_len.saturating_sub(less), ..self })
+    }
+
     /// Reads the header.
     ///
     /// # Errors
@@ -114,6 +135,17 @@ mod tests {
             }
         }
         assert_eq!(VnetHeader::PLAIN.to_octets(), [0; VNET_HEADER_LEN]);
+    }
+
+    #[test]
+    fn a_header_moves_with_its_packet() {
+        let checksum = Some(PartialChecksum { start: 20, offset: 16 });
+        let header = VnetHeader { checksum, segments: Some(Segments::TcpV4(1448)), header_len: 52 };
+        let moved = header.behind(18);
+        assert_eq!((moved.checksum, moved.header_len), (Some(PartialChecksum { start: 38, offset: 16 }), 70));
+        assert_eq!(moved.without(18), Some(header));
+        assert_eq!(moved.without(39), None);
+        assert_eq!(VnetHeader::PLAIN.without(14), Some(VnetHeader::PLAIN));
     }
 
     #[test]
