@@ -130,6 +130,12 @@ impl<'p> SuperPacket<'p> {
         &self.ip
     }
 
+    /// The headers, if it is to be cut, or else the whole packet as it came.
+    #[must_use]
+    pub(crate) fn front(&self) -> &'p [u8] {
+        if self.headers.is_empty() { self.payload } else { self.headers }
+    }
+
     /// How many packets the medium will carry; at least one.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -217,7 +223,7 @@ impl<'p> SuperPacket<'p> {
 }
 
 /// Completes the checksum at `at` over everything from `start` on; `more` is added to the sum.
-fn complete(packet: &mut [u8], start: usize, at: usize, more: Sum) {
+pub(crate) fn complete(packet: &mut [u8], start: usize, at: usize, more: Sum) {
     let checksum = (Sum::of(&packet[start..]) + more).checksum();
     // Zero would say that there is none (RFC 768); both are the same number.
     let checksum = if checksum == [0, 0] { [0xff, 0xff] } else { checksum };

@@ -42,6 +42,8 @@ const UDP_CHECKSUM: usize = 6;
 /// Joins packets; owned by the receiving thread.
 #[derive(Debug)]
 pub struct Joiner<'b> {
+    /// What stands before the first packet and each of the others, on a device that takes frames.
+    link: &'b [u8],
     /// The first packet and, if others may be joined to it, what is known of it.
     first: Option<(&'b mut [u8], Option<Shape>)>,
     /// The payloads of those that were joined to it.
@@ -67,7 +69,15 @@ impl<'b> Joiner<'b> {
     /// Holds nothing. `joins_udp`: whether the device takes UDP datagrams joined (`TUN_F_USO4` and `TUN_F_USO6`).
     #[must_use]
     pub fn new(joins_udp: bool) -> Self {
-        Self { first: None, rest: [&[]; PARTS_MAX], joined: 0, total_len: 0, is_closed: false, joins_udp }
+        Self {
+            link: &[],
+            first: None,
+            rest: [&[]; PARTS_MAX],
+            joined: 0,
+            total_len: 0,
+            is_closed: false,
+            joins_udp,
+        }
     }
 
     /// Takes a packet of exactly its own length.
@@ -76,8 +86,18 @@ impl<'b> Joiner<'b> {
     ///
     /// Gives it back if it does not go with what is held: [`Self::flush`], then try again; an empty joiner takes everything.
     pub fn push(&mut self, packet: &'b mut [u8]) -> Result<(), &'b mut [u8]> {
+        self.push_frame(&[], packet)
+    }
+
+    /// Takes what is behind the first headers, `link`, of a frame; only such with the same are joined.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::push`].
+    pub fn push_frame(&mut self, link: &'b [u8], packet: &'b mut [u8]) -> Result<(), &'b mut [u8]> {
         let shape = Shape::of(packet).filter(|shape| self.joins_udp || shape.protocol == TCP);
         let Some((first, first_shape)) = &self.first else {
+            self.link = link;
             self.total_len = packet.len();
             self.is_closed = shape.is_none_or(|shape| shape.ends(packet));
             self.first = Some((packet, shape));
@@ -85,6 +105,7 @@ impl<'b> Joiner<'b> {
         };
         let (Some(shape), Some(first_shape)) = (shape, first_shape) else { return Err(packet) };
         let follows = !self.is_closed
+            && self.link == link
             && self.joined < PARTS_MAX
             && self.total_len + shape.size <= TOTAL_LEN_MAX
             && shape.follows(packet, first_shape, first, self.joined + 1, self.total_len)
@@ -107,21 +128,28 @@ impl<'b> Joiner<'b> {
         Ok(())
     }
 
+    /// How many packets are held, joined to one.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        usize::from(self.first.is_some()) + self.joined
+    }
+
     /// Hands what is held to `write`, the offload header first, and holds nothing any more; `None` if nothing was held.
     pub fn flush<R>(&mut self, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> Option<R> {
         let (first, shape) = self.first.take()?;
         let header = match shape {
-            Some(shape) if self.joined > 0 => shape.finish(first, self.total_len),
+            Some(shape) if self.joined > 0 => shape.finish(first, self.total_len).behind(self.link.len()),
             _ => VnetHeader::PLAIN,
         };
         let header = header.to_octets();
-        let mut parts = [IoSlice::new(&[]); PARTS_MAX + 2];
-        parts[0] = IoSlice::new(&header);
-        parts[1] = IoSlice::new(first);
-        for (part, rest) in parts[2..].iter_mut().zip(&self.rest[..self.joined]) {
-            *part = IoSlice::new(rest);
+        let mut parts = [IoSlice::new(&[]); PARTS_MAX + 3];
+        let mut count = 0;
+        let link = (!self.link.is_empty()).then_some(self.link);
+        let rest = self.rest[..std::mem::take(&mut self.joined)].iter().copied();
+        for part in [&header[..]].into_iter().chain(link).chain([&*first]).chain(rest) {
+            parts[count] = IoSlice::new(part);
+            count += 1;
         }
-        let count = 2 + std::mem::take(&mut self.joined);
         Some(write(&parts[..count]))
     }
 }

@@ -27,6 +27,7 @@ pub mod inbound;
 pub mod join;
 pub mod key_watch;
 pub mod labels;
+pub mod lan;
 pub mod liveness;
 pub mod marks;
 pub mod outbound;
@@ -59,7 +60,10 @@ pub use inbound::{Bundle, Delivery, Inbound, Received};
 pub use outbound::{HEADROOM, Outbound, Outcome, TAILROOM};
 pub use tieline_seal::{Authentic, Notice, Opener};
 
-use crate::{accept::AcceptTable, counters::Counters, greeting::Greeting, labels::Labels, paths::Routes};
+use crate::{
+    accept::AcceptTable, counters::Counters, greeting::Greeting, labels::Labels, paths::Routes,
+    pieces::PieceNumbers,
+};
 
 /// What makes a line this line.
 #[derive(Debug)]
@@ -83,6 +87,10 @@ pub struct Shared {
     pub protection: protection::Figures,
     /// The labels that the two ends have given out.
     pub labels: Arc<Labels>,
+    /// The numbers of the pieces that this end sends.
+    pub piece_numbers: PieceNumbers,
+    /// What went through the Ethernet of both offices, and what was kept out of it.
+    pub lan: lan::LanFigures,
     accept: ArcSwap<AcceptTable>,
     routes: ArcSwap<Routes>,
     /// Counts the changes of `routes`.
@@ -101,6 +109,8 @@ impl Shared {
             counters: Counters::default(),
             protection: protection::Figures::new(process),
             labels: Arc::default(),
+            piece_numbers: PieceNumbers::default(),
+            lan: lan::LanFigures::default(),
             accept: ArcSwap::from_pointee(accept),
             routes: ArcSwap::default(),
             routes_version: AtomicU64::new(0),

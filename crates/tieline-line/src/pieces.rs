@@ -1,11 +1,15 @@
 //! Packets that were cut in pieces become whole again (RFC 4623, label 17).
 //!
-//! On a slow line a long packet keeps voice waiting, so the sending end cuts it ([`crate::queue`]) and lets voice go in between. The pieces
+//! On a slow line a long packet keeps voice waiting, so the sending end cuts it ([`crate::queue`]) and lets voice go in between. On any line
+//! a frame of Ethernet may be longer than the medium takes. The pieces
 //! of a packet are numbered one after the other, whatever goes between them. Here they wait for the others, whichever comes first; what
 //! does not become whole is overwritten by what comes later, and counted.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,10 +17,23 @@ use tieline_wire::control_word::{ControlWord, Part, next_sequence};
 
 use crate::{Shared, counters::DropReason};
 
-/// Numbers of which a piece is remembered: many packets of the slowest line, so much may one overtake another on the way.
-pub const PIECES_MAX: usize = 64;
+/// Numbers of which a piece is remembered: some milliseconds of a fast line, so much may one overtake another on the way.
+pub const PIECES_MAX: usize = 256;
 /// A piece that has waited for longer belongs to a packet that does not come any more.
 pub const PIECE_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Gives the pieces of all sending threads of a line their numbers.
+#[derive(Debug, Default)]
+pub struct PieceNumbers(AtomicU64);
+
+impl PieceNumbers {
+    /// The first of `count` numbers that follow one another; none is 0.
+    #[must_use]
+    pub fn take(&self, count: usize) -> u16 {
+        let first = self.0.fetch_add(count as u64, Ordering::Relaxed);
+        (first % u64::from(u16::MAX)) as u16 + 1
+    }
+}
 
 /// The pieces that wait for others. Their buffers are made when they are first needed, and kept.
 #[derive(Debug)]
@@ -116,6 +133,13 @@ mod tests {
 
     const LEN_MAX: usize = 1420;
 
+    #[test]
+    fn numbers_are_given_once_and_none_is_zero() {
+        let numbers = PieceNumbers::default();
+        assert_eq!([numbers.take(2), numbers.take(65_532), numbers.take(3)], [1, 3, u16::MAX]);
+        assert_eq!(numbers.take(1), next_sequence(next_sequence(next_sequence(u16::MAX))));
+    }
+
     fn none_yet() -> Pieces {
         Pieces::new(LEN_MAX, Arc::new(Shared::new(AcceptTable::default(), 0)))
     }
@@ -172,9 +196,9 @@ mod tests {
         sent_pieces.remove(1);
         let mut pieces = none_yet();
         assert_eq!(join(&mut pieces, Instant::now(), &sent_pieces), sent[1..]);
-        let more: Vec<_> = (0..100).map(|_| vec![9; 100]).collect();
+        let more: Vec<_> = (0..PIECES_MAX).map(|_| vec![9; 100]).collect();
         let after = cut(&more, 200, 100);
-        assert_eq!(join(&mut pieces, Instant::now(), &after).len(), 100);
+        assert_eq!(join(&mut pieces, Instant::now(), &after).len(), PIECES_MAX);
         assert_eq!(lost(&pieces), 1, "what was left of the first");
     }
 

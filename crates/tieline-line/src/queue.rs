@@ -38,7 +38,7 @@ use std::{
 };
 
 use tieline_wire::{
-    ds::{self, Ecn},
+    ds::{self, Dscp, Ecn},
     label::{Label, LabelStackEntry},
     transport::FiveTuple,
 };
@@ -52,7 +52,7 @@ use self::{
     table::{Flows, STREAMS},
 };
 pub use self::{
-    cutting::Front,
+    cutting::{Front, piece_len, piece_len_max},
     flow::{FlowFigures, FlowKey, VOICE_RATE_MAX, Why},
     shaper::{LATE_MAX, Rate},
     table::FLOWS_MAX,
@@ -105,6 +105,17 @@ pub struct Departure<'q> {
     pub label: Option<LabelStackEntry>,
     /// As what it was served.
     pub class: ServiceClass,
+}
+
+/// What is known of a frame before it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameShape {
+    /// Octets that it has at most.
+    pub len_max: usize,
+    /// Where the IP packet in it begins.
+    pub ip_at: usize,
+    /// How it is marked if that packet is not.
+    pub priority: Dscp,
 }
 
 /// One flow, to be shown.
@@ -204,11 +215,18 @@ impl Queues {
             deficits: [0; WEIGHTED.len()],
             turn: 0,
             waiting: 0,
-            cutter: Cutter::default(),
+            cutter: Cutter::new(mtu),
             cutting: None,
             backlog: Backlog::default(),
             leaving: None,
         }
+    }
+
+    /// Has room for frames of up to `len_max` octets as well, which may be more than the medium takes.
+    #[must_use]
+    pub fn with_frames(mut self, len_max: usize) -> Self {
+        self.pool = Pool::new(PACKETS_MAX, self.mtu.max(len_max));
+        self
     }
 
     /// What the line carries.
@@ -254,20 +272,62 @@ impl Queues {
         let Some(index) = self.place(now) else { return };
         let len = write(self.pool.place_mut(index)).min(self.mtu);
         self.pool.slot_mut(index).len = len as u16;
-        let packet = self.pool.packet(index);
-        let key =
-            FiveTuple::of(packet).map_or(FlowKey::NONE, |tuple| FlowKey { tuple, dscp: ds::of(packet).0 });
+        let dscp = ds::of(self.pool.packet(index)).0;
+        let class = self.classify(now, index, dscp);
+        self.push(class, index);
+    }
+
+    /// Takes a packet that gets the label of `entry` and has an IP packet in it, or what else is on an Ethernet, from octet `ip_at` on; else
+    /// as [`Self::enqueue_ip`]. `priority` is how it is marked if the IP packet is not. It may be longer than the medium takes: then it
+    /// leaves in pieces.
+    pub fn enqueue_frame(
+        &mut self,
+        now: Instant,
+        entry: LabelStackEntry,
+        frame: FrameShape,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) {
+        if !self.cutter.takes(frame.len_max, Some(entry)) || frame.len_max > self.pool.place_len() {
+            self.shared.counters.dropped(DropReason::TooLarge);
+            return;
+        }
+        let Some(index) = self.place(now) else { return };
+        let len = write(self.pool.place_mut(index)).min(frame.len_max);
+        let slot = self.pool.slot_mut(index);
+        (slot.len, slot.ip_at) = (len as u16, frame.ip_at.min(len) as u8);
+        let dscp = match ds::of(self.pool.ip_packet(index)).0 {
+            Dscp::DF => frame.priority,
+            marked => marked,
+        };
+        let class = match self.classify(now, index, dscp) {
+            // Those are never cut, and nothing so long is one of them.
+            ServiceClass::Control | ServiceClass::Voice if !self.cutter.fits(len, Some(entry)) => {
+                ServiceClass::Standard
+            }
+            class => class,
+        };
+        self.pool.slot_mut(index).label = Some(LabelStackEntry { class: class.traffic_class(), ..entry });
+        self.push(class, index);
+    }
+
+    /// Finds the flow of a packet, and the class in which it may go.
+    fn classify(&mut self, now: Instant, index: Index, dscp: Dscp) -> ServiceClass {
+        let len = usize::from(self.pool.slot(index).len);
+        let packet = self.pool.ip_packet(index);
+        let key = match FiveTuple::of(packet) {
+            Some(tuple) => FlowKey { tuple, dscp },
+            None => FlowKey { dscp, ..FlowKey::NONE },
+        };
         let flow = self.flows.find(key, flow_hash::hash(packet), &self.codel, now);
         let class = self.flows.flow_mut(flow).classify(now, packet);
         self.pool.slot_mut(index).flow = flow;
-        let class = match class {
+        match class {
             ServiceClass::Control if takes(&mut self.control_share, now, len) => class,
             // Its share protects the others, where there are others.
             ServiceClass::Voice if takes(&mut self.voice_share, now, len) || self.is_rest_empty() => class,
             ServiceClass::Control | ServiceClass::Voice => ServiceClass::Standard,
             others => others,
-        };
-        self.push(class, index);
+        }
     }
 
     /// Takes a packet that gets the label of `entry`, one of the line's own. Dropped and counted if there is no room.
@@ -309,11 +369,14 @@ impl Queues {
         let slot = *self.pool.slot(index);
         let (len, label) = (usize::from(slot.len), slot.label);
         self.waiting -= len;
-        if label.is_none_or(|entry| entry.label == Label::STREAMS) {
+        if slot.flow != STREAMS || label.is_some_and(|entry| entry.label == Label::STREAMS) {
             let waited = now.saturating_duration_since(slot.queued);
             self.flows.flow_mut(slot.flow).on_sent(len, waited);
         }
-        self.cutting = self.cutting.take().or_else(|| self.cutter.begin(class, index, len, label));
+        self.cutting = self.cutting.take().or_else(|| {
+            let numbers = &self.shared.piece_numbers;
+            self.cutter.begin(class, index, len, label, numbers)
+        });
         if self.cutting.is_some_and(|cutting| cutting.index == index) {
             return self.next_piece(now);
         }
@@ -332,7 +395,7 @@ impl Queues {
         }
         let cutting = self.cutting.as_mut()?;
         let (class, index) = (cutting.class, cutting.index);
-        let (front, range, is_last) = self.cutter.next(cutting);
+        let (front, range, is_last) = Cutter::next(cutting);
         if is_last {
             self.cutting = None;
             self.leaving = Some(index);
@@ -400,7 +463,7 @@ impl Queues {
     /// The flows that had packets of late.
     pub fn flows(&self, now: Instant) -> impl Iterator<Item = FlowReport> {
         self.flows.recent(now).map(|flow| FlowReport {
-            key: (flow.key != FlowKey::NONE).then_some(flow.key),
+            key: flow.key.is_ip().then_some(flow.key),
             class: flow.class,
             why: flow.why,
             figures: flow.figures,
@@ -472,7 +535,13 @@ impl Queues {
         let list = self.flows.flow(self.pool.slot(index).flow).list;
         let Some(last) = list.last().filter(|last| list.first() != Some(*last)) else { return false };
         let [later, earlier] = [index, last].map(|index| self.pool.packet(index));
-        if later.len() != earlier.len() || !acks::supersedes(later, earlier) {
+        let ip_at = usize::from(self.pool.slot(index).ip_at);
+        let (Some((of_later, later)), Some((of_earlier, earlier))) =
+            (later.split_at_checked(ip_at), earlier.split_at_checked(ip_at))
+        else {
+            return false;
+        };
+        if of_later != of_earlier || later.len() != earlier.len() || !acks::supersedes(later, earlier) {
             return false;
         }
         self.pool.copy(index, last);
@@ -540,8 +609,8 @@ impl Queues {
             if slot.flow == STREAMS || !flow.codel.is_to_drop(waited, now) {
                 return Verdict::Send;
             }
-            if matches!(ds::of(pool.packet(index)).1, Ecn::Ect0 | Ecn::Ect1) {
-                ds::set_ecn(pool.packet_mut(index), Ecn::Ce);
+            if matches!(ds::of(pool.ip_packet(index)).1, Ecn::Ect0 | Ecn::Ect1) {
+                ds::set_ecn(pool.ip_packet_mut(index), Ecn::Ce);
                 flow.figures.marked += 1;
                 shared.counters.queue_marked.add(slot.len.into());
                 return Verdict::Send;

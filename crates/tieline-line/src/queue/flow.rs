@@ -33,6 +33,11 @@ pub struct FlowKey {
 }
 
 impl FlowKey {
+    /// Whether it is of IP packets.
+    pub(super) fn is_ip(&self) -> bool {
+        self.tuple != Self::NONE.tuple
+    }
+
     /// The key of no flow: what is no IP packet has it.
     pub(super) const NONE: Self = {
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

@@ -19,6 +19,8 @@ pub(super) struct Slot {
     pub(super) len: u16,
     /// The label that it gets; none for an IP packet.
     pub(super) label: Option<LabelStackEntry>,
+    /// Where in it the IP packet begins: of frames behind their headers.
+    pub(super) ip_at: u8,
     /// The flow whose it is.
     pub(super) flow: Index,
     pub(super) queued: Instant,
@@ -50,7 +52,7 @@ impl Pool {
 
     /// An empty place, whose packet belongs to `flow`; `None` if all are taken.
     pub(super) fn take(&mut self, flow: Index, now: Instant) -> Option<Index> {
-        let fresh = Slot { next: NONE, len: 0, label: None, flow, queued: now };
+        let fresh = Slot { next: NONE, len: 0, label: None, ip_at: 0, flow, queued: now };
         if self.free != NONE {
             let index = self.free;
             self.free = self.slots[usize::from(index)].next;
@@ -95,10 +97,20 @@ impl Pool {
         &self.octets[usize::from(index) * self.place_len..][..usize::from(self.slot(index).len)]
     }
 
-    /// The packet, to be changed in place.
-    pub(super) fn packet_mut(&mut self, index: Index) -> &mut [u8] {
-        let len = usize::from(self.slot(index).len);
-        &mut self.place_mut(index)[..len]
+    /// The IP packet in it: all of it, but of a frame what is behind its headers.
+    pub(super) fn ip_packet(&self, index: Index) -> &[u8] {
+        &self.packet(index)[usize::from(self.slot(index).ip_at)..]
+    }
+
+    /// The same, to be changed in place.
+    pub(super) fn ip_packet_mut(&mut self, index: Index) -> &mut [u8] {
+        let Slot { len, ip_at, .. } = *self.slot(index);
+        &mut self.place_mut(index)[usize::from(ip_at)..usize::from(len)]
+    }
+
+    /// Octets of one place.
+    pub(super) fn place_len(&self) -> usize {
+        self.place_len
     }
 }
 

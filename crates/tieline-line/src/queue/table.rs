@@ -75,7 +75,7 @@ impl Flows {
     /// The flows that had packets of late.
     pub(super) fn recent(&self, now: Instant) -> impl Iterator<Item = &Flow> {
         self.flows.iter().filter(move |flow| {
-            let is_known = flow.key != FlowKey::NONE || flow.why == Why::Own;
+            let is_known = flow.key.is_ip() || flow.why == Why::Own;
             is_known
                 && flow.figures.packets + flow.figures.dropped > 0
                 && now.saturating_duration_since(flow.last_packet) < SHOWN_FOR

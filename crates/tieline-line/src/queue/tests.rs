@@ -526,3 +526,101 @@ fn voice_may_take_all_of_a_line_that_nobody_else_wants() {
     });
     assert!(world.left.iter().all(|left| left.class == ServiceClass::Voice));
 }
+
+/// Control word and headers of a frame.
+const FRONT: usize = 18;
+
+impl World {
+    /// Puts a frame into queues that have room for it, with an IP packet of `len` octets from port `flow`.
+    fn send_frame(&mut self, flow: u16, ds: u8, priority: Dscp, len: usize) {
+        let shape = FrameShape { len_max: FRONT + len, ip_at: FRONT, priority };
+        let lan = LabelStackEntry::only(Label::FIRST_GIVEN_OUT, MplsTrafficClass::STANDARD);
+        self.queues.enqueue_frame(self.now, lan, shape, |out| {
+            out[..FRONT + len].fill(0);
+            let packet = &mut out[FRONT..];
+            packet[..20]
+                .copy_from_slice(&[0x45, ds, 0, 0, 0, 0, 0x40, 0, 64, UDP, 0, 0, 10, 1, 0, 7, 10, 2, 0, 9]);
+            packet[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+            packet[20..22].copy_from_slice(&flow.to_be_bytes());
+            FRONT + len
+        });
+    }
+
+    /// Queues of a line that is joined to an Ethernet.
+    fn with_frames(bits_per_second: u64) -> Self {
+        let mut world = Self::new(bits_per_second);
+        let rate = world.queues.rate();
+        world.queues = Queues::new(rate, MTU, Arc::clone(&world.shared), world.now).with_frames(FRONT + 1500);
+        world.pieces = Pieces::new(FRONT + 1504, Arc::clone(&world.shared));
+        world.queues.set_cuts(true);
+        world
+    }
+
+    /// What leaves, class by class, and what the far end makes of it.
+    fn departures(&mut self) -> Vec<(ServiceClass, Vec<u8>)> {
+        let mut left = Vec::new();
+        while let Some(timeout) = self.queues.poll_timeout() {
+            self.now = timeout.max(self.now);
+            let Some(departure) = self.queues.poll_transmit(self.now) else { continue };
+            let (class, label) = (departure.class, departure.label.unwrap());
+            let octets = [departure.front.octets(), departure.octets].concat();
+            assert!(octets.len() + LabelStackEntry::LEN <= MTU, "longer than the medium takes");
+            self.queues.handle_sent(self.now, octets.len() + AROUND);
+            if label.label != Label::PIECES {
+                assert_eq!(label.class, class.traffic_class());
+                left.push((class, octets));
+            } else if let Some(whole) = self.pieces.handle_piece(self.now, &octets) {
+                left.push((class, whole[LabelStackEntry::LEN..].to_vec()));
+            }
+        }
+        left
+    }
+}
+
+#[test]
+fn frames_are_served_by_the_packets_in_them_and_else_by_their_tag() {
+    let mut world = World::with_frames(10_000_000);
+    world.send_frame(1, AF11, Dscp::EF, 300);
+    world.send_frame(2, 0, Dscp::DF, 300);
+    world.send_frame(3, 0, Dscp::CS4, 300);
+    world.send_frame(4, EF, Dscp::DF, 200);
+    let classes: Vec<_> = world.departures().into_iter().map(|(class, _)| class).collect();
+    let [voice, interactive, standard, bulk] =
+        [ServiceClass::Voice, ServiceClass::Interactive, ServiceClass::Standard, ServiceClass::Bulk];
+    assert_eq!(classes, [voice, interactive, standard, bulk]);
+    assert_eq!(world.queues.flows(world.now).count(), 4, "they are told by what is in them");
+}
+
+#[test]
+fn a_frame_longer_than_the_medium_takes_leaves_in_two_pieces_on_a_fast_line_too() {
+    for ds in [0, EF] {
+        let mut world = World::with_frames(1_000_000_000);
+        for _ in 0..50 {
+            world.send_frame(1, ds, Dscp::DF, 1500);
+        }
+        let left = world.departures();
+        assert_eq!(left.len(), 50);
+        assert!(left.iter().all(|(_, octets)| octets.len() == FRONT + 1500));
+        assert_eq!(world.shared.piece_numbers.take(1), 101, "two pieces each");
+    }
+}
+
+#[test]
+fn a_frame_too_long_for_a_far_end_that_joins_no_pieces_is_dropped_and_counted() {
+    let mut world = World::with_frames(10_000_000);
+    world.queues.set_cuts(false);
+    world.send_frame(1, 0, Dscp::DF, 1500);
+    world.send_frame(1, 0, Dscp::DF, 1398);
+    assert_eq!((world.departures().len(), world.drops(DropReason::TooLarge)), (1, 1));
+}
+
+#[test]
+fn frames_that_wait_for_long_are_marked_in_their_packets() {
+    let mut world = World::with_frames(1_000_000);
+    for _ in 0..100 {
+        world.send_frame(1, ECT0, Dscp::DF, 1000);
+    }
+    let left = world.departures();
+    let marked = left.iter().filter(|(_, octets)| octets[FRONT + 1] & 3 == 3).count();
+    assert!(marked > 0 && left.len() == 100, "{marked} of {}", left.len());
+}
