@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use tieline_line::cut::SuperPacket;
-use tieline_node::packet_path::intake::Intake;
+use tieline_node::packet_path::intake::{Intake, Sources};
 use tieline_node::packet_path::pace::Pace;
 use tieline_wire::sealed::padded_len;
 use tieline_wire::vnet::VnetHeader;
@@ -28,7 +28,7 @@ struct Run {
 pub(super) fn run(path: &Path) -> io::Error {
     let room = OCTETS_MAX + FRONT_LEN + usize::from(MTU) + BACK_LEN;
     let mut run = Run { octets: vec![0; room].into_boxed_slice(), len: 0, segment: 0, count: 0 };
-    let mut intake = match Intake::new(Instant::now(), path.device.queues(), None) {
+    let mut intake = match Intake::new(Instant::now(), sources(path), None) {
         Ok(intake) => intake,
         Err(error) => return error,
     };
@@ -54,12 +54,17 @@ pub(super) fn run(path: &Path) -> io::Error {
 /// Sends what the device has; returns how many datagrams that made.
 fn send(path: &Path, intake: &mut Intake, run: &mut Run) -> io::Result<usize> {
     let mut datagrams = 0;
-    intake.take(path.device.queues(), Instant::now(), |packet| {
+    let taken = intake.take(sources(path), Instant::now(), |_, packet| {
         datagrams += cut(path, run, packet);
         ControlFlow::Continue(())
-    })?;
+    });
+    taken.map_err(|(_, error)| error)?;
     run.send(path);
     Ok(datagrams)
+}
+
+fn sources(path: &Path) -> Sources<'_> {
+    Sources { routed: path.device.queues(), lan: &[] }
 }
 
 /// Rests for a while, but not from lone packets.
@@ -67,7 +72,7 @@ fn rest(path: &Path, intake: &mut Intake, run: &mut Run, pause: Duration) -> io:
     let until = Instant::now() + pause;
     while let left = until.saturating_duration_since(Instant::now())
         && !left.is_zero()
-        && intake.wait_for_lone(path.device.queues(), left)?
+        && intake.wait_for_lone(sources(path), left)?
     {
         send(path, intake, run)?;
     }

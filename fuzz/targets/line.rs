@@ -77,7 +77,7 @@ impl MadFarEnd {
             Delivery::Streams(payload) | Delivery::Piece(payload) => {
                 assert_eq!(payload, &plaintext[LABEL_LEN..]);
             }
-            Delivery::Packed(_) => panic!("no label was given out"),
+            Delivery::Packed(_) | Delivery::Lan(_) => panic!("no label was given out"),
             Delivery::Associated(message) => {
                 assert_eq!(message, &plaintext[LABEL_LEN..]);
                 let message = message.to_vec();

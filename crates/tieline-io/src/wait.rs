@@ -10,7 +10,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
 /// Descriptors that one wait can watch.
-pub const WATCHED_MAX: usize = 16;
+pub const WATCHED_MAX: usize = 32;
 
 /// Wakes a thread that waits in [`wait_readable`] on this waker's descriptor.
 ///
@@ -58,7 +58,7 @@ impl AsFd for Waker {
 
 /// Which of the descriptors given to [`wait_readable`] are readable, by their place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readable(u16);
+pub struct Readable(u32);
 
 impl Readable {
     /// Whether the descriptor at `place` has something to read, or has failed (reading it says how).
@@ -163,7 +163,9 @@ impl WatchSet {
         let nothing = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
         let mut events = [nothing; WATCHED_MAX];
         let count = epoll::wait(&self.epoll, &mut events[..], Some(&timespec(Duration::ZERO)))?;
-        let bits = events[..count].iter().fold(0, |bits, event| bits | 1_u16 << (event.data.u64() % 16));
+        let bits = events[..count]
+            .iter()
+            .fold(0, |bits, event| bits | 1_u32 << (event.data.u64() % WATCHED_MAX as u64));
         Ok(Readable(bits & self.watched.0))
     }
 }

@@ -35,6 +35,8 @@ pub enum DropReason {
     UnknownReference,
     /// In: a packet of a call that would be larger than the line carries.
     UnpackedTooLarge,
+    /// In: what should be a frame of Ethernet and is none.
+    MalformedFrame,
     /// Out: a packet that is no IP packet.
     NotIp,
     /// Out: what the device says about how a packet is to be cut or completed does not fit the packet.
@@ -63,7 +65,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::UnknownNibble,
         Self::MalformedIp,
         Self::SourceNotAccepted,
@@ -78,6 +80,7 @@ impl DropReason {
         Self::MalformedBundle,
         Self::UnknownReference,
         Self::UnpackedTooLarge,
+        Self::MalformedFrame,
         Self::NotIp,
         Self::OffloadMismatch,
         Self::LinkLocal,
@@ -110,6 +113,7 @@ impl DropReason {
             Self::MalformedBundle => "malformed-bundle",
             Self::UnknownReference => "unknown-reference",
             Self::UnpackedTooLarge => "unpacked-too-large",
+            Self::MalformedFrame => "malformed-frame",
             Self::NotIp => "not-ip",
             Self::OffloadMismatch => "offload-mismatch",
             Self::LinkLocal => "link-local",

@@ -9,6 +9,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use tieline_seal::{Authentic, Notice, Opened, Opener};
 use tieline_wire::{
+    control_word::ControlWord,
     ip::IpPacket,
     label::{Label, LabelStackEntry},
     packed::Feedback,
@@ -29,6 +30,8 @@ pub enum Delivery<'d> {
     Handshake(&'d [u8]),
     /// An IP packet for the network device, without its padding.
     Ip(&'d mut [u8]),
+    /// A frame of Ethernet for the device that is joined to this office's.
+    Lan(&'d mut [u8]),
     /// A packet of the stream channel.
     Streams(&'d [u8]),
     /// A piece of a packet, for [`crate::pieces::Pieces::handle_piece`]; what becomes whole by it, for [`Inbound::handle_whole`].
@@ -232,18 +235,25 @@ impl Inbound {
         }
     }
 
-    fn deliver_labelled<'d>(&self, plaintext: &'d [u8]) -> Result<Delivery<'d>, DropReason> {
+    fn deliver_labelled<'d>(&self, plaintext: &'d mut [u8]) -> Result<Delivery<'d>, DropReason> {
         let labelled = Labelled::parse(plaintext).map_err(|_malformed| DropReason::MalformedLabelStack)?;
-        let delivery = match labelled.entry.label {
-            Label::ASSOCIATED => Delivery::Associated(labelled.payload),
-            Label::STREAMS => Delivery::Streams(labelled.payload),
-            Label::PIECES => Delivery::Piece(labelled.payload),
+        let label = labelled.entry.label;
+        let (_, payload) = plaintext.split_at_mut(LabelStackEntry::LEN);
+        let len = payload.len();
+        let delivery = match label {
+            Label::ASSOCIATED => Delivery::Associated(payload),
+            Label::STREAMS => Delivery::Streams(payload),
+            Label::PIECES => Delivery::Piece(payload),
             label if self.shared.labels.is_packed(label) => {
-                Delivery::Packed(Bundle { label, octets: labelled.payload })
+                Delivery::Packed(Bundle { label, octets: payload })
+            }
+            label if self.shared.labels.is_lan(label) => {
+                ControlWord::parse(payload).map_err(|_malformed| DropReason::MalformedFrame)?;
+                Delivery::Lan(&mut payload[ControlWord::LEN..])
             }
             _ => return Err(DropReason::UnknownLabel),
         };
-        self.shared.counters.labelled_in.add(labelled.payload.len());
+        self.shared.counters.labelled_in.add(len);
         Ok(delivery)
     }
 }

@@ -31,6 +31,23 @@ const CONTROL: LabelStackEntry = LabelStackEntry {
 };
 
 #[test]
+fn frames_are_taken_under_the_label_that_was_given_out_for_them_and_behind_a_control_word() {
+    let mut line = Line::connected();
+    assert_eq!(line.shared.labels.give_out().lan, None, "this end has no Ethernet yet");
+    line.shared.labels.take_frames();
+    let label = line.shared.labels.give_out().lan.unwrap();
+    let entry = LabelStackEntry::only(label, MplsTrafficClass::STANDARD);
+    let mut packet = labelled(entry, b"\0\0\0\0a frame");
+    assert_eq!(line.open(&packet), Given::Lan(b"a frame".to_vec()));
+    let whole = line.inbound.handle_whole(&mut packet);
+    assert_eq!(whole, Delivery::Lan(&mut b"a frame".to_owned()), "also if it came in pieces");
+    for wrong in [&b"\x10\0\0\0a frame"[..], b"\0\0"] {
+        assert_eq!(line.open(&labelled(entry, wrong)), Given::Nothing);
+    }
+    assert_eq!(line.shared.counters.drops(DropReason::MalformedFrame), 2);
+}
+
+#[test]
 fn packed_packets_are_let_in_by_their_sources_under_labels_that_were_given_out() {
     let mut line = Line::connected();
     let first = line.shared.labels.give_out().packed_calls.unwrap().value();
@@ -457,6 +474,7 @@ fn difference(
 enum Given {
     Nothing,
     Ip(Vec<u8>),
+    Lan(Vec<u8>),
     Streams(Vec<u8>),
     Associated(Vec<u8>),
     Piece(Vec<u8>),
@@ -548,6 +566,7 @@ impl Line {
         match self.inbound.handle_datagram(self.now.monotonic, far_address(), datagram).delivery {
             Delivery::Nothing => Given::Nothing,
             Delivery::Ip(packet) => Given::Ip(packet.to_vec()),
+            Delivery::Lan(frame) => Given::Lan(frame.to_vec()),
             Delivery::Streams(packet) => Given::Streams(packet.to_vec()),
             Delivery::Piece(piece) => Given::Piece(piece.to_vec()),
             Delivery::Packed(bundle) => {

@@ -274,7 +274,7 @@ fn open(
                 }
                 Delivery::Handshake(datagram) => Some(Report::Handshake(datagram.to_vec())),
                 Delivery::Associated(message) => Some(Report::Associated(message.to_vec())),
-                Delivery::Streams(_) | Delivery::Piece(_) | Delivery::Packed(_) => {
+                Delivery::Streams(_) | Delivery::Piece(_) | Delivery::Packed(_) | Delivery::Lan(_) => {
                     panic!("nobody sends them")
                 }
                 Delivery::Nothing => None,

@@ -29,6 +29,7 @@
 //! | `outer-dscp` | `"map"` | `"map"`, `"copy"` or `"none"` | which code point carriers see around packets: one for each class of service, the packet's own, or none |
 //! | `[[path]]` | none | at most 3; see [`path`] | further connections of this machine, for when the first one fails |
 //! | `voice-copies` | `"when-lossy"` | `"when-lossy"`, `"always"` | with several paths: when voice goes by two of them, for one of which it costs twice; said at one end it holds for both |
+//! | `[lan]` | none | see [`lan`] | the Ethernet of both offices as one |
 //! | `[[files]]` | none | at most 16; see [`files`] | pairs of folders whose files travel |
 //! | `[internet]` | none | see [`internet`] | an internet connection that is offered to the far end, or used of it |
 //! | `[transfer]` | see [`files`] | | how much of the line files may take |
@@ -43,6 +44,7 @@ mod duration;
 pub(crate) mod excerpt;
 pub mod files;
 pub mod internet;
+pub mod lan;
 pub mod mistake;
 pub mod path;
 pub mod ports;
@@ -66,6 +68,7 @@ pub use discovery::DiscoveryConfig;
 pub use draft::Draft;
 pub use files::{FilesConfig, TransferConfig};
 pub use internet::{InternetConfig, Used};
+pub use lan::LanConfig;
 pub use mistake::Mistake;
 pub use path::{PathConfig, VoiceCopies};
 pub use ports::{PortConfig, PortSide};
@@ -147,6 +150,8 @@ pub struct LineConfig {
     pub rate: RateConfig,
     /// Which code point carriers see around packets.
     pub outer_dscp: OuterDscp,
+    /// How it is joined to this office's Ethernet, if it is.
+    pub lan: Option<LanConfig>,
     /// The pairs of folders whose files travel; no two have one name, no folder is in another.
     pub files: Vec<FilesConfig>,
     /// How much of the line files may take.

@@ -8,6 +8,7 @@ mod alarms;
 mod dial;
 mod farewell;
 mod internet;
+mod lan;
 mod names;
 mod paths;
 mod rate;
@@ -45,9 +46,10 @@ use crate::flows::FlowsStatus;
 use crate::{
     config::{Accept, Line},
     internet::Internet,
+    lan::{Joined, line_number},
     network::Network,
     offers::{self, Decision, Surroundings},
-    packet_path::{Handshake, Ports, Report},
+    packet_path::{Handshake, Ports, Report, intake::Source},
     ports::PortTable,
     secrets::Secrets,
     signing,
@@ -105,6 +107,8 @@ pub struct Parts {
     pub network: Option<Network>,
     /// What this end does with internet connections, if anything.
     pub internet: Option<Internet>,
+    /// The line's place in this office's Ethernet, if it has one.
+    pub joined: Option<Joined>,
     /// The stream channel.
     pub streams: Streams,
     /// The ports of this end.
@@ -233,6 +237,9 @@ impl Engine {
         if let Some(internet) = &mut self.parts.internet {
             internet.restore().await;
         }
+        if let Some(joined) = self.parts.joined.take() {
+            joined.leave().await;
+        }
         Ok(())
     }
 
@@ -280,12 +287,15 @@ impl Engine {
             Report::Notice { socket, notice } => control.handle_notice(now, socket, notice),
             Report::Protection(report) => control.report_protection(report),
             Report::SessionNeeded => control.request_session(now),
-            Report::DeviceGone => {
-                tracing::error!("somebody removed the network device: no IP goes through the line any more");
-                self.alarms.raise(
-                    "somebody removed the network device, so no IP goes through the line: take it down and up again"
-                        .to_owned(),
-                );
+            Report::Lan(alarm) => self.on_lan_alarm(alarm),
+            Report::DeviceGone(source) => {
+                let (device, what) = match source {
+                    Source::Routed => ("network device", "no IP goes through the line"),
+                    Source::Lan => ("device in the office's bridge", "no frame goes through the line"),
+                };
+                tracing::error!("somebody removed the {device}: {what} any more");
+                self.alarms
+                    .raise(format!("somebody removed the {device}, so {what}: take it down and up again"));
             }
             Report::ThreadEnded => return Err(PacketPathEnded),
         }
@@ -429,6 +439,10 @@ impl Engine {
                 self.parts.streams.set_peer(public_key);
                 self.parts.state = std::mem::take(&mut self.parts.state).of_peer(Some(public_key));
                 self.parts.line.secrets.on_paired(public_key, preshared_key);
+                if let Some(lan) = &self.parts.ports.lan {
+                    let own = self.parts.line.secrets.private_key.public_key();
+                    lan.set_line(line_number(own, Some(public_key)));
+                }
                 self.keep_secrets();
                 self.settle_networks().await;
             }

@@ -15,6 +15,7 @@ pub mod flows;
 pub mod internet;
 pub mod invitation;
 mod kept_file;
+pub mod lan;
 pub mod line_test;
 pub mod network;
 pub mod node;

@@ -17,27 +17,29 @@ use tieline_io::{
     udp::UdpError,
     wait::Waker,
 };
-use tieline_line::accept::AcceptTable;
+use tieline_line::{accept::AcceptTable, lan};
 use tieline_seal::{Peer, PresharedKey};
 use tieline_transfer::{
     InboxError, Journal, JournalError,
     receipt::{LineKeys, VerifyingKey},
 };
-use tieline_wire::{associated, control::Hello, label::LabelStackEntry, time::Now};
+use tieline_wire::{associated, control::Hello, ethernet::MacAddress, label::LabelStackEntry, time::Now};
 use tokio::{net::UnixListener, sync::mpsc};
 
 use crate::{
     api,
     calls::Watched,
-    config::{DiscoveryConfig, InternetConfig, Line, LineConfig, Problems, VoiceCopies},
+    config::{DiscoveryConfig, InternetConfig, LanConfig, Line, LineConfig, Problems, VoiceCopies},
     discovery::{self, Discovery},
     engine::{Command, Engine, Inputs, PacketPathEnded, Parts},
     files::{Files, notices, setup},
     internet::{Internet, InternetError},
+    lan::{Joined, LanError, line_number},
     network::{Network, NetworkError},
     offers,
     packet_path::{
-        HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl, intake::QUEUES, medium::Medium,
+        Devices, HANDSHAKES_MAX, PacketPath, Ports, REPORTS_MAX, ToControl, intake::QUEUES, lan::LanPort,
+        medium::Medium,
     },
     places::{LineFiles, LineName, Places, PlacesError},
     ports::{BindError, PortTable},
@@ -124,6 +126,9 @@ pub enum StartError {
     /// Networks in which devices are to be found.
     #[error(transparent)]
     Discovery(#[from] discovery::BindError),
+    /// This office's Ethernet.
+    #[error("the line cannot be joined to this office's Ethernet: {0}")]
+    Lan(#[source] Box<LanError>),
     /// The inbox.
     #[error(transparent)]
     Inbox(#[from] InboxError),
@@ -178,6 +183,24 @@ impl Node {
     ///
     /// [`StartError`]; nothing is left behind then.
     pub async fn start(places: &Places, name: &LineName, options: &Options) -> Result<Self, StartError> {
+        let mut joined = None;
+        let started = Self::start_joining(places, name, options, &mut joined).await;
+        // What else was changed goes by itself.
+        if started.is_err()
+            && let Some(joined) = joined
+        {
+            joined.leave().await;
+        }
+        started
+    }
+
+    /// As [`Self::start`]; what is left in `joined` if that fails is to be left.
+    async fn start_joining(
+        places: &Places,
+        name: &LineName,
+        options: &Options,
+        joined: &mut Option<Joined>,
+    ) -> Result<Self, StartError> {
         let line = Line::load(places, name)?;
         places.make_runtime_dir()?;
         let files = places.files(name);
@@ -212,6 +235,10 @@ impl Node {
         let discovery =
             Discovery::new(&if routes { config.discovery.clone() } else { DiscoveryConfig::default() });
         let bound_networks = discovery.bind()?;
+        let lan = match config.lan.as_ref().filter(|_| !options.without_routes) {
+            Some(lan) => Some(join_lan(&line, lan, lanes, joined).await?),
+            None => None,
+        };
         places.make_data_dir(name)?;
         let journal = Arc::new(Journal::open(&files.journal)?);
         let keys = signing::keys_of_line(&line.secrets.private_key, line.peer_public_key(), &journal)?;
@@ -233,7 +260,8 @@ impl Node {
         let confinement = if options.unconfined {
             status::Confinement { landlock: "off".into(), seccomp: "off".into(), ..Default::default() }
         } else {
-            confine(places, &files, &config, &office_ports, routes, internet.as_ref())?
+            let keeps = routes || joined.as_ref().is_some_and(Joined::has_made);
+            confine(places, &files, &config, &office_ports, keeps, internet.as_ref())?
         };
 
         let now = Now::from_system();
@@ -249,8 +277,13 @@ impl Node {
         let sending = Arc::new(Waker::new().map_err(system("make a waker"))?);
         let channel = StreamChannel::new(config.mtu.into(), Arc::clone(&sending));
         let mtu = config.mtu.into();
-        let ports = Ports::new(medium, device, Arc::clone(&channel), sending, shared, mtu, config.outer_dscp)
-            .map_err(system("make a waker"))?;
+        let lan = lan.map(|(device, config, mtu)| {
+            LanPort::new(device, mtu, config, now.monotonic, Arc::clone(&shared))
+        });
+        let devices = Devices { routed: device, lan };
+        let ports =
+            Ports::new(medium, devices, Arc::clone(&channel), sending, shared, mtu, config.outer_dscp)
+                .map_err(system("make a waker"))?;
 
         let (report_sender, reports) = mpsc::channel(REPORTS_MAX);
         let (handshake_sender, handshakes) = mpsc::channel(HANDSHAKES_MAX);
@@ -301,6 +334,7 @@ impl Node {
             state_file: files.state,
             network,
             internet,
+            joined: joined.take(),
             streams: streams.clone(),
             office_ports,
             discovery,
@@ -408,18 +442,46 @@ fn listen(files: &LineFiles) -> Result<(UnixListener, SocketFile), StartError> {
     Ok((listener, file))
 }
 
+/// Puts the line into this office's Ethernet: its device there, what decides about frames, and the largest packet of that Ethernet.
+async fn join_lan(
+    line: &Line,
+    config: &LanConfig,
+    lanes: usize,
+    joined: &mut Option<Joined>,
+) -> Result<(TunDevice, lan::Config, usize), StartError> {
+    let [a, b, c, d, e, rest @ ..] = random()?;
+    let (place, device) = Joined::join(&line.config.line, config, [a, b, c, d, e], lanes)
+        .await
+        .map_err(|error| StartError::Lan(Box::new(error)))?;
+    let mtu = place.mtu();
+    *joined = Some(place);
+    let mut end = [0; 8];
+    end.copy_from_slice(&rest[..8]);
+    let config = lan::Config {
+        line: line_number(line.secrets.private_key.public_key(), line.peer_public_key()),
+        end,
+        device: MacAddress([Joined::CARD_PREFIX, a, b, c, d, e]),
+        // Of its own, for the bridge knows the device's.
+        probes_from: MacAddress([Joined::CARD_PREFIX, b, c, d, e, a ^ 1]),
+        dhcp: config.dhcp,
+        router_advertisements: config.router_advertisements,
+        storm_limit: config.storm_limit.into(),
+    };
+    Ok((device, config, mtu))
+}
+
 fn confine(
     places: &Places,
     files: &LineFiles,
     config: &LineConfig,
     ports: &PortTable,
-    routes: bool,
+    keep_net_admin: bool,
     internet: Option<&Internet>,
 ) -> Result<status::Confinement, StartError> {
     let system = |source| StartError::System { what: "switch off core dumps", source };
     privileges::disable_core_dumps().map_err(system)?;
     let report = privileges::confine(&Confinement {
-        keep_net_admin: routes,
+        keep_net_admin,
         keep_chown: setup::gives_owners(config),
         read: setup::account_files(config),
         write: vec![

@@ -23,6 +23,7 @@
 //! programs. In exchange they rest often (`pace`).
 
 pub mod intake;
+pub mod lan;
 pub mod medium;
 pub mod pace;
 mod packing;
@@ -46,13 +47,15 @@ use std::{
 };
 
 use crossbeam_queue::ArrayQueue;
+use intake::Source;
+use lan::LanPort;
 use medium::Medium;
 use receiver::{Order, Receiver};
 use sender::Sender;
 use tieline_io::{tun::TunDevice, wait::Waker};
 use tieline_line::{
-    Inbound, Outbound, Outgoing, Shared, class::ServiceClass, counters::DropReason, marks::OuterDscp,
-    paths::Path, queue::Rate,
+    Inbound, Outbound, Outgoing, Shared, class::ServiceClass, counters::DropReason, lan::LanAlarm,
+    marks::OuterDscp, paths::Path, queue::Rate,
 };
 use tieline_wire::{protection_report::ProtectionReport, time::Now};
 use tokio::sync::{mpsc, oneshot};
@@ -103,8 +106,10 @@ pub enum Report {
     Protection(ProtectionReport),
     /// There is something to send and no session.
     SessionNeeded,
+    /// The Ethernet of the offices needs somebody's attention.
+    Lan(LanAlarm),
     /// Somebody removed the network device.
-    DeviceGone,
+    DeviceGone(Source),
     /// A thread of the packet path has ended by itself, which it never should.
     ThreadEnded,
 }
@@ -118,6 +123,15 @@ pub struct ToControl {
     pub handshakes: mpsc::Sender<Handshake>,
 }
 
+/// The network devices of a line.
+#[derive(Debug, Default)]
+pub struct Devices {
+    /// To which packets are routed.
+    pub routed: Option<TunDevice>,
+    /// In the office's bridge.
+    pub lan: Option<LanPort>,
+}
+
 /// What the threads work with and control sees of them.
 #[derive(Debug)]
 pub struct Ports {
@@ -125,6 +139,8 @@ pub struct Ports {
     pub medium: Medium,
     /// The network device, unless this is a bare line.
     pub device: Option<TunDevice>,
+    /// The device in the office's bridge, if the line is joined to that.
+    pub lan: Option<LanPort>,
     /// Packets of control for the sending thread.
     pub outgoing: ArrayQueue<Outgoing>,
     /// Label 16.
@@ -156,21 +172,23 @@ pub struct Ports {
 
 impl Ports {
     /// Puts together what the threads work with; `sending` wakes the first that sends. There are as many threads for each direction as the
-    /// device has queues for ([`intake::QUEUES`] each), at least one.
+    /// devices have queues for ([`intake::QUEUES`] each), at least one.
     ///
     /// # Errors
     ///
     /// If the kernel gives no descriptor for a waker.
     pub fn new(
         medium: Medium,
-        device: Option<TunDevice>,
+        Devices { routed: device, lan }: Devices,
         streams: Arc<StreamChannel>,
         sending: Arc<Waker>,
         shared: Arc<Shared>,
         mtu: usize,
         outer_dscp: OuterDscp,
     ) -> io::Result<Arc<Self>> {
-        let lanes = device.as_ref().map_or(1, |device| device.queues().len() / intake::QUEUES).max(1);
+        let queues =
+            device.as_ref().or(lan.as_ref().map(LanPort::device)).map_or(0, |device| device.queues().len());
+        let lanes = (queues / intake::QUEUES).max(1);
         let mut senders = vec![sending];
         for _ in 1..lanes {
             senders.push(Arc::new(Waker::new()?));
@@ -178,6 +196,7 @@ impl Ports {
         Ok(Arc::new(Self {
             medium,
             device,
+            lan,
             outgoing: ArrayQueue::new(tieline_line::control::OUTGOING_MAX),
             streams,
             senders,

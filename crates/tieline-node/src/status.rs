@@ -84,12 +84,45 @@ pub struct Status {
     /// What is relayed to find devices; none if nothing is, or the process is too old to say.
     #[serde(default)]
     pub discovery: Option<DiscoveryStatus>,
+    /// The Ethernet of both offices as one; none if the line is not joined to this one's, or the process is too old to say.
+    #[serde(default)]
+    pub lan: Option<LanStatus>,
     /// What was dropped, by reason; only reasons that occurred.
     pub drops: BTreeMap<String, u64>,
     /// What needs somebody's attention, in sentences.
     pub alarms: Vec<String>,
     /// Which rights the process has kept.
     pub confinement: Confinement,
+}
+
+/// The common Ethernet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LanStatus {
+    /// The line's device in the bridge.
+    pub device: String,
+    /// The bridge of this office.
+    pub bridge: String,
+    /// Whether the far end takes frames.
+    pub far_end_takes: bool,
+    /// Whether nothing goes across, because the offices are joined in another way as well.
+    pub looped: bool,
+    /// Frames that left for the other office.
+    pub frames_out: u64,
+    /// Their octets.
+    pub bytes_out: u64,
+    /// Frames that came from there.
+    pub frames_in: u64,
+    /// Their octets.
+    pub bytes_in: u64,
+    /// Questions for a far host's address that were answered here.
+    pub answered: u64,
+    /// Hosts of this office that are known.
+    pub hosts_here: u64,
+    /// Hosts of the other office that are known.
+    pub hosts_there: u64,
+    /// Frames that were kept from going across, by reason; only reasons that occurred.
+    pub blocked: BTreeMap<String, u64>,
 }
 
 /// This end.

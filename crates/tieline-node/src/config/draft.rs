@@ -89,6 +89,8 @@ impl Draft {
         page.remark(
             "Or this end uses that of the far end, and no other: internet.use = \"everything\", or a list of networks.",
         );
+        page.remark("\nThe Ethernet of both offices as one: the bridge of this machine that is joined, here and at the far end.");
+        page.row("lan.bridge", None, "\"br0\"");
 
         page.raw("\n[peer]\n");
         page.remark("The far end's public key. Pairing finds it by itself and keeps it in the key file.");
@@ -211,7 +213,7 @@ mod tests {
         let text = text.join("\n");
         assert_eq!(
             text.lines().filter(|row| row.contains(" = ") && !row.starts_with('#')).count(),
-            17,
+            18,
             "{text}"
         );
         let defaults = Defaults { name: "host".into(), inbox: "/inbox".into() };

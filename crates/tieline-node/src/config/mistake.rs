@@ -183,6 +183,15 @@ pub enum Mistake {
         other: String,
     },
 
+    /// An Ethernet that is joined to nothing.
+    #[error(
+        "has neither `bridge` nor `interface`; write `bridge = \"br0\"` for a bridge of this machine, or `interface = \"eth1\"`, and a bridge is made for it"
+    )]
+    NothingToJoin,
+    /// An Ethernet that is joined to two things.
+    #[error("has both `bridge` and `interface`; remove one")]
+    TwoToJoin,
+
     /// A word that is none of those there are.
     #[error("must be {known}, and is {found:?}")]
     Choice {
@@ -373,6 +382,8 @@ impl Mistake {
             Self::InternetUse(_) => "internet-use",
             Self::Resolver(_) => "resolver",
             Self::SecondResolver { .. } => "second-resolver",
+            Self::NothingToJoin => "nothing-to-join",
+            Self::TwoToJoin => "two-to-join",
             Self::Choice { .. } => "choice",
             Self::Duration(_) => "duration",
             Self::DurationRange { .. } => "duration-range",

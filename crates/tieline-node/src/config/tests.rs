@@ -45,6 +45,7 @@ fn an_empty_file_is_the_default_line() {
             discovery: DiscoveryConfig::default(),
             rate: RateConfig::default(),
             outer_dscp: OuterDscp::Map,
+            lan: None,
         }
     );
 }
@@ -108,8 +109,28 @@ fn every_key_is_read() {
             discovery: DiscoveryConfig::default(),
             rate: RateConfig::default(),
             outer_dscp: OuterDscp::None,
+            lan: None,
         }
     );
+}
+
+#[test]
+fn the_common_ethernet_is_read() {
+    let lan = |text: &str| parse(text).expect(text).lan;
+    let default = LanConfig {
+        joins: lan::Joins::Bridge("br0".into()),
+        device: "berlin-lan".into(),
+        dhcp: false,
+        router_advertisements: false,
+        storm_limit: 1000,
+    };
+    assert_eq!(lan("routes = false\nmtu = 1300\n[lan]\nbridge = \"br0\""), Some(default.clone()));
+    let all = "[lan]\ninterface = \"eth1\"\ndevice = \"tl0\"\ndhcp = true\nrouter-advertisements = true\nstorm-limit = 50";
+    let joins = lan::Joins::Interface("eth1".into());
+    let (dhcp, router_advertisements, storm_limit) = (true, true, 50);
+    let all_of_it = LanConfig { joins, device: "tl0".into(), dhcp, router_advertisements, storm_limit };
+    assert_eq!(lan(all), Some(all_of_it));
+    assert_eq!(lan(""), None);
 }
 
 #[test]
@@ -236,6 +257,12 @@ fn every_mistake_is_reported_with_its_place_and_what_to_do() {
         ("[[path]]\naddress = \"a\"", "2:11: path[0].address:", "dial-address", "write a:51820"),
         ("[[path]]\n[[path]]\n[[path]]\n[[path]]", "1:3: path:", "too-many", "4"),
         ("voice-copies = \"never\"", "1:16: voice-copies:", "choice", "when-lossy"),
+        // The common Ethernet.
+        ("[lan]", "1:1: lan:", "nothing-to-join", "write `bridge = \"br0\"`"),
+        ("[lan]\nbridge = \"br0\"\ninterface = \"eth1\"", "1:1: lan:", "two-to-join", "remove one"),
+        ("[lan]\nbridge = \"a/b\"", "2:10: lan.bridge:", "device", "cannot name an interface"),
+        ("[lan]\nbridge = \"br0\"\nstorm-limit = 9", "3:15: lan.storm-limit:", "out-of-range", "from 10 to"),
+        ("[lan]\nbridge = \"br0\"\nvlan = 5", "3:1: lan.vlan:", "unknown-key", "there are bridge, interface"),
         // Names and paths.
         ("inbox = \"inbox\"", "1:9: inbox:", "relative-path", "\"inbox\" is not an absolute path"),
         ("inbox = \"/a\\u0000b\"", "1:9: inbox:", "nul-in-path", "it holds a NUL"),

@@ -121,6 +121,7 @@ fn convert(
         keepalive,
         peer_public_key: written.peer_public_key.and_then(|key| convert_one(key, problems, public_key)),
         peer_addresses,
+        lan: written.lan.and_then(|lan| super::lan::convert(lan, line, problems)),
         rate: RateConfig {
             out: convert_some(written.rate_out, problems, line_rate),
             inwards: convert_some(written.rate_in, problems, line_rate),

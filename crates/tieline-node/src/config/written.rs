@@ -4,6 +4,7 @@ use super::discovery::{self, WrittenDiscovery};
 use super::document::{At, OneOrMany, Table, parse};
 use super::files::written::{WrittenFiles, WrittenTransfer, read_files, read_transfer};
 use super::internet::{self, WrittenInternet};
+use super::lan::{self, WrittenLan};
 use super::mistake::Mistake;
 use super::path::{WrittenPath, read_paths};
 use super::ports::{self, WrittenPort};
@@ -31,6 +32,7 @@ pub(super) struct Written {
     pub(super) outer_dscp: Option<At<String>>,
     pub(super) paths: Vec<WrittenPath>,
     pub(super) voice_copies: Option<At<String>>,
+    pub(super) lan: Option<WrittenLan>,
     pub(super) files: Vec<WrittenFiles>,
     pub(super) transfer: WrittenTransfer,
     pub(super) internet: WrittenInternet,
@@ -62,6 +64,7 @@ pub(super) fn read(text: &str, problems: &mut Collector<'_>) -> Written {
         outer_dscp: file.text("outer-dscp", problems),
         paths: read_paths(&mut file, problems),
         voice_copies: file.text("voice-copies", problems),
+        lan: lan::read(&mut file, problems),
         files: read_files(&mut file, problems),
         transfer: read_transfer(&mut file, problems),
         internet: internet::read(&mut file, problems),
@@ -82,7 +85,8 @@ impl Written {
         }
         let places = [
             self.offer.as_ref().filter(|offer| !offer.value.is_empty()).map(|offer| offer.clone().map(drop)),
-            self.mtu.clone().map(|mtu| mtu.map(drop)),
+            // Frames have to fit it as well.
+            self.mtu.clone().filter(|_| self.lan.is_none()).map(|mtu| mtu.map(drop)),
             self.address.as_ref().filter(|list| !list.value.is_empty()).map(|list| list.clone().map(drop)),
             self.device.clone().map(|device| device.map(drop)),
             self.discovery

@@ -56,6 +56,7 @@ impl Engine {
             internet: self.internet_status(),
             ports: self.parts.office_ports.status(self.parts.streams.is_far_end_there()),
             discovery: self.parts.discovery.status(),
+            lan: self.lan_status(),
             drops: self.drops(),
             alarms: self.alarms.sentences(),
             confinement: self.parts.confinement.clone(),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tieline_io::{
-    tun::Offload,
+    tun::{Offload, TunDevice},
     udp::{BATCH, DATAGRAMS_JOINED_MAX, ReceiveBuffers},
     wait::wait_readable,
 };
@@ -29,9 +29,10 @@ use tieline_wire::{
     path_heartbeat::PATHS_MAX,
     protected::PACKET_LEN_MAX,
     time::Now,
+    transport::is_udp,
 };
 
-use super::{Handshake, Ports, Report, ToControl, Watch, pace::Pace, report, waking::Waking};
+use super::{Handshake, Ports, Report, ToControl, Watch, lan::LanPort, pace::Pace, report, waking::Waking};
 
 /// Octets of a batch from which on another thread may take the next one meanwhile: opening them takes longer than waking it.
 const SHARED_OCTETS: usize = 64 << 10;
@@ -99,9 +100,22 @@ struct Out {
     for_streams: usize,
 }
 
+/// What is joined for each of the two devices.
+struct Joiners<'b> {
+    routed: Joiner<'b>,
+    lan: Joiner<'b>,
+}
+
+impl Joiners<'_> {
+    fn new(joins_udp: bool) -> Self {
+        Self { routed: Joiner::new(joins_udp), lan: Joiner::new(joins_udp) }
+    }
+}
+
 impl Order {
     pub(super) fn new(ports: Arc<Ports>, inbound: Inbound, control: ToControl) -> Arc<Self> {
-        let pieces = Pieces::new(ports.mtu, Arc::clone(&ports.shared));
+        let frame_len = ports.lan.as_ref().map_or(0, |lan| LabelStackEntry::LEN + lan.packet_len_max());
+        let pieces = Pieces::new(ports.mtu.max(frame_len), Arc::clone(&ports.shared));
         Arc::new(Self {
             socket: Mutex::new(Socket::new(Instant::now())),
             delivery: Mutex::new(Deliverer {
@@ -138,7 +152,8 @@ pub(super) struct Receiver {
 
 impl Receiver {
     pub(super) fn new(ports: Arc<Ports>, order: Arc<Order>, is_alone: bool, opener: Opener) -> Self {
-        let joins_udp = ports.device.as_ref().is_some_and(|device| device.offload() == Offload::TcpAndUdp);
+        let devices = ports.device.iter().chain(ports.lan.as_ref().map(LanPort::device));
+        let joins_udp = devices.map(TunDevice::offload).all(|offload| offload == Offload::TcpAndUdp);
         let opened = Vec::with_capacity(if is_alone { 0 } else { BATCH * DATAGRAMS_JOINED_MAX });
         Self { ports, order, is_alone, opener, buffers: ReceiveBuffers::default(), opened, joins_udp }
     }
@@ -205,7 +220,7 @@ impl Receiver {
     /// Opens and delivers a batch datagram by datagram.
     fn deliver_sealed(&mut self, socket: usize, deliverer: &mut Deliverer) {
         let now = Now::from_system();
-        let mut joiner = Joiner::new(self.joins_udp);
+        let mut joiner = Joiners::new(self.joins_udp);
         for datagram in self.buffers.datagrams() {
             let from = Path { socket, remote: datagram.from };
             let received = deliverer.inbound.handle_datagram(now.monotonic, from.remote, datagram.octets);
@@ -226,7 +241,7 @@ impl Receiver {
             self.opened.push(self.opener.open(now.monotonic, datagram.octets).ok());
         }
         let mut deliverer = self.order.turn_of(batch);
-        let mut joiner = Joiner::new(self.joins_udp);
+        let mut joiner = Joiners::new(self.joins_udp);
         for (datagram, opened) in self.buffers.datagrams().zip(&self.opened) {
             // What was not opened has been counted.
             if let Some(authentic) = *opened {
@@ -263,7 +278,7 @@ impl Deliverer {
         received
     }
 
-    fn receive<'b>(&mut self, now: Now, from: Path, received: Received<'b>, joiner: &mut Joiner<'b>) {
+    fn receive<'b>(&mut self, now: Now, from: Path, received: Received<'b>, joiner: &mut Joiners<'b>) {
         if let Some(notice) = received.notice {
             report(
                 &self.out.ports,
@@ -289,7 +304,7 @@ impl Deliverer {
     fn receive_piece(&mut self, now: Now, from: Path, piece: &[u8]) {
         let Some(whole) = self.pieces.handle_piece(now.monotonic, piece) else { return };
         // It lies in a buffer of its own, so it is written before the next one comes.
-        let mut joiner = Joiner::new(false);
+        let mut joiner = Joiners::new(false);
         match self.inbound.handle_whole(whole) {
             Delivery::Packed(bundle) => {
                 receive_packed(now, from, &bundle, &mut self.inbound, &mut self.unpacked, &mut self.out);
@@ -306,7 +321,7 @@ impl Deliverer {
         }
         let mut restored = [0; PACKET_LEN_MAX];
         while let Some(delivery) = self.inbound.poll_restored(now.monotonic, &mut restored) {
-            let mut joiner = Joiner::new(false);
+            let mut joiner = Joiners::new(false);
             match delivery {
                 Delivery::Packed(bundle) => {
                     receive_packed(now, from, &bundle, &mut self.inbound, &mut self.unpacked, &mut self.out);
@@ -335,7 +350,7 @@ fn receive_packed(
     out: &mut Out,
 ) {
     inbound.unpack(now.monotonic, bundle, unpacked, |packet| {
-        let mut joiner = Joiner::new(false);
+        let mut joiner = Joiners::new(false);
         out.deliver(now, from, Delivery::Ip(packet), &mut joiner);
         out.write(&mut joiner);
     });
@@ -345,19 +360,20 @@ fn receive_packed(
 }
 
 impl Out {
-    fn deliver<'b>(&mut self, now: Now, from: Path, delivery: Delivery<'b>, joiner: &mut Joiner<'b>) {
+    fn deliver<'b>(&mut self, now: Now, from: Path, delivery: Delivery<'b>, joiner: &mut Joiners<'b>) {
         let ports = &self.ports;
         match delivery {
             // Of pieces and bundles only whole packets come here.
             Delivery::Nothing | Delivery::Piece(_) | Delivery::Packed(_) => {}
             Delivery::Ip(packet) => {
                 self.calls.handle_packet(now, packet);
-                if let Err(packet) = joiner.push(packet) {
-                    self.write(joiner);
+                if let Err(packet) = joiner.routed.push(packet) {
+                    self.write_routed(&mut joiner.routed);
                     // An empty joiner takes everything.
-                    let _ = joiner.push(packet);
+                    let _ = joiner.routed.push(packet);
                 }
             }
+            Delivery::Lan(frame) => self.deliver_frame(now, frame, &mut joiner.lan),
             Delivery::Streams(packet) => {
                 if ports.streams.deliver(packet).is_err() {
                     ports.shared.counters.dropped(DropReason::ChannelQueueFull);
@@ -397,21 +413,53 @@ impl Out {
         }
     }
 
+    /// Gives a frame to the device in the office's bridge, if it belongs there.
+    fn deliver_frame<'b>(&mut self, now: Now, frame: &'b mut [u8], joiner: &mut Joiner<'b>) {
+        let Some(lan) = &self.ports.lan else {
+            return self.ports.shared.counters.dropped(DropReason::NoDevice);
+        };
+        let to_control = (&*self.ports, &self.control.reports);
+        let Some(link_len) = lan.admit(now.monotonic, frame, to_control) else { return };
+        let (link, packet) = frame.split_at_mut(link_len);
+        if is_udp(packet) {
+            self.calls.handle_packet(now, packet);
+        }
+        if let Err(packet) = joiner.push_frame(link, packet) {
+            self.write_lan(joiner);
+            let _ = joiner.push_frame(link, packet);
+        }
+    }
+
+    /// Writes what was joined to the devices.
+    fn write(&self, joiner: &mut Joiners<'_>) {
+        self.write_routed(&mut joiner.routed);
+        self.write_lan(&mut joiner.lan);
+    }
+
     /// Writes what was joined to the device, by the queue that all packets of the flow go by: so what comes back comes out there.
-    fn write(&self, joiner: &mut Joiner<'_>) {
-        let ports = &self.ports;
-        joiner.flush(|parts| {
-            let written = ports.device.as_ref().map(|device| {
-                // The offload header is the first part.
-                let flow = parts.get(1).map_or(0, |packet| flow::hash(packet));
-                let queues = device.queues();
-                queues[flow as usize % queues.len()].write_parts(parts)
-            });
-            if !matches!(written, Some(Ok(()))) {
-                for _ in 1..parts.len() {
-                    ports.shared.counters.dropped(DropReason::NoDevice);
-                }
-            }
+    fn write_routed(&self, joiner: &mut Joiner<'_>) {
+        let count = joiner.count();
+        let written = joiner.flush(|parts| {
+            let device = self.ports.device.as_ref()?;
+            // The offload header is the first part.
+            let flow = parts.get(1).map_or(0, |packet| flow::hash(packet));
+            let queues = device.queues();
+            queues[flow as usize % queues.len()].write_parts(parts).ok()
         });
+        self.count_unwritten(written.flatten(), count);
+    }
+
+    fn write_lan(&self, joiner: &mut Joiner<'_>) {
+        let count = joiner.count();
+        let written = joiner.flush(|parts| self.ports.lan.as_ref()?.write(parts).ok());
+        self.count_unwritten(written.flatten(), count);
+    }
+
+    fn count_unwritten(&self, written: Option<()>, count: usize) {
+        if written.is_none() {
+            for _ in 0..count {
+                self.ports.shared.counters.dropped(DropReason::NoDevice);
+            }
+        }
     }
 }

@@ -1,19 +1,29 @@
 //! What is to leave becomes sealed datagrams, and those that go together leave with one system call.
 
-use std::{mem, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    mem,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use tieline_line::{
     HEADROOM, Notice, Outbound, Outcome,
+    calls::Calls,
     class::ServiceClass,
     counters::DropReason,
     cut::SuperPacket,
+    lan::{self, Blocked},
     packing::Bundle,
     paths::{Path, PathId, Routes},
-    queue::{Departure, Queues},
+    queue::{Departure, FrameShape, Front, Queues, piece_len, piece_len_max},
 };
 use tieline_wire::{
-    label::{LabelStackEntry, MplsTrafficClass},
+    control_word::{ControlWord, Part, next_sequence},
+    label::{Label, LabelStackEntry, MplsTrafficClass},
     protected::HEADER_LEN,
+    time::Now,
+    transport::is_udp,
     vnet::VnetHeader,
 };
 use tokio::sync::mpsc;
@@ -35,6 +45,8 @@ pub(super) struct Sealer {
     /// By which paths packets go, and which version of that this is.
     routes: Routes,
     routes_version: u64,
+    /// Where a frame is written that leaves in pieces; empty before the first.
+    frame: Vec<u8>,
     /// Packets since it was last asked, also those that were dropped: a flood of them is work as well.
     taken: usize,
 }
@@ -72,7 +84,7 @@ fn headers_on_the_wire(to: SocketAddr) -> usize {
 impl Sealer {
     pub(super) fn new(ports: Arc<Ports>, outbound: Outbound, reports: mpsc::Sender<Report>) -> Self {
         let (run, routes) = (Run::new(ports.mtu), Routes::default());
-        Self { run, routes, routes_version: 0, taken: 0, ports, outbound, reports }
+        Self { run, routes, routes_version: 0, frame: Vec::new(), taken: 0, ports, outbound, reports }
     }
 
     /// How many packets it was given since this was last asked.
@@ -166,6 +178,92 @@ impl Sealer {
                     queues.enqueue_ip(now, packet.len_max(), |place| packet.write(index, place));
                 }
             }
+        }
+    }
+
+    /// Takes what the device in the office's bridge gave in one piece, with the offload header before it: the frames that go across are put
+    /// into `queues`, or sealed where there are none.
+    pub(super) fn take_frames(
+        &mut self,
+        at: Now,
+        octets: &mut [u8],
+        mut queues: Option<&mut Queues>,
+        calls: &mut Calls,
+    ) {
+        self.taken += 1;
+        let (ports, now) = (Arc::clone(&self.ports), at.monotonic);
+        let Some(lan) = &ports.lan else { return };
+        let Some(frames) = lan.take(now, octets, ports.mtu, (&ports, &self.reports)) else { return };
+        let Some(label) = ports.shared.labels.to_lan() else {
+            return ports.shared.lan.blocked(Blocked::NoFarEnd);
+        };
+        if let Some(packet) = frames.only_packet().filter(|packet| is_udp(packet)) {
+            calls.handle_packet(at, packet);
+        }
+        let entry = LabelStackEntry::only(label, frames.class().traffic_class());
+        let shape = FrameShape {
+            len_max: ControlWord::LEN + frames.len_max(),
+            ip_at: ControlWord::LEN + frames.link_len(),
+            priority: frames.priority(),
+        };
+        let write = |index: usize, place: &mut [u8]| {
+            let (word, rest) = place.split_at_mut(ControlWord::LEN);
+            word.copy_from_slice(&lan::CONTROL_WORD.emit());
+            let len = frames.write(index, rest);
+            ports.shared.lan.out.add(len);
+            ControlWord::LEN + len
+        };
+        for index in 0..frames.count() {
+            match &mut queues {
+                Some(queues) => queues.enqueue_frame(now, entry, shape, |place| write(index, place)),
+                None => self.seal_frame(now, entry, shape.len_max, |place| write(index, place)),
+            }
+        }
+    }
+
+    /// Seals a packet of at most `len_max` octets under the label of `entry`, in pieces if it is too long.
+    fn seal_frame(
+        &mut self,
+        now: Instant,
+        entry: LabelStackEntry,
+        len_max: usize,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) {
+        let ds = self.ports.outer_dscp.around_other(ServiceClass::of_traffic_class(entry.class));
+        if LabelStackEntry::LEN + len_max <= self.ports.mtu {
+            let place = self.run.place_for_labelled();
+            let len = write(&mut place[HEADROOM..]);
+            let sealed = self.outbound.seal_labelled(now, entry, place, len).into();
+            return self.finish(sealed, ds);
+        }
+        if !self.ports.far_end_joins.load(Ordering::Relaxed) {
+            return self.ports.shared.counters.dropped(DropReason::TooLarge);
+        }
+        let mut whole = mem::take(&mut self.frame);
+        whole.resize(whole.len().max(len_max), 0);
+        let len = write(&mut whole);
+        self.seal_pieces(now, entry, &whole[..len], ds);
+        self.frame = whole;
+    }
+
+    /// Seals `packet`, which would get the label of `entry`, in pieces, in datagrams with this DS octet.
+    fn seal_pieces(&mut self, now: Instant, entry: LabelStackEntry, packet: &[u8], ds: u8) {
+        let piece_len = piece_len(packet.len(), piece_len_max(self.ports.mtu));
+        let pieces = packet.chunks(piece_len.max(1));
+        let count = pieces.len();
+        let mut sequence = self.ports.shared.piece_numbers.take(count);
+        for (index, octets) in pieces.enumerate() {
+            let word = ControlWord { part: Part::new(index == 0, index + 1 == count), sequence };
+            sequence = next_sequence(sequence);
+            let front = Front::of_piece(word, (index == 0).then_some(entry));
+            let front = front.octets();
+            let place = self.run.place_for_labelled();
+            let (start, end) = (HEADROOM + front.len(), HEADROOM + front.len() + octets.len());
+            place[HEADROOM..start].copy_from_slice(front);
+            place[start..end].copy_from_slice(octets);
+            let piece = LabelStackEntry::only(Label::PIECES, entry.class);
+            let sealed = self.outbound.seal_labelled(now, piece, place, end - HEADROOM).into();
+            self.finish(sealed, ds);
         }
     }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use tieline_io::{
-    tun::{self, TunQueue},
-    wait::{Waker, wait_readable},
+    tun::{self, TunDevice, TunQueue},
+    wait::Waker,
 };
 use tieline_line::{
     Outbound, Outgoing,
@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Ports, Report, Watch,
-    intake::{Intake, QUEUES},
+    intake::{Intake, QUEUES, Source, Sources},
     pace::Pace,
     packing::Packing,
     protection::Protection,
@@ -57,8 +57,8 @@ pub(super) struct Sender {
     packing: Packing,
     /// Numbers voice, and makes repair packets for it.
     protector: Option<Protector>,
-    /// Somebody removed the device: its descriptor is readable for ever, without anything to read.
-    device_is_gone: bool,
+    /// When the next probe is due in the office's Ethernet.
+    probe_due: Option<Instant>,
 }
 
 impl Sender {
@@ -68,7 +68,7 @@ impl Sender {
         outbound: Outbound,
         reports: mpsc::Sender<Report>,
     ) -> io::Result<Self> {
-        let queues = queues_of(&ports, lane).unwrap_or_default();
+        let queues = queues_of(&ports, lane);
         let intake = Intake::new(Instant::now(), queues, Some(ports.senders[lane].as_fd()))?;
         let packing = Packing::new(lane, ports.mtu, Instant::now());
         let sealer = Sealer::new(Arc::clone(&ports), outbound, reports.clone());
@@ -84,7 +84,7 @@ impl Sender {
             queues: None,
             packing,
             protector,
-            device_is_gone: false,
+            probe_due: None,
         })
     }
 
@@ -96,6 +96,7 @@ impl Sender {
             self.follow_rate();
             if is_first {
                 self.tell_flows();
+                self.probe_lan();
             }
             let busy = (is_first && self.send_control())
                 | self.send_staged()
@@ -127,7 +128,11 @@ impl Sender {
         let Some(rate) = self.ports.rate().map(|rate| Rate::from_bits_per_second(part(rate))) else { return };
         let queues = self.queues.get_or_insert_with(|| {
             let shared = Arc::clone(&self.ports.shared);
-            Queues::new(Rate::MIN, self.ports.mtu, shared, Instant::now())
+            let queues = Queues::new(Rate::MIN, self.ports.mtu, shared, Instant::now());
+            match &self.ports.lan {
+                Some(lan) => queues.with_frames(lan.packet_len_max()),
+                None => queues,
+            }
         });
         queues.set_cuts(self.ports.far_end_joins.load(Ordering::Relaxed));
         if queues.rate() == rate {
@@ -173,12 +178,13 @@ impl Sender {
         busy
     }
 
-    /// How long until the line can carry the next packet that waits, or a repair packet is due; none if nothing waits.
+    /// How long until the line can carry the next packet that waits, or a repair packet or a probe is due; none if nothing waits.
     fn until_release(&self) -> Option<Duration> {
-        let queues = self.queues.as_ref()?;
         let protector = self.protector.as_ref().filter(|_| self.ports.shared.labels.to_protect().is_some());
-        let repair = protector.and_then(Protector::poll_timeout);
-        let timeout = [queues.poll_timeout(), repair].into_iter().flatten().min()?;
+        let queues = self.queues.as_ref();
+        let repair = protector.filter(|_| queues.is_some()).and_then(Protector::poll_timeout);
+        let release = queues.and_then(Queues::poll_timeout);
+        let timeout = [release, repair, self.probe_due].into_iter().flatten().min()?;
         Some(timeout.saturating_duration_since(Instant::now()))
     }
 
@@ -187,10 +193,7 @@ impl Sender {
         let ports = Arc::clone(&self.ports);
         let waker = self.waker(&ports);
         let limit = self.until_release();
-        let waited = match self.device_queues(&ports) {
-            Some(_) => self.intake.wait(limit),
-            None => wait_readable(&[waker.as_fd()], limit).map(drop),
-        };
+        let waited = self.intake.wait(limit);
         if let Err(error) = waited {
             tracing::error!(%error, "the sending thread cannot wait");
         }
@@ -205,9 +208,10 @@ impl Sender {
         let until = Instant::now() + pause;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let Some(queues) = self.device_queues(&ports).filter(|_| !left.is_zero()) else {
+            let queues = self.device_queues(&ports);
+            if queues.is_empty() || left.is_zero() {
                 return thread::sleep(left);
-            };
+            }
             match self.intake.wait_for_lone(queues, left) {
                 Ok(true) => {
                     self.send_device();
@@ -227,9 +231,18 @@ impl Sender {
         &ports.senders[self.lane]
     }
 
-    /// The queues of the device that this thread serves.
-    fn device_queues<'p>(&self, ports: &'p Ports) -> Option<&'p [TunQueue]> {
-        queues_of(ports, self.lane).filter(|_| !self.device_is_gone)
+    /// The queues of the devices that this thread serves.
+    fn device_queues<'p>(&self, ports: &'p Ports) -> Sources<'p> {
+        queues_of(ports, self.lane)
+    }
+
+    /// Looks for other ways between the offices, if it is time.
+    fn probe_lan(&mut self) {
+        let Some(lan) = &self.ports.lan else { return };
+        let now = Instant::now();
+        if self.probe_due.is_none_or(|due| due <= now) {
+            self.probe_due = Some(lan.probe(now));
+        }
     }
 
     /// Looks at all calls, if their time has come, and shows what is known of them as they go in.
@@ -300,25 +313,34 @@ impl Sender {
 
     fn send_device(&mut self) -> bool {
         let ports = Arc::clone(&self.ports);
-        let Some(device) = self.device_queues(&ports) else { return false };
+        let devices = self.device_queues(&ports);
         let at = Now::from_system();
         let now = at.monotonic;
         let Self { intake, sealer, queues, calls, .. } = self;
-        let taken = intake.take(device, now, |packet| {
-            watch(calls, at, packet);
-            match queues {
-                Some(queues) => sealer.queue_super_packet(now, packet, queues),
-                None => sealer.seal_super_packet(now, packet),
+        let taken = intake.take(devices, now, |source, packet| {
+            match (source, queues.as_mut()) {
+                (Source::Lan, queues) => sealer.take_frames(at, packet, queues, calls),
+                (Source::Routed, queues) => {
+                    watch(calls, at, packet);
+                    match queues {
+                        Some(queues) => sealer.queue_super_packet(now, packet, queues),
+                        None => sealer.seal_super_packet(now, packet),
+                    }
+                }
             }
             match ports.stopping.load(Ordering::Acquire) {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         });
-        taken.unwrap_or_else(|error| {
+        taken.unwrap_or_else(|(source, error)| {
             if tun::is_gone(&error) {
                 // Said once, so it may wait until control has room for it.
-                self.device_is_gone = self.reports.try_send(Report::DeviceGone).is_ok();
+                if self.reports.try_send(Report::DeviceGone(source)).is_ok()
+                    && let Err(error) = self.intake.forget(devices, source)
+                {
+                    tracing::error!(%error, "a device that is gone is still waited for");
+                }
             } else {
                 tracing::debug!(%error, "the device gives no packet");
             }
@@ -327,9 +349,15 @@ impl Sender {
     }
 }
 
-/// The queues of the device that sending thread number `lane` serves.
-fn queues_of(ports: &Ports, lane: usize) -> Option<&[TunQueue]> {
-    ports.device.as_ref()?.queues().get(QUEUES * lane..QUEUES * (lane + 1))
+/// The queues of the devices that sending thread number `lane` serves.
+fn queues_of(ports: &Ports, lane: usize) -> Sources<'_> {
+    fn own(device: &TunDevice, lane: usize) -> &[TunQueue] {
+        device.queues().get(QUEUES * lane..QUEUES * (lane + 1)).unwrap_or_default()
+    }
+    Sources {
+        routed: ports.device.as_ref().map_or(&[], |device| own(device, lane)),
+        lan: ports.lan.as_ref().map_or(&[], |port| own(port.device(), lane)),
+    }
 }
 
 /// Has `calls` look at what the device gave, if that is one packet and not several in one piece, as calls never are.

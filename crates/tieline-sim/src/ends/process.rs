@@ -167,8 +167,8 @@ impl Tieline {
         let mut message = None;
         let mut is_handshake = false;
         match received.delivery {
-            // Simulated ends have no rate, so they cut nothing and pack nothing.
-            Delivery::Nothing | Delivery::Piece(_) | Delivery::Packed(_) => {}
+            // Simulated ends have no rate and no Ethernet, so they cut nothing and pack nothing.
+            Delivery::Nothing | Delivery::Piece(_) | Delivery::Packed(_) | Delivery::Lan(_) => {}
             Delivery::Ip(packet) => out.packets.push(packet.to_vec()),
             Delivery::Streams(packet) => out.streams.push(packet.to_vec()),
             Delivery::Associated(associated) => message = Some(associated.to_vec()),

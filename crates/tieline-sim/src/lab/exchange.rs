@@ -16,8 +16,10 @@ use crate::nat::Nat;
 use crate::path::{Path, PathCounters, PathModel};
 use crate::worker::Turn;
 
-/// Parties of one lab; one place of the wait is the waker's.
-pub const PARTIES_MAX: usize = WATCHED_MAX - 1;
+/// Parties of one lab.
+pub const PARTIES_MAX: usize = 15;
+/// One place of the wait is the waker's.
+const _: () = assert!(PARTIES_MAX < WATCHED_MAX);
 
 /// Packets taken from one device before the others have their turn.
 const BATCH: usize = 64;
