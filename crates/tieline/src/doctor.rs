@@ -103,7 +103,7 @@ pub(crate) fn check_before_start(config: &LineConfig) -> Vec<Finding> {
     let line = &config.line;
     let mut findings =
         vec![Finding::fault("not-up", format!("the line is not up here: `tieline up {line}` brings it up"))];
-    if config.routes {
+    if config.routes || config.lan.is_some() {
         findings.push(check_rights());
     }
     findings.push(match UdpSocket::bind(config.listen) {
@@ -126,7 +126,7 @@ fn check_rights() -> Finding {
     }
     Finding::fault(
         "permission",
-        "this user may not make network devices: run as root, give the program CAP_NET_ADMIN, or set `routes = false`",
+        "this user may not make network devices: run as root, give the program CAP_NET_ADMIN, or set `routes = false` and leave out `[lan]`",
     )
 }
 

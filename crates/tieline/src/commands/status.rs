@@ -8,8 +8,8 @@ use tieline_node::{
     api::client::{Client, ClientError},
     places::{LineName, Places},
     status::{
-        Cipher, DiscoveryStatus, FarEndKind, InternetRole, InternetStatus, LineState, PathStatus, PortStatus,
-        Protection, RateStatus, Status, Traffic,
+        Cipher, DiscoveryStatus, FarEndKind, InternetRole, InternetStatus, LanStatus, LineState, PathStatus,
+        PortStatus, Protection, RateStatus, Status, Traffic,
     },
 };
 
@@ -159,6 +159,9 @@ pub(crate) fn to_text(status: &Status) -> String {
     if let Some(packed) = packed(&status.traffic) {
         page.row("packed", &packed);
     }
+    if let Some(lan) = &status.lan {
+        common_ethernet(&mut page, lan);
+    }
     page.row("streams", if status.far_end.streams { "connected" } else { "not connected" });
     if let Some(inbox) = &status.here.inbox {
         page.row("inbox", &format!("{} ({} files received)", inbox.display(), status.here.files_received));
@@ -210,6 +213,45 @@ fn path(path: &PathStatus) -> String {
         percent(path.lost_out),
         percent(path.lost_in)
     )
+}
+
+/// The Ethernet of both offices: what goes across, and what does not.
+fn common_ethernet(page: &mut Page, lan: &LanStatus) {
+    let LanStatus { device, bridge, frames_out, frames_in, hosts_here, hosts_there, answered, .. } = lan;
+    let state = match (lan.looped, lan.far_end_takes) {
+        (true, _) => "nothing goes across because of a loop",
+        (false, true) => "joined",
+        (false, false) => "the far end takes no frames yet: it needs `[lan]` as well",
+    };
+    page.row("ethernet", &format!("{device} in {bridge}, {state}"));
+    page.row(
+        "frames",
+        &format!(
+            "{frames_out} out, {frames_in} in; {hosts_here} hosts here, {hosts_there} there; {answered} questions for addresses answered here"
+        ),
+    );
+    for (reason, count) in &lan.blocked {
+        page.row("kept here", &format!("{count} × {}", kept_in_words(reason)));
+    }
+}
+
+/// Why a frame did not go across.
+fn kept_in_words(reason: &str) -> String {
+    let words = match reason {
+        "dhcp" => "DHCP: each office has its own",
+        "dhcpv6" => "DHCPv6: each office has its own",
+        "router-advertisement" => "an IPv6 router that says it is one: each office has its own",
+        "link-local" => "spanning tree and others that are for the next switch only",
+        "same-side" => "frames for a host of the same office",
+        "broadcast-storm" => "more frames to all than go across",
+        "multicast-storm" => "more frames to groups than go across",
+        "unknown-storm" => "more frames to hosts nobody knows than go across",
+        "loop" => "frames while there was a loop",
+        "too-large" => "frames longer than the office's Ethernet has",
+        "no-far-end" => "frames while the far end took none",
+        _ => return reason.replace(['-', '_'], " "),
+    };
+    format!("{words} [{reason}]")
 }
 
 /// How fast this end sends, and why no faster.
@@ -537,6 +579,23 @@ mod tests {
             port(&offered),
             "intranet (tcp) offered at 127.0.0.1:8080: 0 connections now, 3 in all, 0 B out, 0 B in, 1 broken, 2 × line down; refuses: the far end is not there"
         );
+    }
+
+    #[test]
+    fn the_common_ethernet_is_told_with_what_was_kept_from_it() {
+        let blocked = [("dhcp".to_owned(), 3)].into();
+        let (device, bridge) = ("berlin-lan".into(), "br0".into());
+        let lan =
+            LanStatus { device, bridge, frames_out: 7, hosts_there: 2, blocked, ..LanStatus::default() };
+        let mut page = Page::default();
+        common_ethernet(&mut page, &lan);
+        for part in [
+            "berlin-lan in br0, the far end takes no frames yet",
+            "7 out, 0 in; 0 hosts here, 2 there",
+            "kept here  3 × DHCP: each office has its own [dhcp]",
+        ] {
+            assert!(page.0.contains(part), "{}", page.0);
+        }
     }
 
     #[test]

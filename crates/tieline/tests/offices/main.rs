@@ -19,6 +19,7 @@ mod full_speed;
 mod idle;
 mod internet;
 mod key_twice;
+mod lan;
 mod loss;
 mod marks;
 mod nat;
@@ -79,6 +80,7 @@ fn main() {
         files::TESTS,
         threads::TESTS,
         internet::TESTS,
+        lan::TESTS,
     ];
     let soak = std::env::var_os("TIELINE_SOAK").is_some();
     let wanted = tests.iter().copied().flatten().filter(|test| soak || !test.is_soak);
