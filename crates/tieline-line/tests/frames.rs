@@ -114,8 +114,8 @@ fn a_padded_frame_and_one_of_another_protocol_go_as_they_are() {
     padded.resize(60, 0);
     let other = [&ADDRESSES[..], &[0x88, 0xb6], &[7; 50]].concat();
     for frame in [padded, other] {
-        assert_eq!(cut(&VnetHeader::PLAIN, &frame), [frame.clone()]);
-        assert_eq!(join(&[frame.clone()]), [(VnetHeader::PLAIN, frame)]);
+        assert_eq!(cut(&VnetHeader::PLAIN, &frame), std::slice::from_ref(&frame));
+        assert_eq!(join(std::slice::from_ref(&frame)), [(VnetHeader::PLAIN, frame)]);
     }
 }
 
@@ -138,6 +138,7 @@ fn a_checksum_that_is_left_to_others_is_completed_wherever_it_is() {
 
 #[test]
 fn how_a_frame_is_served_is_said_by_its_packet_or_else_by_its_tag() {
+    use ServiceClass::{Bulk, Control, Interactive, Standard, Voice};
     let class = |priority, ds| {
         let mut frame = link(1, priority, true);
         frame.extend([0x45, ds, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 7, 10, 2, 0, 9]);
@@ -145,8 +146,7 @@ fn how_a_frame_is_served_is_said_by_its_packet_or_else_by_its_tag() {
         SuperFrame::parse(&VnetHeader::PLAIN, &parsed).unwrap().class()
     };
     let ef = Dscp::EF.value() << 2;
-    assert_eq!((class(0, ef), class(1, ef)), (ServiceClass::Voice, ServiceClass::Voice));
+    assert_eq!((class(0, ef), class(1, ef)), (Voice, Voice));
     let by_tag: Vec<_> = (0..8).map(|priority| class(priority, 0)).collect();
-    use ServiceClass::{Bulk, Control, Interactive, Standard, Voice};
     assert_eq!(by_tag, [Standard, Bulk, Interactive, Interactive, Interactive, Voice, Control, Control]);
 }
