@@ -411,6 +411,7 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::wait::wait_readable;
 
@@ -459,7 +460,7 @@ mod tests {
         let (v4, v6) = (UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap(), "[::1]:0".parse().unwrap());
         let v6 = UdpSocket::bind(v6).unwrap();
         let to_v4 = loopback(&wildcard);
-        let to_v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, to_v4.port()));
+        let to_v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, to_v4.port()));
         let mut buffers = ReceiveBuffers::default();
         // From both versions to the wildcard, and from the wildcard to IPv4, which is another case for the kernel.
         let ways = [(&v4, &wildcard, to_v4), (&v6, &wildcard, to_v6), (&wildcard, &v4, loopback(&v4))];

@@ -108,7 +108,7 @@ impl Internet {
     /// Sets up what the configuration says, over what a process before left behind. Nothing, if it says nothing: then what was left is
     /// undone.
     ///
-    /// `device` is the line's own, `port` the one it listens on.
+    /// `device` is the line's own, `ports` those that it listens on.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Internet {
         files: &LineFiles,
         config: &LineConfig,
         device: u32,
-        port: u16,
+        ports: &[u16],
     ) -> Result<Option<Self>, InternetError> {
         if config.internet == InternetConfig::None {
             restore(&files.changes, &config.line).await?;
@@ -132,7 +132,7 @@ impl Internet {
             }
             InternetConfig::Use { dns, .. } => {
                 let system = system.without_settings();
-                Ok(Some(Self::Use(Steering::set_up(system, config, dns.clone(), device, port).await?)))
+                Ok(Some(Self::Use(Steering::set_up(system, config, dns.clone(), device, ports).await?)))
             }
             InternetConfig::None => Ok(None),
         }

@@ -119,7 +119,7 @@ pub enum StartError {
     Network(#[from] NetworkError),
     /// Sharing the internet connection.
     #[error("the internet connection cannot be shared")]
-    Internet(#[from] InternetError),
+    Internet(#[from] Box<InternetError>),
     /// A port that is offered here.
     #[error(transparent)]
     Port(#[from] BindError),
@@ -412,11 +412,10 @@ async fn set_up_internet(
     device: u32,
     medium: &Medium,
 ) -> Result<Option<Internet>, StartError> {
-    let system = |source| StartError::System { what: "ask for the port that was bound", source };
-    let port = medium.first().local_addr().map_err(system)?.port();
-    let internet = Internet::set_up(files, config, device, port).await?;
+    let ports: Vec<u16> = medium.local_addresses().flatten().map(|address| address.port()).collect();
+    let internet = Internet::set_up(files, config, device, &ports).await.map_err(Box::new)?;
     if let Some(mark) = internet.as_ref().and_then(Internet::mark) {
-        medium.set_mark(mark).map_err(InternetError::Mark)?;
+        medium.set_mark(mark).map_err(|error| Box::new(InternetError::Mark(error)))?;
     }
     Ok(internet)
 }

@@ -63,7 +63,7 @@ pub(crate) enum UpError {
     },
     /// What a killed process left cannot be undone.
     #[error("what an earlier process of the line has left on this machine cannot be undone")]
-    Left(#[from] InternetError),
+    Left(#[from] Box<InternetError>),
     /// It does not go down.
     #[error("line {line} does not go down; process {pid} runs it")]
     StillUp {
@@ -264,7 +264,7 @@ pub(crate) async fn take_down(places: &Places, name: &LineName) -> Result<(), Up
         Err(error @ ClientError::NotUp { .. }) => {
             // Or one that comes up at this moment would lose what it has just set up.
             let Ok(_lock) = FileLock::try_acquire(&files.lock) else { return Err(error.into()) };
-            let left = internet::restore(&files.changes, name).await?;
+            let left = internet::restore(&files.changes, name).await.map_err(Box::new)?;
             return if left { Ok(()) } else { Err(error.into()) };
         }
         Err(error) => return Err(error.into()),

@@ -37,7 +37,7 @@ impl Steering {
         config: &LineConfig,
         dns: Vec<IpAddr>,
         index: u32,
-        port: u16,
+        ports: &[u16],
     ) -> Result<Self, InternetError> {
         let mut used = config.internet.used();
         // Names are asked for by way of the far end whatever else goes there.
@@ -50,12 +50,10 @@ impl Steering {
         let offers = config.offer.clone();
         let mut steering =
             Self { system, device, index, used, dns, offers, applied: None, carried: Vec::new() };
-        if !steering.system.record.ports.contains(&port) {
-            steering.system.record.ports.push(port);
-        }
+        steering.system.record.ports.extend(ports);
         // The fence and the routes that lead nowhere first: what the rules then find there is complete.
         steering.settle(&[], &[], &[]).await?;
-        let wanted = steering.rules(port);
+        let wanted = steering.rules(ports);
         for rule in &wanted {
             steering.system.netlink.add_policy_rule(rule).await?;
         }
@@ -64,7 +62,7 @@ impl Steering {
                 steering.system.netlink.remove_policy_rule(&rule).await?;
             }
         }
-        steering.system.record.ports = vec![port];
+        steering.system.record.ports = ports.to_vec();
         steering.system.note()?;
         Ok(steering)
     }
@@ -208,7 +206,7 @@ impl Steering {
         Ok(())
     }
 
-    fn rules(&self, port: u16) -> Vec<PolicyRule> {
+    fn rules(&self, ports: &[u16]) -> Vec<PolicyRule> {
         let table = self.system.record.table;
         let of = |version, selector, table, priority| PolicyRule { version, selector, table, priority };
         let mut rules = Vec::new();
@@ -216,7 +214,8 @@ impl Steering {
             rules.push(of(version, Selector::MarkedUdp(table), MAIN_TABLE, PRIORITY_OWN));
             // IPv6 has no such filter.
             if version == IpVersion::V4 {
-                rules.push(of(version, Selector::OwnUdpPort(port), MAIN_TABLE, PRIORITY_BACK));
+                let back = |port: &u16| of(version, Selector::OwnUdpPort(*port), MAIN_TABLE, PRIORITY_BACK);
+                rules.extend(ports.iter().map(back));
             }
             rules.push(of(version, Selector::All, table, PRIORITY_ALL));
         }
