@@ -411,7 +411,6 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::wait::wait_readable;
 

@@ -11,6 +11,7 @@ use tieline_line::counters::DropReason;
 use tieline_line::greeting::FarEnd;
 use tieline_line::liveness::Reachability;
 use tieline_line::outbound::{SESSION_NEEDED_INTERVAL, STAGED_PACKETS_MAX, STAGED_TIME_MAX};
+use tieline_line::path_mtu::BASE_LEN;
 use tieline_line::{
     Config, Control, Delivery, Event, HEADROOM, Inbound, Outbound, Outgoing, Shared, TAILROOM, split,
 };
@@ -201,7 +202,10 @@ fn a_hello_is_answered_and_makes_the_far_end_known_and_probed() {
     line.outgoing();
     line.hear(&Message::Hello(hello(5)));
     let answers = line.outgoing();
-    assert!(matches!(answers[..], [Message::Hello(Hello { answer_wanted: false, .. })]), "{answers:?}");
+    let [Message::Hello(Hello { answer_wanted: false, .. }), Message::MtuProbe(probe)] = answers[..] else {
+        panic!("an answer, and a probe of the path: {answers:?}");
+    };
+    assert!(!probe.is_answer && usize::from(probe.packet_len) > BASE_LEN);
     assert!(matches!(line.control.far_end(), FarEnd::Tieline(Hello { instance: 5, .. })));
     let events = line.events();
     assert!(events.iter().any(|event| matches!(event, Event::FarEnd(FarEnd::Tieline(_)))), "{events:?}");
