@@ -255,7 +255,7 @@ fn every_mistake_is_reported_with_its_place_and_what_to_do() {
         ("[[path]]\ndevice = \"abcdefghijklmnop\"", "2:10: path[0].device:", "path-device", "not the name"),
         ("[[path]]\nlisten = \"[::]:51820\"", "2:10: path[0].listen:", "listens-twice", "another port"),
         ("[[path]]\naddress = \"a\"", "2:11: path[0].address:", "dial-address", "write a:51820"),
-        ("[[path]]\n[[path]]\n[[path]]\n[[path]]", "1:3: path:", "too-many", "4"),
+        ("[[path]]\n[[path]]\n[[path]]\n[[path]]", "1:1: path:", "too-many", "4"),
         ("voice-copies = \"never\"", "1:16: voice-copies:", "choice", "when-lossy"),
         // The common Ethernet.
         ("[lan]", "1:1: lan:", "nothing-to-join", "write `bridge = \"br0\"`"),

@@ -70,18 +70,23 @@ fn own_frames() -> [(&'static str, Vec<u8>); 5] {
     ]
 }
 
-/// Sends `frames` and behind them one that goes across for certain, and says from which cards any has arrived until then.
+/// Sends `frames` and behind them one that goes across for certain, and says from which cards any has arrived until then, in order of the
+/// cards: what different hosts send may overtake one another, but not what was sent long before.
 fn senders_heard(from: &RawPort, to: &RawPort, frames: &[(&str, Vec<u8>)]) -> Vec<u8> {
     const LAST: u8 = 99;
     for (_, frame) in frames {
         from.send(frame);
     }
+    std::thread::sleep(Duration::from_millis(200));
     from.send(&frame(ALL, LAST, 0x88b6, &[0; 46]));
     let mut heard = Vec::new();
     loop {
         let frame = to.must_receive(|frame| frame[6..11] == card(0)[..5]);
         match frame[11] {
-            LAST => return heard,
+            LAST => {
+                heard.sort_unstable();
+                return heard;
+            }
             other => heard.push(other),
         }
     }
