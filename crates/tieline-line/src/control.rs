@@ -227,7 +227,11 @@ impl Control {
     pub fn handle_associated(&mut self, now: Now, arrived: Now, from: impl Into<Path>, message: &[u8]) {
         let from = from.into();
         self.traffic.associated += 1;
-        match associated::Message::parse(message) {
+        let parsed = associated::Message::parse(message);
+        if matches!(parsed, Ok(message) if !matches!(message, associated::Message::Hello(_))) {
+            self.greeting.on_tieline_heard(now.monotonic);
+        }
+        match parsed {
             Err(_malformed) => self.shared.counters.dropped(DropReason::MalformedMessage),
             Ok(associated::Message::Hello(hello)) => self.on_hello(now, from.remote, hello),
             Ok(associated::Message::StampSender(probe)) => {

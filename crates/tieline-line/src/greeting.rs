@@ -10,7 +10,7 @@
 //! ```text
 //!            new session                     hello received
 //!   Asking ───────────────▶ Asking   any ─────────────────────▶ Tieline
-//!   Asking ── [`ATTEMPTS_MAX`] hellos, no answer, yet heard ──▶ IpOnly ── every [`ASK_AGAIN`] ──▶ Asking
+//!   Asking ── [`ATTEMPTS_MAX`] hellos, no answer, yet heard ──▶ IpOnly ── every [`ASK_AGAIN`], or what only a tieline says ──▶ Asking
 //! ```
 //!
 //! Silence alone says nothing: a path that is cut just after a handshake must not make plain WireGuard of a tieline. A plain
@@ -117,6 +117,17 @@ impl Greeting {
         if known { Heard::Known } else { Heard::NewInstance }
     }
 
+    /// The far end has said what only a tieline says. If it was taken for plain WireGuard, because all hellos or their answers were lost, it is
+    /// asked again at once.
+    pub fn on_tieline_heard(&mut self, now: Instant) {
+        if self.far_end == FarEnd::IpOnly
+            && let Some(asking) = &mut self.asking
+            && asking.said.is_none()
+        {
+            asking.next = asking.next.min(now);
+        }
+    }
+
     /// Our hello as the answer to one that wanted it, with what there is to announce about the session it named.
     #[must_use]
     pub fn answer(&self, announcement: Option<Announcement>) -> Hello {
@@ -202,6 +213,26 @@ mod tests {
         assert_eq!(asked(&mut greeting, now, Duration::from_secs(20)), ATTEMPTS_MAX as usize);
         assert_eq!(greeting.far_end(), FarEnd::IpOnly);
         assert_eq!(asked(&mut greeting, now, Duration::from_secs(76)), 2);
+    }
+
+    #[test]
+    fn far_end_that_speaks_as_only_a_tieline_does_is_asked_again_at_once() {
+        let mut greeting = Greeting::new(1, [0; 32]);
+        let now = Instant::now();
+        greeting.on_session(now);
+        asked(&mut greeting, now, Duration::from_secs(20));
+        assert_eq!(greeting.far_end(), FarEnd::IpOnly);
+        let later = now + Duration::from_secs(20);
+        assert!(greeting.poll_timeout() > Some(later));
+        greeting.on_tieline_heard(later);
+        assert!(greeting.poll_hello(later, Some(later), None).is_some());
+        // While it is asked, what it says hurries nothing.
+        let next = greeting.poll_timeout();
+        greeting.on_tieline_heard(later);
+        assert_eq!(greeting.poll_timeout(), next);
+        assert_eq!(greeting.handle_hello(hello(5), false), Heard::NewInstance);
+        greeting.on_tieline_heard(later);
+        assert_eq!(greeting.poll_timeout(), None);
     }
 
     #[test]
