@@ -71,7 +71,11 @@ impl MadFarEnd {
             Delivery::Ip(packet) => {
                 let parsed = IpPacket::parse(packet).expect("checked");
                 assert_eq!(parsed.total_len, packet.len(), "without padding");
-                assert!(self.accept.accepts(parsed.source), "{} is not accepted", parsed.source);
+                assert!(
+                    self.accept.accepts(parsed.source, parsed.destination),
+                    "{} is not accepted",
+                    parsed.source
+                );
                 assert_eq!(packet, &plaintext[..packet.len()]);
             }
             Delivery::Streams(payload) | Delivery::Piece(payload) => {

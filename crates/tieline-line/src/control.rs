@@ -488,10 +488,9 @@ impl Control {
         }
         if heard != Heard::Known {
             match hello.answers_mtu_probes {
-                true => self.path_mtu.start(),
+                true => self.path_mtu.start(now.monotonic),
                 false => self.path_mtu.stop(),
             }
-            self.probe_path(now.monotonic);
             self.on_far_end(now.monotonic);
         }
         self.liveness.start(now.monotonic);
@@ -538,8 +537,7 @@ impl Control {
     /// Packets go by another path, of which it is not known how long they may be.
     fn restart_path_mtu(&mut self, now: Instant) {
         if self.path_mtu.poll_timeout().is_some() {
-            self.path_mtu.start();
-            self.probe_path(now);
+            self.path_mtu.start(now);
         }
     }
 

@@ -21,6 +21,8 @@ pub const BASE_LEN: usize = 1200;
 pub const PROBES_MAX: u32 = 3;
 /// How long an answer is waited for at least, and at most; between, three round trips.
 pub const ANSWER_WAIT: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(3)];
+/// A search begins so long after its cause: a far end that gives many causes does not make us send many long packets.
+pub const START_PAUSE: Duration = Duration::from_millis(100);
 /// How often it is confirmed that what passed still does, while there is traffic.
 pub const CONFIRM_TIME: Duration = Duration::from_secs(5);
 /// After this time longer packets are tried again (RFC 8899 §5.1.1).
@@ -40,6 +42,8 @@ pub struct PathMtu {
     state: State,
     /// When longer ones are tried again; none while they are.
     raise: Option<Instant>,
+    /// No probe is sent before.
+    earliest: Option<Instant>,
     next_number: u32,
 }
 
@@ -69,6 +73,7 @@ impl PathMtu {
             refused: None,
             state: State::Off,
             raise: None,
+            earliest: None,
             next_number: 0,
         }
     }
@@ -92,7 +97,8 @@ impl PathMtu {
     }
 
     /// The far end answers probes; or there is another path now.
-    pub fn start(&mut self) {
+    pub fn start(&mut self, now: Instant) {
+        self.earliest = Some(now + START_PAUSE);
         self.passes = BASE_LEN.min(self.longest);
         self.search();
     }
@@ -111,6 +117,9 @@ impl PathMtu {
         has_traffic: bool,
     ) -> Option<MtuProbe> {
         self.handle_timeout(now, has_traffic);
+        if self.earliest.is_some_and(|earliest| now < earliest) {
+            return None;
+        }
         let State::Probing { len, lost, sent: None } = self.state else { return None };
         let number = self.next_number;
         self.next_number = number.wrapping_add(1);
@@ -124,7 +133,8 @@ impl PathMtu {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Off | State::Probing { sent: None, .. } => None,
+            State::Off => None,
+            State::Probing { sent: None, .. } => self.earliest,
             State::Probing { sent: Some((_, until)), .. } => Some(until),
             State::Known { confirm } => Some(self.raise.map_or(confirm, |raise| raise.min(confirm))),
         }
@@ -215,8 +225,9 @@ mod tests {
         fn new(takes: usize) -> Self {
             let mut mtu = PathMtu::new(LONGEST);
             assert_eq!((mtu.passes(), mtu.poll_timeout()), (BASE_LEN, None));
-            mtu.start();
-            Self { mtu, now: Instant::now(), takes, loses: usize::MAX, probes: 0, has_traffic: true }
+            let now = Instant::now();
+            mtu.start(now);
+            Self { mtu, now, takes, loses: usize::MAX, probes: 0, has_traffic: true }
         }
 
         fn run(&mut self, time: Duration) {
@@ -243,7 +254,7 @@ mod tests {
     #[test]
     fn a_path_that_takes_everything_is_known_after_one_probe() {
         let mut world = World::new(LONGEST);
-        world.run(Duration::from_millis(100));
+        world.run(START_PAUSE + Duration::from_millis(50));
         assert_eq!((world.mtu.passes(), world.mtu.is_searching(), world.probes), (LONGEST, false, 1));
     }
 
@@ -302,8 +313,10 @@ mod tests {
         let mut mtu = PathMtu::new(LONGEST);
         let answer = |number, packet_len| MtuProbe { number, packet_len, is_answer: true };
         mtu.handle_answer(now, &answer(0, 1420));
-        mtu.start();
+        mtu.start(now);
         mtu.handle_answer(now, &answer(0, 1420));
+        assert_eq!((mtu.poll_probe(now, None, true), mtu.poll_timeout()), (None, Some(now + START_PAUSE)));
+        let now = now + START_PAUSE;
         let probe = mtu.poll_probe(now, None, true).unwrap();
         for wrong in [answer(probe.number + 1, 1420), answer(probe.number, 1419), probe] {
             mtu.handle_answer(now, &wrong);

@@ -11,7 +11,7 @@ use tieline_line::counters::DropReason;
 use tieline_line::greeting::FarEnd;
 use tieline_line::liveness::Reachability;
 use tieline_line::outbound::{SESSION_NEEDED_INTERVAL, STAGED_PACKETS_MAX, STAGED_TIME_MAX};
-use tieline_line::path_mtu::BASE_LEN;
+use tieline_line::path_mtu::START_PAUSE;
 use tieline_line::{
     Config, Control, Delivery, Event, HEADROOM, Inbound, Outbound, Outgoing, Shared, TAILROOM, split,
 };
@@ -202,10 +202,7 @@ fn a_hello_is_answered_and_makes_the_far_end_known_and_probed() {
     line.outgoing();
     line.hear(&Message::Hello(hello(5)));
     let answers = line.outgoing();
-    let [Message::Hello(Hello { answer_wanted: false, .. }), Message::MtuProbe(probe)] = answers[..] else {
-        panic!("an answer, and a probe of the path: {answers:?}");
-    };
-    assert!(!probe.is_answer && usize::from(probe.packet_len) > BASE_LEN);
+    assert!(matches!(answers[..], [Message::Hello(Hello { answer_wanted: false, .. })]), "{answers:?}");
     assert!(matches!(line.control.far_end(), FarEnd::Tieline(Hello { instance: 5, .. })));
     let events = line.events();
     assert!(events.iter().any(|event| matches!(event, Event::FarEnd(FarEnd::Tieline(_)))), "{events:?}");
@@ -213,6 +210,10 @@ fn a_hello_is_answered_and_makes_the_far_end_known_and_probed() {
     assert!(line.outgoing().iter().any(|message| matches!(message, Message::StampSender(_))));
     line.hear(&Message::Hello(Hello { answer_wanted: false, ..hello(5) }));
     assert_eq!((line.outgoing(), line.events().len()), (vec![], 0), "the same again is no news");
+    line.now = line.now.after(START_PAUSE);
+    line.control.handle_timeout(line.now);
+    let is_long = |message: &Message| matches!(message, Message::MtuProbe(probe) if usize::from(probe.packet_len) == MTU);
+    assert!(line.outgoing().iter().any(is_long), "the path is probed");
 }
 
 #[test]
